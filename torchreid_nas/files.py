@@ -1,0 +1,112 @@
+"""Reading and writing the files of a run: never half-written, never unpickled blindly."""
+from __future__ import annotations
+
+__all__ = ["atomic_path", "write_text", "write_json", "read_json", "save_checkpoint", "load_checkpoint"]
+
+import contextlib
+import json
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any, Iterator
+
+import torch
+
+from torchreid_nas.errors import InputError
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that takes its name when the block succeeds.
+
+    The temporary file keeps the suffix of ``path`` (libraries choose a format
+    by it), is flushed to disk before the rename, and is removed on any failure,
+    so that a reader sees the old file or the new one, never a part.
+
+    Raises:
+        InputError: the folder cannot be written or the disk is full.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        # torch.save reports a full disk as RuntimeError ("file write failed"),
+        # chained from the OSError or not; anything else is not ours to translate.
+        if isinstance(error, RuntimeError) and "write" not in str(error) and "directory" not in str(error):
+            raise
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise InputError(
+            f'"{path}" could not be written ({reason}); free space or choose another folder, '
+            "what was there before is unchanged"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write ``text`` (UTF-8) to ``path`` in one step."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Write ``value`` as indented JSON to ``path`` in one step."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        InputError: the file is missing or is not JSON; the line is named.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f'"{path}" cannot be read ({error.strerror}); check the path') from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        where = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise InputError(f'"{path}"{where} is not valid JSON; restore the file or make it again') from error
+
+
+def save_checkpoint(path: str | os.PathLike, state: dict[str, Any]) -> None:
+    """Save tensors and plain values so that :func:`load_checkpoint` reads them back."""
+    with atomic_path(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_checkpoint(path: str | os.PathLike, map_location: str | torch.device = "cpu") -> Any:
+    """Load a file of tensors and plain values with ``weights_only=True``.
+
+    Raises:
+        InputError: the file is missing, truncated, or holds more than tensors
+            and plain values (which could run code on loading).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f'the checkpoint "{path}" does not exist; check the path')
+    try:
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Weights only load failed" in str(error) and zipfile.is_zipfile(path):
+            raise InputError(
+                f'the checkpoint "{path}" holds Python objects beside tensors, which could run code on loading; '
+                "save it again with tensors, numbers and strings only"
+            ) from error
+        raise InputError(_broken(path)) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise InputError(_broken(path)) from error
+
+
+def _broken(path: Path) -> str:
+    return (
+        f'the checkpoint "{path}" ({path.stat().st_size:,} bytes) is truncated or no PyTorch file; '
+        "download or save it again"
+    )
