@@ -1,0 +1,7 @@
+"""Losses over the two halves of a cross-modality batch; they take tensors and labels and know no engine."""
+from __future__ import annotations
+
+from torchreid_nas.losses.c3mmd import C3MMDLoss, ClassMMDLoss, CorrelationConsistencyLoss
+from torchreid_nas.losses.triplet import CrossModalityTripletLoss
+
+__all__ = ["C3MMDLoss", "ClassMMDLoss", "CorrelationConsistencyLoss", "CrossModalityTripletLoss"]

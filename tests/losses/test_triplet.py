@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from torchreid_nas.errors import InputError
+from torchreid_nas.losses import CrossModalityTripletLoss
+
+
+def batch(num_pids=3, num_instances=3, dim=5, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    shape = (num_pids * num_instances, dim)
+    visible, infrared = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
+    return visible, infrared, torch.arange(num_pids).repeat_interleave(num_instances)
+
+
+def loop(visible, infrared, pids, margin):
+    """Four terms, anchor by anchor."""
+    terms = []
+    for anchors, others in ((visible, visible), (infrared, infrared), (visible, infrared), (infrared, visible)):
+        for anchor, pid in zip(anchors, pids):
+            distances = np.linalg.norm(others - anchor, axis=1)
+            terms.append(max(0.0, distances[pids == pid].max() - distances[pids != pid].min() + margin))
+    return np.mean(terms)
+
+
+def test_equals_the_authors_value_and_gradients(golden):
+    numbers = golden("losses")
+    visible = torch.tensor(numbers["feat_v"], requires_grad=True)
+    infrared = torch.tensor(numbers["feat_t"], requires_grad=True)
+    loss = CrossModalityTripletLoss(margin=0.4)(visible, infrared, torch.tensor(numbers["pids"]))
+    loss.backward()
+    assert loss.item() == pytest.approx(numbers["triplet"].item(), abs=1e-9)
+    np.testing.assert_allclose(visible.grad, numbers["triplet_grad_v"], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(infrared.grad, numbers["triplet_grad_t"], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("num_instances", [1, 2, 4])
+@pytest.mark.parametrize("margin", [0, 0.4, 2.0])
+def test_equals_the_loop_over_anchors(num_instances, margin):
+    visible, infrared, pids = batch(num_instances=num_instances, seed=num_instances)
+    expected = loop(visible.numpy(), infrared.numpy(), pids.numpy(), margin)
+    assert CrossModalityTripletLoss(margin)(visible, infrared, pids).item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_identities_need_not_be_grouped():
+    visible, infrared, pids = batch()
+    order = torch.randperm(len(pids), generator=torch.Generator().manual_seed(2))
+    loss = CrossModalityTripletLoss(2.0)
+    assert loss(visible[order], infrared[order], pids[order]).item() == pytest.approx(
+        loss(visible, infrared, pids).item(), abs=1e-12
+    )
+
+
+def test_symmetric_in_the_modalities_and_free_of_common_shift():
+    visible, infrared, pids = batch()
+    loss = CrossModalityTripletLoss(2.0)
+    value = loss(visible, infrared, pids).item()
+    assert loss(infrared, visible, pids).item() == pytest.approx(value, abs=1e-12)
+    assert loss(visible + 1, infrared + 1, pids).item() == pytest.approx(value, abs=1e-9)
+
+
+def test_known_values_on_a_line():
+    # Identity 0 at 0 (visible) and 1 (infrared), identity 1 at 10 and 12; one instance each.
+    visible, infrared = torch.tensor([[0.0], [10.0]]), torch.tensor([[1.0], [12.0]])
+    pids = torch.tensor([0, 1])
+    # vv: the anchor is its own positive: margin - 10 twice; tt: margin - 11 twice;
+    # vt: 1 - 12, 2 - 9; tv: 1 - 9, 2 - 12; all plus margin.
+    margin = 10.5
+    expected = np.mean([0.5, 0.5, 0, 0, 0, 3.5, 2.5, 0.5])
+    assert CrossModalityTripletLoss(margin)(visible, infrared, pids).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_separated_identities_cost_nothing():
+    visible, infrared, pids = batch()
+    apart = 100.0 * pids[:, None]
+    assert CrossModalityTripletLoss(0.4)(visible + apart, infrared + apart, pids).item() == 0
+
+
+def test_gradcheck():
+    visible, infrared, pids = batch(num_pids=2, num_instances=2, dim=3)
+    loss = CrossModalityTripletLoss(5.0)
+    features = visible.requires_grad_(), infrared.requires_grad_()
+    assert torch.autograd.gradcheck(lambda v, t: loss(v, t, pids), features)
+
+
+@pytest.mark.parametrize("num_instances", [1, 2])
+def test_gradients_are_finite_where_features_coincide(num_instances):
+    visible, infrared, pids = batch(num_instances=num_instances)
+    visible = visible.float().requires_grad_()
+    infrared = visible.detach().clone().requires_grad_()
+    CrossModalityTripletLoss(50.0)(visible, infrared, pids).backward()
+    assert visible.grad.isfinite().all() and infrared.grad.isfinite().all()
+    assert visible.grad.abs().max() > 0
+    constant = torch.ones(4, 3, requires_grad=True)
+    value = CrossModalityTripletLoss(0.4)(constant, constant, torch.tensor([0, 0, 1, 1]))
+    value.backward()
+    assert value.item() == pytest.approx(0.4) and constant.grad.abs().max() == 0
+
+
+def test_near_duplicates_keep_their_distance_in_float32():
+    # Far from the origin ‖a‖² + ‖b‖² − 2aᵀb has no digit left for a distance of 1e-2.
+    visible = torch.tensor([[1000.0, 0.0], [1000.0, 5.0]])
+    infrared = visible + torch.tensor([0.0, 0.015625])
+    value = CrossModalityTripletLoss(5.0)(visible, infrared, torch.tensor([0, 1]))
+    expected = loop(visible.double().numpy(), infrared.double().numpy(), np.array([0, 1]), 5.0)
+    assert value.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_half_precision_computes_in_float32_under_autocast():
+    visible, infrared, pids = batch(dim=256)
+    visible, infrared = (half.bfloat16().requires_grad_() for half in (visible, infrared))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = CrossModalityTripletLoss(1.0)(visible, infrared, pids)
+    value.backward()
+    exact = loop(*(half.detach().double().numpy() for half in (visible, infrared)), pids.numpy(), 1.0)
+    assert value.dtype == torch.float32 and visible.grad.dtype == torch.bfloat16
+    assert value.item() == pytest.approx(exact, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "infrared_shape, pids, message",
+    [
+        ((3, 2), [0, 0, 1, 1], r"infrared \(3, 2\)"),
+        ((4, 2), [0, 0, 1], r"pids has shape \(3,\), expected \(4,\)"),
+        ((4, 2), [5, 5, 5, 5], "every image of the batch is of identity 5.*at least two identities"),
+    ],
+)
+def test_bad_batch(infrared_shape, pids, message):
+    with pytest.raises(InputError, match=message):
+        CrossModalityTripletLoss()(torch.ones(4, 2), torch.ones(infrared_shape), torch.tensor(pids))
+
+
+@pytest.mark.parametrize("margin", [-0.1, float("inf"), "0.4"])
+def test_bad_margin(margin):
+    with pytest.raises(InputError, match="margin is"):
+        CrossModalityTripletLoss(margin)

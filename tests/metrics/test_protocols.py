@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from torchreid_nas.errors import InputError
+from torchreid_nas.metrics import evaluate_regdb, evaluate_sysu_mm01
+
+
+def naive(distmat, q_pids, g_pids, skip, unique, max_rank):
+    """The text of the protocols, one query and one gallery image at a time."""
+    cmcs, precisions, inps = [], [], []
+    for q, pid in enumerate(q_pids):
+        order = sorted((g for g in range(len(g_pids)) if not skip(q, g)), key=lambda g: (distmat[q, g], g))
+        ranking = [g_pids[g] for g in order]
+        if pid not in ranking:
+            continue
+        places = [place for place, other in enumerate(ranking, start=1) if other == pid]
+        precisions.append(sum((n + 1) / place for n, place in enumerate(places)) / len(places))
+        inps.append(len(places) / places[-1])
+        if unique:
+            ranking = list(dict.fromkeys(ranking))
+        first = ranking.index(pid)
+        cmcs.append([float(first <= rank) for rank in range(max_rank)])
+    return np.mean(cmcs, axis=0), np.mean(precisions), np.mean(inps), len(cmcs)
+
+
+def check(result, expected):
+    cmc, mean_ap, mean_inp, num_valid = expected
+    np.testing.assert_allclose(result.cmc, cmc, rtol=0, atol=1e-12)
+    assert (result.mAP, result.mINP) == pytest.approx((mean_ap, mean_inp), abs=1e-12)
+    assert result.num_valid_queries == num_valid
+
+
+def random_case(seed, levels):
+    """Few distance levels make many ties; identities 0 to 14 in queries and 3 to 17 in the gallery, with duplicates."""
+    rng = np.random.default_rng(seed)
+    distmat = rng.integers(levels, size=(60, 40)) / 8
+    if seed % 2:
+        distmat = distmat.astype(np.float32)
+    q_pids, g_pids = rng.integers(0, 15, size=60), rng.integers(3, 18, size=40)
+    return distmat, q_pids, g_pids, rng.choice([2, 5], size=60), rng.choice([0, 1, 3, 4], size=40)
+
+
+@pytest.mark.parametrize("levels", [1, 3, 30, 10**6])
+@pytest.mark.parametrize("seed", range(4))
+def test_sysu_equals_the_naive_loop(seed, levels):
+    distmat, q_pids, g_pids, q_camids, g_camids = random_case(seed, levels)
+    expected = naive(
+        distmat, q_pids, g_pids, lambda q, g: q_camids[q] == 2 and g_camids[g] == 1, unique=True, max_rank=20
+    )
+    assert 0 < expected[3] < 60
+    check(evaluate_sysu_mm01(distmat, q_pids, g_pids, q_camids, g_camids), expected)
+
+
+@pytest.mark.parametrize("levels", [1, 3, 30, 10**6])
+@pytest.mark.parametrize("seed", range(4))
+def test_regdb_equals_the_naive_loop(seed, levels):
+    distmat, q_pids, g_pids, _, _ = random_case(seed, levels)
+    expected = naive(distmat, q_pids, g_pids, lambda q, g: False, unique=False, max_rank=50)
+    assert 0 < expected[3] < 60
+    check(evaluate_regdb(distmat, q_pids, g_pids, max_rank=50), expected)
+
+
+def test_equals_the_authors_numbers(golden):
+    numbers = golden("protocol")
+    distmat, q_pids, g_pids = (numbers[key] for key in ("distmat", "q_pids", "g_pids"))
+    sysu = evaluate_sysu_mm01(distmat, q_pids, g_pids, numbers["q_camids"] - 1, numbers["g_camids"] - 1)
+    # Their CMC is stored in float32.
+    np.testing.assert_allclose(sysu.cmc, numbers["sysu_cmc"], rtol=0, atol=1e-7)
+    assert sysu.mAP == pytest.approx(numbers["sysu_mAP"].item(), abs=1e-12)
+    regdb = evaluate_regdb(distmat, q_pids, g_pids)
+    np.testing.assert_allclose(regdb.cmc, numbers["regdb_cmc"], rtol=0, atol=1e-7)
+    assert regdb.mAP == pytest.approx(numbers["regdb_mAP"].item(), abs=1e-12)
+
+
+def test_sysu_camera_3_skips_camera_2_whatever_the_identity():
+    distmat = [[0.1, 0.2, 0.3]]
+    arguments = {"q_pids": [1], "g_pids": [1, 9, 1], "g_camids": [1, 1, 0]}
+    outdoor = evaluate_sysu_mm01(distmat, q_camids=[5], **arguments)
+    assert outdoor.mAP == pytest.approx((1 + 2 / 3) / 2)
+    # Both the hit and the other identity of camera 2 are gone: the image of camera 1 comes first.
+    indoor = evaluate_sysu_mm01(distmat, q_camids=[2], **arguments)
+    assert (indoor.mAP, indoor.mINP, indoor.cmc[0]) == pytest.approx((1, 1, 1))
+
+
+def test_sysu_counts_an_identity_once_in_the_cmc_only():
+    # Identity 9 takes places 1 to 3; the hit is image 4 and identity 2.
+    result = evaluate_sysu_mm01([[1, 2, 3, 4]], [1], [9, 9, 9, 1], [5], [0, 0, 1, 3], max_rank=3)
+    np.testing.assert_array_equal(result.cmc, [0, 1, 1])
+    assert result.mAP == result.mINP == pytest.approx(1 / 4)
+
+
+def test_sysu_cmc_is_padded_when_few_identities_are_left():
+    result = evaluate_sysu_mm01([[1, 2]], [1], [9, 1], [2], [0, 0])
+    np.testing.assert_array_equal(result.cmc, [0] + [1] * 19)
+
+
+def test_sysu_queries_left_without_their_identity_are_not_counted():
+    result = evaluate_sysu_mm01([[1, 2], [1, 2], [1, 2]], [1, 4, 2], [1, 2], [2, 5, 2], [1, 0])
+    assert result.num_valid_queries == 1 and result.cmc[0] == 1
+    with pytest.raises(InputError, match="no overlap of query and gallery identities is left.*camera"):
+        evaluate_sysu_mm01([[1.0, 2.0]], [1], [1, 2], [2], [1, 0])
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"q_camids": [3, 6]}, "q_camids runs from 3 to 6.*subtract 1"),
+        ({"g_camids": [-1, 0]}, "g_camids runs from -1 to 0"),
+        ({"g_camids": [0, 1, 3]}, r"g_camids has shape \(3,\).*expected \(2,\)"),
+        ({"distmat": np.zeros(2)}, r"distmat has shape \(2,\)"),
+        ({"q_pids": [7, 8]}, "no overlap of query and gallery identities"),
+    ],
+)
+def test_bad_sysu_input(changes, message):
+    arguments = {
+        "distmat": np.zeros((2, 2)), "q_pids": [0, 1], "g_pids": [0, 1], "q_camids": [2, 5], "g_camids": [0, 1],
+    }
+    with pytest.raises(InputError, match=message):
+        evaluate_sysu_mm01(**{**arguments, **changes})
+
+
+def test_bad_regdb_input():
+    with pytest.raises(InputError, match="no overlap of query and gallery identities"):
+        evaluate_regdb(np.zeros((2, 2)), [0, 1], [2, 3])
+    with pytest.raises(InputError, match=r"distmat\[0, 0\] is nan"):
+        evaluate_regdb(np.full((2, 2), np.nan), [0, 1], [0, 1])
+
+
+def test_real_sizes_take_a_fraction_of_a_second():
+    # Loose on purpose, for shared machines: usual are some tens of milliseconds; benchmarks/protocols.py has the ratio.
+    rng = np.random.default_rng(0)
+    pids = np.repeat(np.arange(206), 10)
+    distmat = rng.random((2060, 2060), dtype=np.float32)
+    start = time.perf_counter()
+    result = evaluate_regdb(distmat, pids, pids)
+    assert time.perf_counter() - start < 3
+    assert result.num_valid_queries == 2060

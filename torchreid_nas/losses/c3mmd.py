@@ -1,0 +1,193 @@
+"""Cross-modality class-consistent MMD (C3MMD) of CM-NAS and its two parts.
+
+Fu, Hu, Wu, Shi, Mei, He. "CM-NAS: Cross-Modality Neural Architecture Search
+for Visible-Infrared Person Re-Identification", ICCV 2021 (the name C3MMD is
+that of arXiv 2101.08467v1).
+
+All three take the two halves of a batch, features after the BNNeck of shape
+(B, D) with B = P * K: the same P identities in the same order in both halves,
+K = ``num_instances`` consecutive images of each.
+"""
+from __future__ import annotations
+
+__all__ = ["ClassMMDLoss", "CorrelationConsistencyLoss", "C3MMDLoss"]
+
+import torch
+from torch import Tensor, nn
+
+from torchreid_nas.errors import InputError
+from torchreid_nas.losses.halves import check_nonnegative, check_num_instances, full_precision_halves
+
+
+class ClassMMDLoss(nn.Module):
+    r"""Class-specific squared maximum mean discrepancy between the modalities.
+
+    Features are L2-normalised; per identity the biased MMD² with the kernel
+    k(a, b) = (aᵀb)² is taken, and averaged over the identities:
+
+    .. math:: L = \frac{1}{P K^2} \sum_p \sum_{i,j}
+              (v_{pi}^\top v_{pj})^2 + (t_{pi}^\top t_{pj})^2 - 2 (v_{pi}^\top t_{pj})^2
+
+    This equals the mean over identities of ‖mean(v vᵀ) − mean(t tᵀ)‖²_F, a
+    distance between D × D second moments; the K × K products above never form
+    these. The value lies in [0, 2]; where the true value is 0, rounding may
+    leave one slightly below it.
+
+    Ours: a feature that is exactly zero has no direction and stays zero.
+
+    Args:
+        num_instances: K, images per identity and modality.
+
+    Raises:
+        InputError: ``num_instances`` is no integer of at least 1.
+    """
+
+    def __init__(self, num_instances: int) -> None:
+        super().__init__()
+        self.num_instances = check_num_instances(num_instances)
+
+    def forward(self, visible: Tensor, infrared: Tensor) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            visible: (B, D) features, identities in runs of K.
+            infrared: (B, D) features of the same identities in the same order.
+
+        Returns:
+            Scalar, float32 (float64 for float64 features).
+
+        Raises:
+            InputError: shapes differ, are not (B, D), or B is no multiple of K.
+        """
+        with full_precision_halves(visible, infrared) as (visible, infrared):
+            batch, dim = visible.shape
+            if batch % self.num_instances:
+                raise InputError(
+                    f"each half holds {batch} images, expected a multiple of num_instances = {self.num_instances}; "
+                    "use an identity sampler with the same number of instances"
+                )
+            groups = (-1, self.num_instances, dim)
+            v = _normalize_rows(visible).reshape(groups)
+            t = _normalize_rows(infrared).reshape(groups)
+            vv, tt, vt = torch.bmm(v, v.mT), torch.bmm(t, t.mT), torch.bmm(v, t.mT)
+            return (vv.square() + tt.square() - 2 * vt.square()).mean()
+
+    def extra_repr(self) -> str:
+        return f"num_instances={self.num_instances}"
+
+
+class CorrelationConsistencyLoss(nn.Module):
+    r"""Consistency of the correlations within either modality.
+
+    With G(F) = F Fᵀ of the features as they are, and each row of G
+    L2-normalised to Ĝ:
+
+    .. math:: L = \frac{1}{B^2} \| \hat G(F_v) - \hat G(F_t) \|_F^2
+
+    Gradients reach both modalities. Ours: a row of G that is exactly zero
+    stays zero.
+    """
+
+    def forward(self, visible: Tensor, infrared: Tensor) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            visible: (B, D) features.
+            infrared: (B, D) features of the same identities in the same order.
+
+        Returns:
+            Scalar, float32 (float64 for float64 features).
+
+        Raises:
+            InputError: shapes differ or are not (B, D).
+        """
+        with full_precision_halves(visible, infrared) as (visible, infrared):
+            difference = _normalize_rows(visible @ visible.mT) - _normalize_rows(infrared @ infrared.mT)
+            return difference.square().mean()
+
+
+class C3MMDLoss(nn.Module):
+    """Weighted sum of correlation consistency and class-specific MMD.
+
+    The default weights are those of the authors' training code. Cross-entropy
+    and triplet loss are not part of it.
+
+    Args:
+        num_instances: K, images per identity and modality.
+        weight_correlation: weight of :class:`CorrelationConsistencyLoss`.
+        weight_mmd: weight of :class:`ClassMMDLoss`.
+
+    Raises:
+        InputError: ``num_instances`` is no integer of at least 1, or a weight is negative or not finite.
+    """
+
+    def __init__(self, num_instances: int, weight_correlation: float = 5.0, weight_mmd: float = 0.05) -> None:
+        super().__init__()
+        self.weight_correlation = check_nonnegative("weight_correlation", weight_correlation)
+        self.weight_mmd = check_nonnegative("weight_mmd", weight_mmd)
+        self.correlation = CorrelationConsistencyLoss()
+        self.mmd = ClassMMDLoss(num_instances)
+
+    def forward(
+        self,
+        visible: Tensor,
+        infrared: Tensor,
+        visible_pids: Tensor | None = None,
+        infrared_pids: Tensor | None = None,
+    ) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            visible: (B, D) features, identities in runs of K.
+            infrared: (B, D) features of the same identities in the same order.
+            visible_pids: (B,) identities of the visible half. With both given,
+                the order that the loss relies on is checked.
+            infrared_pids: (B,) identities of the infrared half.
+
+        Returns:
+            Scalar, float32 (float64 for float64 features).
+
+        Raises:
+            InputError: shapes differ, are not (B, D), B is no multiple of K, or
+                the identities are not in the same order in runs of K.
+        """
+        mmd = self.mmd(visible, infrared)
+        if visible_pids is not None or infrared_pids is not None:
+            self._check_order(visible.shape[0], visible_pids, infrared_pids)
+        return self.weight_correlation * self.correlation(visible, infrared) + self.weight_mmd * mmd
+
+    def _check_order(self, batch: int, visible_pids: Tensor | None, infrared_pids: Tensor | None) -> None:
+        if visible_pids is None or infrared_pids is None:
+            missing = "visible_pids" if visible_pids is None else "infrared_pids"
+            raise InputError(f"{missing} is missing; pass the identities of both halves, or of neither")
+        visible_pids, infrared_pids = torch.as_tensor(visible_pids), torch.as_tensor(infrared_pids)
+        if visible_pids.shape != (batch,) or infrared_pids.shape != (batch,):
+            raise InputError(
+                f"visible_pids has shape {tuple(visible_pids.shape)} and infrared_pids {tuple(infrared_pids.shape)}, "
+                f"expected ({batch},) for both; pass one identity per feature row"
+            )
+        infrared_pids = infrared_pids.to(visible_pids.device)
+        if not torch.equal(visible_pids, infrared_pids):
+            at = int((visible_pids != infrared_pids).nonzero()[0])
+            raise InputError(
+                f"row {at} is identity {int(visible_pids[at])} in the visible and {int(infrared_pids[at])} in the "
+                "infrared half, expected the same identity order in both; use CrossModalityIdentitySampler"
+            )
+        runs = visible_pids.view(-1, self.mmd.num_instances)
+        mixed = (runs != runs[:, :1]).any(dim=1)
+        if mixed.any():
+            at = int(mixed.nonzero()[0]) * self.mmd.num_instances
+            raise InputError(
+                f"rows {at} to {at + runs.shape[1] - 1} hold the identities {runs[mixed][0].tolist()}, "
+                f"expected runs of num_instances = {runs.shape[1]} images of one identity; "
+                "use CrossModalityIdentitySampler with the same number"
+            )
+
+    def extra_repr(self) -> str:
+        return f"weight_correlation={self.weight_correlation}, weight_mmd={self.weight_mmd}"
+
+
+def _normalize_rows(x: Tensor) -> Tensor:
+    # Division by max(norm, 1e-12) would multiply the gradient of a zero row by 1e12.
+    norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    return x / norm.masked_fill(norm == 0, 1)

@@ -1,0 +1,74 @@
+"""The two halves of a cross-modality batch: what every loss over them checks and guarantees."""
+from __future__ import annotations
+
+__all__ = ["full_precision_halves", "check_num_instances", "check_nonnegative"]
+
+import contextlib
+import math
+from typing import Iterator
+
+import torch
+from torch import Tensor
+
+from torchreid_nas.errors import InputError
+
+
+@contextlib.contextmanager
+def full_precision_halves(visible: Tensor, infrared: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Check both halves and yield them in float32 or better, with autocast switched off.
+
+    Losses over pairs subtract numbers of nearly equal size; in half precision
+    the difference is mostly rounding. Upcasting alone is not enough: inside an
+    autocast region a matrix product would cast its float32 inputs down again.
+
+    Args:
+        visible: features of the visible half, shape (B, D), any floating dtype.
+        infrared: features of the infrared half, same shape and device.
+
+    Yields:
+        Both halves, float16 and bfloat16 as float32, float32 and float64 as they are.
+
+    Raises:
+        InputError: not two floating (B, D) tensors of one shape on one device.
+    """
+    for name, half in (("visible", visible), ("infrared", infrared)):
+        if not isinstance(half, Tensor) or not half.is_floating_point():
+            kind = half.dtype if isinstance(half, Tensor) else type(half).__name__
+            raise InputError(f"{name} is {kind}, expected a floating-point tensor of shape (B, D); pass the features")
+    if visible.dim() != 2 or visible.shape != infrared.shape or visible.numel() == 0:
+        raise InputError(
+            f"visible has shape {tuple(visible.shape)} and infrared {tuple(infrared.shape)}, expected two non-empty "
+            "tensors of one shape (B, D); draw as many infrared as visible images and pass one feature row per image"
+        )
+    if visible.device != infrared.device:
+        raise InputError(
+            f"visible is on {visible.device} and infrared on {infrared.device}; move both to the same device"
+        )
+    dtype = torch.promote_types(torch.promote_types(visible.dtype, infrared.dtype), torch.float32)
+    with torch.autocast(visible.device.type, enabled=False):
+        yield visible.to(dtype), infrared.to(dtype)
+
+
+def check_num_instances(num_instances: int) -> int:
+    """Return ``num_instances`` (K, images per identity and modality) when it is an integer of at least 1.
+
+    Raises:
+        InputError: it is anything else.
+    """
+    if isinstance(num_instances, bool) or not isinstance(num_instances, int) or num_instances < 1:
+        raise InputError(
+            f"num_instances is {num_instances!r}, expected an integer of at least 1; "
+            "give the number of images per identity and modality that the sampler draws"
+        )
+    return num_instances
+
+
+def check_nonnegative(name: str, value: float) -> float:
+    """Return ``value`` as a float when it is a finite number of at least 0.
+
+    Raises:
+        InputError: it is anything else; the message names ``name``.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise InputError(f"{name} is {value!r}, expected a finite number of at least 0; 0 switches it off")
+    return float(value)
