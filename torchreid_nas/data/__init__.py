@@ -1,0 +1,31 @@
+"""Cross-modality data sets, their sampler, transforms and data manager."""
+from torchreid_nas.data.dataset import (
+    INFRARED,
+    MODALITIES,
+    VISIBLE,
+    CrossModalityDataset,
+    as_cross_modality,
+    read_image,
+)
+from torchreid_nas.data.manager import CrossModalityDataManager
+from torchreid_nas.data.regdb import RegDB
+from torchreid_nas.data.sampler import CrossModalityIdentitySampler
+from torchreid_nas.data.splits import split_identities, split_images
+from torchreid_nas.data.sysu_mm01 import SYSUMM01
+from torchreid_nas.data.transforms import build_cross_modality_transforms
+
+__all__ = [
+    "INFRARED",
+    "MODALITIES",
+    "VISIBLE",
+    "CrossModalityDataManager",
+    "CrossModalityDataset",
+    "CrossModalityIdentitySampler",
+    "RegDB",
+    "SYSUMM01",
+    "as_cross_modality",
+    "build_cross_modality_transforms",
+    "read_image",
+    "split_identities",
+    "split_images",
+]

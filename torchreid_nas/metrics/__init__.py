@@ -1,7 +1,10 @@
 """Retrieval metrics and the protocols of the data sets; they see distances and labels, never a network."""
 from __future__ import annotations
 
-from torchreid_nas.metrics.protocols import evaluate_regdb, evaluate_sysu_mm01
+from torchreid_nas.metrics.protocols import PROTOCOLS, evaluate_market1501, evaluate_regdb, evaluate_sysu_mm01
 from torchreid_nas.metrics.ranking import RankingResult, average_results, rank_queries
 
-__all__ = ["RankingResult", "average_results", "evaluate_regdb", "evaluate_sysu_mm01", "rank_queries"]
+__all__ = [
+    "PROTOCOLS", "RankingResult", "average_results", "evaluate_market1501", "evaluate_regdb", "evaluate_sysu_mm01",
+    "rank_queries",
+]

@@ -1,9 +1,9 @@
 """The test protocols of the cross-modality data sets, as functions of a distance matrix and labels."""
 from __future__ import annotations
 
-__all__ = ["evaluate_sysu_mm01", "evaluate_regdb"]
+__all__ = ["PROTOCOLS", "evaluate_market1501", "evaluate_regdb", "evaluate_sysu_mm01"]
 
-from typing import Any
+from typing import Any, Callable, Mapping
 
 import numpy as np
 
@@ -79,6 +79,36 @@ def evaluate_regdb(distmat: Any, q_pids: Any, g_pids: Any, max_rank: int = 20) -
             identity in the gallery.
     """
     return rank_queries(distmat, q_pids, g_pids, max_rank)
+
+
+def evaluate_market1501(
+    distmat: Any, q_pids: Any, g_pids: Any, q_camids: Any, g_camids: Any, max_rank: int = 20
+) -> RankingResult:
+    """Score by the protocol of Market-1501 (Zheng et al., ICCV 2015), which torchreid applies to every data set.
+
+    A query skips the gallery images of its own identity and camera. Arguments,
+    result and errors as :func:`evaluate_sysu_mm01`, cameras being any integers.
+    """
+    shape = np.shape(distmat)
+    if len(shape) != 2:
+        raise InputError(f"distmat has shape {tuple(shape)}, expected (queries, gallery); pass one distance per pair")
+    q_pids, g_pids = as_labels("q_pids", q_pids, shape[0], "rows"), as_labels("g_pids", g_pids, shape[1], "columns")
+    q_camids = as_labels("q_camids", q_camids, shape[0], "rows")
+    g_camids = as_labels("g_camids", g_camids, shape[1], "columns")
+    return rank_queries(
+        distmat, q_pids, g_pids, max_rank,
+        excluded=lambda span: (q_pids[span, None] == g_pids) & (q_camids[span, None] == g_camids),
+    )
+
+
+PROTOCOLS: Mapping[str, Callable[..., RankingResult]] = {
+    "market1501": evaluate_market1501,
+    "regdb": lambda distmat, q_pids, g_pids, q_camids, g_camids, max_rank=20: evaluate_regdb(
+        distmat, q_pids, g_pids, max_rank
+    ),
+    "sysu_mm01": evaluate_sysu_mm01,
+}
+"""Protocols by name, all called with (distmat, q_pids, g_pids, q_camids, g_camids, max_rank)."""
 
 
 def _as_cameras(name: str, camids: Any, count: int, what: str) -> np.ndarray:

@@ -1,0 +1,22 @@
+# `make demo` and `make test` set up what they need; a second run reuses it.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test setup clean
+
+demo: setup
+	$(BIN)/python tools/main.py --config configs/demo.yaml --resume
+
+test: setup
+	$(BIN)/python -m pytest tests
+
+setup: .venv/installed
+
+# Rebuilt only when the declared needs change.
+.venv/installed: setup.py
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf .venv runs/demo reid-data/synthetic

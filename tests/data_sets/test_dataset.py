@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torchreid
+from PIL import Image
+from torch.utils.data import default_collate
+from torchvision.transforms import ToTensor
+
+from torchreid_nas.data import INFRARED, VISIBLE, CrossModalityDataset, RegDB, as_cross_modality, read_image
+from torchreid_nas.errors import InputError
+
+
+class Plain(torchreid.data.ImageDataset):
+    """A torchreid data set as users write them."""
+
+    def __init__(self, paths, **kwargs):
+        items = [(str(path), pid, camid) for pid, (path, camid) in enumerate(zip(paths, (0, 3, 3)))]
+        super().__init__(items, items, items, verbose=False, **kwargs)
+
+
+@pytest.fixture
+def paths(regdb):
+    return sorted((regdb / "RegDB" / "Visible" / "1").iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".jpg", ".png"])
+def test_read_image_refuses_what_is_broken(tmp_path, suffix):
+    path = tmp_path / f"image{suffix}"
+    with pytest.raises(InputError, match=f"image{suffix}.*does not exist"):
+        read_image(path)
+    Image.effect_noise((64, 64), 60).convert("RGB").save(path)
+    image = read_image(path)
+    assert image.mode == "RGB" and image.size == (64, 64)
+    whole = path.read_bytes()
+    for broken in (whole[: len(whole) // 2], whole[:20], b"", b"no image at all"):
+        path.write_bytes(broken)
+        with pytest.raises(InputError, match=f"image{suffix}.*truncated or no image"):
+            read_image(path)
+
+
+def test_gray_images_become_rgb(tmp_path):
+    Image.new("L", (4, 6), 7).save(tmp_path / "gray.png")
+    assert read_image(tmp_path / "gray.png").getpixel((0, 0)) == (7, 7, 7)
+
+
+def test_items_carry_modality_and_index_through_collate(regdb):
+    dataset = RegDB(regdb, transform=ToTensor(), verbose=False)
+    items = [dataset[i] for i in range(len(dataset))]
+    assert [item["index"] for item in items] == list(range(len(dataset.train)))
+    assert [item["modality"] for item in items] == [camid for _, _, camid, _ in dataset.train]
+    assert {item["modality"] for item in items} == {VISIBLE, INFRARED}
+    batch = default_collate(items[-2:])
+    assert set(batch) == {"img", "pid", "camid", "impath", "dsetid", "modality", "index"}
+    assert batch["modality"].tolist() == [INFRARED] * 2 and batch["img"].shape == (2, 3, 16, 8)
+    assert dataset[-1]["index"] == len(dataset) - 1
+    with pytest.raises(IndexError):
+        dataset[len(dataset)]
+
+
+def test_k_tfm_applies_the_transform_k_times(regdb):
+    dataset = RegDB(regdb, transform=ToTensor(), k_tfm=2, verbose=False)
+    for images in (dataset[0]["img"], (dataset + dataset)[0]["img"]):
+        assert [image.shape for image in images] == [(3, 16, 8)] * 2
+
+
+def test_sum_keeps_class_modality_and_index(regdb, paths):
+    first, second = RegDB(regdb, verbose=False), RegDB(regdb, split_id=1, verbose=False)
+    both = sum([first, second])
+    assert isinstance(both, CrossModalityDataset)
+    size = len(first.train)
+    assert both.train[:size] == first.train
+    assert both.train[size:] == [(path, pid + 4, camid + 2, 1) for path, pid, camid, _ in second.train]
+    assert both.num_train_pids == 8 and both.num_train_cams == 4 and both.num_datasets == 2
+    assert [both.modality_of(camid) for camid in range(4)] == [0, 1, 0, 1]
+    assert both.query == first.query and both.gallery == first.gallery
+    last = both[len(both) - 1]
+    assert last["modality"] == INFRARED and last["index"] == 2 * size - 1
+
+    three = sum([first, second, first])
+    assert three.num_train_pids == 12 and three.num_datasets == 3
+    assert [item[0] for item in three.train[2 * size:]] == [item[0] for item in first.train]
+    assert all(three.modality_of(camid) == camid % 2 for _, _, camid, _ in three.train)
+
+
+def test_sum_with_plain_data_sets_counts_them_as_visible(regdb, paths):
+    ours, plain = RegDB(regdb, verbose=False), Plain(paths)
+    right = ours + plain
+    assert [item[1:] for item in right.train[-3:]] == [(4, 2, 1), (5, 5, 1), (6, 5, 1)]
+    assert {right.modality_of(camid) for camid in (2, 5)} == {VISIBLE}
+
+    left = as_cross_modality(plain) + ours
+    assert isinstance(left, CrossModalityDataset) and left.query == plain.query
+    # Camera 3 of the plain data set must not run into the shifted ones: the shift is by number, not by count.
+    assert {item[2] for item in left.train} == {0, 3, 4, 5}
+    assert [left.modality_of(camid) for camid in (0, 3, 4, 5)] == [0, 0, 0, 1]
+
+    # An exact ImageDataset on the left lets the subclass on the right answer.
+    exact = torchreid.data.ImageDataset(plain.train, plain.query, plain.gallery, verbose=False)
+    assert (exact + ours).train == left.train and (exact + ours).infrared_camids == {5}
+    with pytest.raises(InputError, match="list cannot join"):
+        ours + [1]
+
+
+def test_sum_shifts_beyond_infrared_cameras_that_have_no_image(paths):
+    items = [(str(paths[0]), 0, 0)]
+    first = CrossModalityDataset(items, items, items, infrared_camids={2, 5}, verbose=False)
+    both = first + first
+    assert both.train[1][2] == 6 and both.modality_of(6) == VISIBLE and both.infrared_camids == {2, 5, 8, 11}
+
+
+def test_combineall_gives_all_test_images_new_labels(regdb):
+    plain = RegDB(regdb, verbose=False)
+    combined = RegDB(regdb, combineall=True, verbose=False)
+    assert len(combined) == len(plain.train) + len(plain.query) + len(plain.gallery)
+    assert {item[1] for item in combined.train} == set(range(8)) and combined.num_train_pids == 8
+
+
+@pytest.mark.parametrize("part", ["train", "query", "gallery"])
+def test_empty_parts_are_refused(part):
+    parts = {name: [("image.jpg", 0, 0)] for name in ("train", "query", "gallery")}
+    parts[part] = []
+    with pytest.raises(InputError, match=f"no {part} images"):
+        CrossModalityDataset(**parts, verbose=False)
+
+
+@pytest.mark.parametrize("sources", ["regdb", ["regdb", "sysu_mm01"]])
+def test_stock_data_manager_of_torchreid(regdb, make_sysu, sources, capsys):
+    make_sysu(regdb)
+    manager = torchreid.data.ImageDataManager(
+        root=str(regdb), sources=sources, targets="regdb", height=16, width=8, batch_size_train=8, batch_size_test=8,
+        workers=0, use_gpu=False, split_id=1,
+    )
+    trainset = manager.train_loader.dataset
+    assert isinstance(trainset, CrossModalityDataset)
+    assert manager.num_train_pids == (4 if sources == "regdb" else 9)
+    batch = next(iter(manager.train_loader))
+    modalities = [trainset.modality_of(trainset.train[index][2]) for index in batch["index"]]
+    assert batch["modality"].tolist() == modalities and batch["modality"].dtype == torch.int64
+    assert next(iter(manager.test_loader["regdb"]["gallery"]))["modality"].tolist() == [INFRARED] * 8

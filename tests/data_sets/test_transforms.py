@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from torchreid_nas.data import build_cross_modality_transforms
+from torchreid_nas.data.transforms import IMAGENET_MEAN, IMAGENET_STD, TRANSFORMS
+from torchreid_nas.errors import InputError
+
+
+@pytest.fixture
+def image():
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 32, 3), dtype=np.uint8))
+
+
+def names(compose):
+    return [type(step).__name__ for step in compose.transforms]
+
+
+def test_the_default_is_the_recipe_in_order():
+    train, test = build_cross_modality_transforms(64, 32)
+    assert names(train) == ["Resize", "RandomCrop", "RandomHorizontalFlip", "ToTensor", "Normalize", "RandomErasing"]
+    assert names(test) == ["Resize", "ToTensor", "Normalize"]
+    erase = train.transforms[-1]
+    assert (erase.probability, erase.sl, erase.sh) == (0.5, 0.02, 0.4) and list(erase.mean) == list(IMAGENET_MEAN)
+
+
+def test_the_test_transform_is_resize_and_normalise(image, capsys):
+    train, test = build_cross_modality_transforms(64, 32, None)
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
+    expected = (pixels - torch.tensor(IMAGENET_MEAN)[:, None, None]) / torch.tensor(IMAGENET_STD)[:, None, None]
+    torch.testing.assert_close(test(image), expected)
+    torch.testing.assert_close(train(image), expected)
+    assert capsys.readouterr().out == ""
+    assert build_cross_modality_transforms(20, 10)[1](image).shape == (3, 20, 10)
+
+
+def test_pad_crop_shifts_by_up_to_ten_pixels(image):
+    train, test = build_cross_modality_transforms(64, 32, "pad_crop", norm_mean=[0, 0, 0], norm_std=[1, 1, 1])
+    padded = torch.nn.functional.pad(test(image), (10, 10, 10, 10))
+    windows = {
+        (top, left): padded[:, top:top + 64, left:left + 32] for top in range(21) for left in range(21)
+    }
+    torch.manual_seed(0)
+    seen = set()
+    for _ in range(60):
+        crop = train(image)
+        seen |= {place for place, window in windows.items() if torch.equal(crop, window)}
+    assert len(seen) > 30 and {top for top, _ in seen} <= set(range(21))
+    assert max(top for top, _ in seen) > 15 and min(left for _, left in seen) < 5
+
+
+def test_random_erase_fills_a_rectangle_with_the_mean_after_normalisation(image):
+    train, test = build_cross_modality_transforms(64, 32, ["random_erase"])
+    plain = test(image)
+    random.seed(0)
+    erased = 0
+    for _ in range(200):
+        changed = train(image) != plain
+        if not changed.any():
+            continue
+        erased += 1
+        rows, columns = changed[0].any(1).nonzero(), changed[0].any(0).nonzero()
+        area = len(rows) * len(columns) / (64 * 32)
+        assert 0.01 < area < 0.42
+    assert 70 < erased < 130
+    random.seed(0)
+    sample = next(sample for sample in (train(image) for _ in range(100)) if (sample != plain).any())
+    for channel, mean in enumerate(IMAGENET_MEAN):
+        assert torch.unique(sample[channel][sample[channel] != plain[channel]]).tolist() == pytest.approx([mean])
+
+
+def test_all_names_build_and_run(image):
+    train, _ = build_cross_modality_transforms(32, 16, list(TRANSFORMS))
+    assert train(image).shape == (3, 32, 16)
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        ((64, 32, ["random_flop"]), '"random_flop".*did you mean "random_flip"'),
+        ((0, 32), "0x32"),
+        ((64, 32, None, [0.5], [0.5]), "norm_mean"),
+        ((64, 32, None, [0.5] * 3, [0.5, 0, 0.5]), "positive deviations"),
+    ],
+)
+def test_bad_arguments(arguments, complaint):
+    with pytest.raises(InputError, match=complaint):
+        build_cross_modality_transforms(*arguments)

@@ -1,0 +1,134 @@
+"""MixedBatchNorm2d against the plain weighted sum of a shared and a split BatchNorm."""
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from torchreid_nas.errors import InputError
+from torchreid_nas.layers import MixedBatchNorm2d, SplitBatchNorm2d, modality_context
+
+
+class PlainMixedBatchNorm2d(nn.Module):
+    """The formula as it stands: three BatchNorms and a weighted sum."""
+
+    def __init__(self, mixed: MixedBatchNorm2d) -> None:
+        super().__init__()
+        self.share = copy.deepcopy(mixed.share)
+        self.split = SplitBatchNorm2d(mixed.share)
+        self.split.visible, self.split.infrared = copy.deepcopy(mixed.visible), copy.deepcopy(mixed.infrared)
+        self.logits = nn.Parameter(mixed.logits.detach().clone())
+        self.temperature = mixed.temperature
+
+    def forward(self, x):
+        p = torch.softmax(self.logits / self.temperature, 0)
+        return p[0] * self.share(x) + p[1] * self.split(x)
+
+
+def random_mixed(channels=5, dtype=torch.float64):
+    torch.manual_seed(0)
+    mixed = MixedBatchNorm2d(nn.BatchNorm2d(channels)).to(dtype)
+    with torch.no_grad():
+        for bn in (mixed.share, mixed.visible, mixed.infrared):
+            bn.weight.normal_(1, 0.5)
+            bn.bias.normal_()
+            bn.running_mean.normal_()
+            bn.running_var.uniform_(0.5, 2)
+        mixed.logits.copy_(torch.tensor([0.3, -0.7]))
+    mixed.temperature = 0.8
+    return mixed
+
+
+def distorted_batch(channels=5, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(8, channels, 4, 3, generator=generator, dtype=dtype)
+    x[4:] = 0.25 * x[4:] + 1.5
+    return x
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_equals_the_plain_weighted_sum(memory_format):
+    mixed = random_mixed()
+    plain = PlainMixedBatchNorm2d(mixed)
+    x = distorted_batch().contiguous(memory_format=memory_format)
+    upstream = torch.randn(x.shape, generator=torch.Generator().manual_seed(2), dtype=x.dtype)
+    results = []
+    for layer in (mixed, plain):
+        inputs = x.clone(memory_format=torch.preserve_format).requires_grad_()
+        output = layer(inputs)
+        output.backward(upstream)
+        results.append((output.detach(), inputs.grad))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(mixed.logits.grad, plain.logits.grad, rtol=1e-9, atol=1e-9)
+    pairs = [(mixed.share, plain.share), (mixed.visible, plain.split.visible), (mixed.infrared, plain.split.infrared)]
+    for ours, theirs in pairs:
+        torch.testing.assert_close(ours.weight.grad, theirs.weight.grad, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(ours.bias.grad, theirs.bias.grad, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(ours.running_mean, theirs.running_mean, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(ours.running_var, theirs.running_var, rtol=1e-9, atol=1e-9)
+        assert ours.num_batches_tracked == theirs.num_batches_tracked == 1
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("modality", ["visible", "infrared", "both"])
+def test_equals_the_plain_sum_for_a_declared_modality_in_either_mode(modality, training):
+    mixed = random_mixed().train(training)
+    plain = PlainMixedBatchNorm2d(mixed).train(training)
+    with modality_context(modality):
+        torch.testing.assert_close(mixed(distorted_batch()), plain(distorted_batch()), rtol=1e-9, atol=1e-9)
+
+
+def test_gradcheck():
+    mixed = random_mixed(channels=2)
+    x = distorted_batch(channels=2)[2:6].requires_grad_()
+
+    def run(x, logits, *affine):
+        names = [f"{bn}.{name}" for bn in ("share", "visible", "infrared") for name in ("weight", "bias")]
+        return torch.func.functional_call(copy.deepcopy(mixed), {"logits": logits, **dict(zip(names, affine))}, (x,))
+
+    affine = [p.detach().clone().requires_grad_() for bn in (mixed.share, mixed.visible, mixed.infrared)
+              for p in (bn.weight, bn.bias)]
+    assert torch.autograd.gradcheck(run, (x, mixed.logits.detach().clone().requires_grad_(), *affine))
+
+
+@pytest.mark.parametrize("choice_is_split", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+def test_one_candidate_with_all_the_weight_equals_the_plain_layer(choice_is_split, training):
+    mixed = random_mixed()
+    with torch.no_grad():
+        mixed.logits.copy_(torch.tensor([-1e4, 1e4]) if choice_is_split else torch.tensor([1e4, -1e4]))
+    layer = mixed.harden(choice_is_split)
+    assert isinstance(layer, SplitBatchNorm2d if choice_is_split else nn.BatchNorm2d)
+    mixed.train(training), layer.train(training)
+    with modality_context("both"):
+        torch.testing.assert_close(mixed(distorted_batch()), layer(distorted_batch()), rtol=1e-12, atol=1e-12)
+
+
+def test_equal_statistics_make_the_logits_irrelevant():
+    mixed = MixedBatchNorm2d(nn.BatchNorm2d(3).double())
+    half = torch.randn(4, 3, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    out = mixed(torch.cat((half, half)))
+    (out.square().sum()).backward()
+    assert mixed.logits.grad.abs().max() < 1e-9
+
+
+def test_bfloat16_channels_last_stays_close_to_float32():
+    mixed = random_mixed(dtype=torch.float32)
+    reference = copy.deepcopy(mixed)
+    x = distorted_batch(dtype=torch.float32).contiguous(memory_format=torch.channels_last)
+    upstream = torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
+    half, full = x.bfloat16().requires_grad_(), x.bfloat16().float().requires_grad_()
+    output = mixed(half)
+    assert output.dtype == torch.bfloat16 and output.is_contiguous(memory_format=torch.channels_last)
+    output.backward(upstream.bfloat16())
+    expected = reference(full)
+    expected.backward(upstream.bfloat16().float())
+    torch.testing.assert_close(output.float(), expected, rtol=2e-2, atol=2e-2)
+    torch.testing.assert_close(half.grad.float(), full.grad, rtol=3e-2, atol=3e-2)
+    torch.testing.assert_close(mixed.logits.grad, reference.logits.grad, rtol=3e-2, atol=3e-2)
+    torch.testing.assert_close(mixed.share.running_var, reference.share.running_var, rtol=1e-3, atol=1e-3)
+
+
+def test_refuses_a_batchnorm_without_running_statistics():
+    with pytest.raises(InputError, match="running statistics"):
+        MixedBatchNorm2d(nn.BatchNorm2d(3, track_running_stats=False))

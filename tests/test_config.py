@@ -1,0 +1,187 @@
+"""The configuration: defaults, files, overrides, and what a wrong one says."""
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from torchreid_nas.config import changed_keys, config_to_yaml, default_config, load_config
+from torchreid_nas.errors import InputError
+
+
+@pytest.fixture
+def write(tmp_path):
+    """``write(text)``: the path of a YAML file with that text."""
+
+    def write(text: str):
+        path = tmp_path / "experiment.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+# -- what is loaded -----------------------------------------------------------
+
+
+def test_the_defaults_are_the_papers_recipe_and_pass_their_own_checks():
+    cfg = load_config()
+    assert cfg == default_config()
+    assert (cfg.adam.beta1, cfg.adam.beta2, cfg.train.lr, cfg.train.weight_decay) == (0.5, 0.999, 0.01, 5e-4)
+    assert (cfg.train.max_epoch, cfg.train.stepsize, cfg.train.warmup_epochs) == (120, [40, 70], 10)
+    assert (cfg.loss.triplet.margin, cfg.loss.c3mmd.weight_correlation, cfg.loss.c3mmd.weight_mmd) == (0.4, 5.0, 0.05)
+    assert cfg.train.batch_size == 128 and cfg.sampler.num_instances == 4
+
+
+def test_every_default_survives_its_own_range_when_set_explicitly(write):
+    assert load_config(write(config_to_yaml(default_config()))) == default_config()
+
+
+def test_overrides_win_over_the_file_and_the_file_over_the_defaults(write):
+    path = write("train:\n  lr: 0.02\n  max_epoch: 7\nmodel:\n  name: two_stream_resnet18\n")
+    cfg = load_config(path, ["train.lr", "0.5"])
+    assert (cfg.train.lr, cfg.train.max_epoch, cfg.model.name) == (0.5, 7, "two_stream_resnet18")
+    assert cfg.train.gamma == default_config().train.gamma
+
+
+def test_an_empty_file_changes_nothing(write):
+    assert load_config(write("")) == default_config()
+
+
+def test_the_config_cannot_be_changed_after_loading():
+    with pytest.raises(AttributeError):
+        load_config().train.lr = 1.0
+
+
+def test_numbers_that_yaml_reads_as_text_are_numbers(write):
+    cfg = load_config(write("train:\n  weight_decay: 5e-4\n  lr: 1\nsearch:\n  arch_lr: 1e-2\n"))
+    assert (cfg.train.weight_decay, cfg.train.lr, cfg.search.arch_lr) == (5e-4, 1.0, 0.01)
+    assert type(cfg.train.lr) is float
+
+
+@pytest.mark.parametrize(("key", "text", "value"), [
+    ("train.weight_decay", "5e-4", 5e-4),
+    ("train.staged_lr", "False", False),
+    ("train.staged_lr", "true", True),
+    ("train.stepsize", "[20]", [20]),
+    ("train.stepsize", "(20, 30)", [20, 30]),
+    ("data.sources", "sysu_mm01", ["sysu_mm01"]),
+    ("data.sources", "['regdb', 'sysu_mm01']", ["regdb", "sysu_mm01"]),
+    ("data.norm_mean", "[0, 0, 1]", [0.0, 0.0, 1.0]),
+    ("data.save_dir", "runs/3", "runs/3"),
+    ("data.save_dir", "3", "3"),
+    ("model.pretrained", "False", ""),
+    ("model.pretrained", "True", "imagenet"),
+    ("model.pretrained", "weights/resnet50.pth", "weights/resnet50.pth"),
+    ("device", "cuda:1", "cuda:1"),
+])
+def test_overrides_are_read_as_their_keys_type(key, text, value):
+    node = load_config(overrides=[key, text])
+    for part in key.split("."):
+        node = node[part]
+    assert node == value and type(node) is type(value)
+
+
+# -- what is refused ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("train:\n  learning_rate: 0.1\n", 'unknown key "train.learning_rate"'),
+    ("train:\n  max_epochs: 3\n", 'unknown key "train.max_epochs"; did you mean "train.max_epoch"'),
+    ("trian:\n  lr: 0.1\n", 'unknown key "trian.lr"; did you mean "train.lr"'),
+    ("train: 3\n", 'unknown key "train"'),
+    ("train:\n  lr:\n    base: 1\n", 'unknown key "train.lr.base"'),
+    ("train:\n  lr: fast\n", "train.lr to 'fast', expected a number"),
+    ("train:\n  lr: [0.1]\n", r"train.lr to \[0.1\], expected a number"),
+    ("train:\n  lr: true\n", "train.lr to True, expected a number"),
+    ("train:\n  max_epoch: 2.5\n", "train.max_epoch to 2.5, expected a whole number"),
+    ("train:\n  max_epoch: true\n", "train.max_epoch to True, expected a whole number"),
+    ("train:\n  staged_lr: 1\n", "train.staged_lr to 1, expected True or False"),
+    ("train:\n  stepsize: 40\n", "train.stepsize to 40, expected a list"),
+    ("train:\n  stepsize: [40.5]\n", "train.stepsize to 40.5, expected a whole number"),
+    ("model:\n  name: [resnet]\n", "model.name to .*, expected text"),
+    ("model:\n  name:\n", "model.name to None, expected text"),
+    ("train:\n  lr: -0.1\n", "train.lr to -0.1, expected above 0"),
+    ("train:\n  ema: 1\n", "train.ema to 1, expected at least 0 and below 1"),
+    ("train:\n  amp: fp8\n", "train.amp to 'fp8', expected one of \"none\", \"bf16\", \"fp16\""),
+    ("train:\n  stepsize: [70, 40]\n", r"train.stepsize to \[70, 40\], expected rising epochs"),
+    ("model:\n  last_stride: 3\n", "model.last_stride to 3, expected 1 or 2"),
+    ("search:\n  order: 3\n", "search.order to 3, expected 1 or 2"),
+    ("data:\n  sources: []\n", r"data.sources to \[\], expected at least one data set"),
+    ("data:\n  norm_std: [1, 0, 1]\n", "data.norm_std to .*, expected three values above 0"),
+])
+def test_a_wrong_file_is_named_with_key_value_and_expectation(write, text, message):
+    path = write(text)
+    with pytest.raises(InputError, match=message) as error:
+        load_config(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_wrong_override_is_named_as_such():
+    with pytest.raises(InputError, match='the command line has the unknown key "train.ls"; did you mean "train.lr"'):
+        load_config(overrides=["train.ls", "1"])
+    with pytest.raises(InputError, match="the command line sets train.lr to 'fast', expected a number"):
+        load_config(overrides=["train.lr", "fast"])
+
+
+def test_an_override_without_value_is_named():
+    with pytest.raises(InputError, match='override "train.max_epoch" has no value; write KEY VALUE pairs'):
+        load_config(overrides=["train.lr", "0.1", "train.max_epoch"])
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_rate_that_is_no_finite_number_is_refused(write, value):
+    with pytest.raises(InputError, match="train.lr"):
+        load_config(write(f"train:\n  lr: .{value}\n"))
+
+
+def test_unreadable_files_are_named(write, tmp_path):
+    with pytest.raises(InputError, match="cannot be read.*see configs/") as error:
+        load_config(tmp_path / "absent.yaml")
+    assert "absent.yaml" in str(error.value)
+    with pytest.raises(InputError, match="line 2 is not valid YAML"):
+        load_config(write("train:\n  lr: [0.1\n"))
+    with pytest.raises(InputError, match="holds no keys"):
+        load_config(write("- train\n- test\n"))
+    binary = tmp_path / "model.pth"
+    binary.write_bytes(b"\x80\x02\xff\xfe")
+    with pytest.raises(InputError, match="not valid YAML") as error:
+        load_config(binary)
+    assert str(binary) in str(error.value)
+
+
+@pytest.mark.parametrize("batch_size", [8, 12, 20])
+def test_the_batch_must_hold_whole_identities_and_two_of_them(batch_size):
+    with pytest.raises(InputError, match=f"train.batch_size is {batch_size}, expected a multiple of 8 of at least 16"):
+        load_config(overrides=["train.batch_size", str(batch_size)])
+    assert load_config(overrides=["train.batch_size", "16"]).train.batch_size == 16
+    assert load_config(overrides=["train.batch_size", str(batch_size), "sampler.num_instances", "1"])
+
+
+def test_a_single_step_takes_one_step():
+    with pytest.raises(InputError, match="single_step takes one train.stepsize"):
+        load_config(overrides=["train.lr_scheduler", "single_step"])
+    assert load_config(overrides=["train.lr_scheduler", "single_step", "train.stepsize", "[20]"])
+
+
+# -- written and compared -----------------------------------------------------
+
+
+def test_yaml_round_trip_keeps_every_value_and_the_order(write):
+    cfg = load_config(overrides=["train.lr", "0.003", "data.sources", "['sysu_mm01']", "model.pretrained", "False"])
+    text = config_to_yaml(cfg)
+    assert load_config(write(text)) == cfg
+    assert list(yaml.safe_load(text)) == list(default_config())
+
+
+def test_changed_keys_looks_at_the_given_sections_only():
+    saved = yaml.safe_load(config_to_yaml(load_config()))
+    new = load_config(overrides=["train.lr", "0.5", "search.order", "2", "data.sources", "['sysu_mm01']"])
+    assert changed_keys(saved, new, ["train"]) == ["train.lr: 0.01 -> 0.5"]
+    assert changed_keys(saved, new, ["train", "data"]) == ["data.sources: ['regdb'] -> ['sysu_mm01']", "train.lr: 0.01 -> 0.5"]
+    assert changed_keys(saved, load_config(), list(saved)) == []
+
+
+def test_changed_keys_shows_a_key_that_the_saved_config_lacks():
+    saved = yaml.safe_load(config_to_yaml(load_config()))
+    del saved["train"]["gamma"]
+    assert changed_keys(saved, load_config(), ["train"]) == ["train.gamma: None -> 0.1"]

@@ -1,0 +1,177 @@
+"""Files: the old one or the new one, never a part; and nothing unpickled blindly."""
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+import torch
+
+from torchreid_nas.errors import InputError
+from torchreid_nas.files import atomic_path, load_checkpoint, read_json, save_checkpoint, write_json, write_text
+
+
+class Custom:
+    """An object that only an unrestricted unpickler would make."""
+
+
+def no_space(*args, **kwargs):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+# -- writing ------------------------------------------------------------------
+
+
+def test_a_block_that_succeeds_leaves_exactly_the_new_file(tmp_path):
+    path = tmp_path / "a" / "b" / "figure.png"
+    with atomic_path(path) as temporary:
+        # Same folder (a rename there is atomic), same suffix (libraries choose a format by it).
+        assert temporary.parent == path.parent and temporary.suffix == ".png" and temporary != path
+        temporary.write_text("new")
+        assert not path.exists()
+    assert path.read_text() == "new" and os.listdir(path.parent) == ["figure.png"]
+
+
+def test_the_data_are_on_disk_before_the_name_is(tmp_path, monkeypatch):
+    path, calls = tmp_path / "a.txt", []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *args, real=real, name=name: (calls.append(name), real(*args))[1])
+    write_text(path, "x")
+    assert calls == ["fsync", "replace"]
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), ValueError("a bug"), RuntimeError("a bug")])
+def test_a_block_that_raises_leaves_the_old_file_and_its_own_exception(tmp_path, failure):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(type(failure)) as error:
+        with atomic_path(path) as temporary:
+            temporary.write_text("ne")
+            raise failure
+    assert error.value is failure
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("where", ["fsync", "replace"])
+def test_a_disk_that_fills_up_on_the_way_leaves_the_old_file(tmp_path, monkeypatch, where):
+    path = tmp_path / "results.json"
+    write_json(path, {"rank1": 1})
+    monkeypatch.setattr(os, where, no_space)
+    with pytest.raises(InputError, match="could not be written .No space left on device.*unchanged") as error:
+        write_json(path, {"rank1": 2})
+    assert str(path) in str(error.value)
+    assert read_json(path) == {"rank1": 1} and os.listdir(tmp_path) == ["results.json"]
+
+
+@pytest.mark.parametrize("failure", [
+    OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+    RuntimeError("[enforce fail at inline_container.cc:672] . PytorchStreamWriter failed writing file data/0: file write failed"),
+    RuntimeError("[enforce fail at inline_container.cc:858] . unexpected pos 64 vs 0"),
+])
+def test_a_checkpoint_on_a_full_disk_is_never_half_written(tmp_path, monkeypatch, failure):
+    path = tmp_path / "checkpoint.pth"
+    save_checkpoint(path, {"epoch": 1})
+
+    def part_then_fail(state, file):
+        file.write_bytes(b"PK half")
+        raise failure
+
+    monkeypatch.setattr(torch, "save", part_then_fail)
+    with pytest.raises(InputError, match="could not be written.*free space or choose another folder") as error:
+        save_checkpoint(path, {"epoch": 2})
+    assert str(path) in str(error.value)
+    assert load_checkpoint(path) == {"epoch": 1} and os.listdir(tmp_path) == ["checkpoint.pth"]
+
+
+def test_a_folder_that_is_a_file_is_named(tmp_path):
+    (tmp_path / "runs").write_text("")
+    path = tmp_path / "runs" / "a.txt"
+    with pytest.raises(InputError, match="could not be written") as error:
+        write_text(path, "x")
+    assert str(path) in str(error.value)
+
+
+# -- JSON ---------------------------------------------------------------------
+
+
+def test_json_round_trip(tmp_path):
+    value = {"mAP": 0.25, "names": ["größe"], "none": None}
+    write_json(tmp_path / "a.json", value)
+    assert read_json(tmp_path / "a.json") == value
+    assert (tmp_path / "a.json").read_text().endswith("}\n")
+
+
+def test_a_value_that_is_no_json_leaves_the_old_file(tmp_path):
+    write_json(tmp_path / "a.json", 1)
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {"tensor": torch.zeros(1)})
+    assert read_json(tmp_path / "a.json") == 1 and os.listdir(tmp_path) == ["a.json"]
+
+
+def test_unreadable_json_is_named_with_its_line(tmp_path):
+    path = tmp_path / "a.json"
+    with pytest.raises(InputError, match="cannot be read"):
+        read_json(path)
+    path.write_text('{"a": 1,\n "b" 2}')
+    with pytest.raises(InputError, match="line 2 is not valid JSON") as error:
+        read_json(path)
+    assert str(path) in str(error.value)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not valid JSON"):
+        read_json(path)
+
+
+# -- checkpoints --------------------------------------------------------------
+
+
+def test_checkpoint_round_trip_with_an_optimisers_state(tmp_path):
+    weight = torch.nn.Parameter(torch.randn(3, generator=torch.Generator().manual_seed(0)))
+    optimizer = torch.optim.Adam([weight])
+    weight.sum().backward()
+    optimizer.step()
+    save_checkpoint(tmp_path / "c.pth", {"w": weight.detach(), "optimizer": optimizer.state_dict(), "best": float("-inf")})
+    state = load_checkpoint(tmp_path / "c.pth")
+    assert torch.equal(state["w"], weight.detach()) and state["best"] == float("-inf")
+    assert torch.equal(state["optimizer"]["state"][0]["exp_avg"], optimizer.state_dict()["state"][0]["exp_avg"])
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    for path in (tmp_path / "absent.pth", tmp_path):
+        with pytest.raises(InputError, match="does not exist; check the path") as error:
+            load_checkpoint(path)
+        assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.01, 0.3, 0.9, 0.999])
+def test_a_truncated_checkpoint_is_named_with_its_size(tmp_path, kept):
+    path = tmp_path / "c.pth"
+    save_checkpoint(path, {"w": torch.zeros(1000)})
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(InputError, match="truncated or no PyTorch file; download or save it again") as error:
+        load_checkpoint(path)
+    assert str(path) in str(error.value) and f"{path.stat().st_size:,} bytes" in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"<html>404 Not Found</html>\n", b"\x00" * 64, b"hello", b"\x80\x02}q\x00."])
+def test_a_file_of_another_kind_is_named(tmp_path, content):
+    path = tmp_path / "download.pth"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="truncated or no PyTorch file") as error:
+        load_checkpoint(path)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_checkpoint_with_python_objects_is_refused_as_such(tmp_path, zipped):
+    path = tmp_path / "theirs.pth"
+    torch.save({"model": {"w": torch.zeros(2)}, "args": Custom()}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(InputError, match="Python objects beside tensors, which could run code") as error:
+        load_checkpoint(path)
+    assert str(path) in str(error.value)
+
+
+def test_the_older_format_of_torch_loads(tmp_path):
+    torch.save({"w": torch.ones(2)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    assert torch.equal(load_checkpoint(tmp_path / "old.pth")["w"], torch.ones(2))

@@ -1,0 +1,18 @@
+"""Neural architecture search and cross-modality re-identification as a plug-in for torchreid.
+
+Importing the package registers its models, data sets, losses and engines in
+torchreid, in either of torchreid's layouts.
+"""
+import warnings
+
+with warnings.catch_warnings():
+    # torchreid's own rankers are not used here; their missing Cython build is no news to the user.
+    warnings.filterwarnings("ignore", message="Cython evaluation")
+    import torchreid  # noqa: F401
+
+from torchreid_nas.registry import register_all
+
+__all__ = ["__version__"]
+__version__ = "0.1.0"
+
+register_all()

@@ -1,0 +1,99 @@
+"""The command line: ``torchreid-nas`` and ``python tools/main.py``."""
+from __future__ import annotations
+
+__all__ = ["main"]
+
+import argparse
+import sys
+from typing import Callable, Sequence
+
+from torchreid_nas.config import load_config
+from torchreid_nas.errors import InputError, nearest
+
+_STAGES = ("search", "train", "test")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0, 2 for bad input (one sentence, no traceback)."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if argv[:1] == ["synthetic"]:
+            from torchreid_nas.data.synthetic.cli import main as synthetic
+
+            return synthetic(argv[1:])
+        return _experiment(argv)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command with --resume goes on from the last complete epoch", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="torchreid-nas",
+        description="Search, train and test a cross-modality re-ID network as a config says. "
+        "`torchreid-nas synthetic --help` writes a stand-in where a data set is missing.",
+    )
+    parser.add_argument("--config", "--config-file", metavar="FILE", help="YAML over the defaults of torchreid_nas/config.py")
+    parser.add_argument("--root", metavar="DIR", help="folder of the data sets (data.root)")
+    parser.add_argument("--output", metavar="DIR", help="folder of the run (data.save_dir)")
+    parser.add_argument("--stages", help="comma list of search, train, test; default: all that the config needs")
+    parser.add_argument("--trials", help='RegDB trials by 0-based split_id: "all" or a comma list; each on its own split, then the mean')
+    parser.add_argument("--resume", action="store_true", help="go on with what --output holds")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, …; default: a GPU where there is one")
+    parser.add_argument("--dry-run", action="store_true", help="show config, data, size, time and memory of a step; train nothing")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="config keys, e.g. train.max_epoch 60")
+    return parser
+
+
+def _experiment(argv: Sequence[str]) -> int:
+    arguments = _parser().parse_intermixed_args(argv)
+    if not argv:
+        _parser().print_help()
+        return 0
+    overrides = list(arguments.overrides)
+    for key, value in (
+        ("data.root", arguments.root), ("data.save_dir", arguments.output), ("device", arguments.device),
+    ):
+        if value is not None:
+            overrides += [key, value]
+    cfg = load_config(arguments.config, overrides)
+    stages = _stages(arguments.stages, searched=cfg.model.architecture == "search")
+
+    from torchreid_nas import pipeline
+
+    if arguments.dry_run:
+        from torchreid_nas.dry_run import dry_run
+
+        dry_run(pipeline.Run(cfg, arguments.resume), stages)
+    elif arguments.trials is not None:
+        pipeline.run_trials(cfg, _trials(arguments.trials), stages, arguments.resume)
+    else:
+        pipeline.Run(cfg, arguments.resume).execute(stages)
+    return 0
+
+
+def _stages(text: str | None, searched: bool) -> list[str]:
+    if text is None:
+        return list(_STAGES) if searched else ["train", "test"]
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in _STAGES:
+            raise InputError(f'--stages names "{name}", expected {", ".join(_STAGES)}{nearest(name, _STAGES)}')
+    if not names:
+        raise InputError(f"--stages is empty, expected one or more of {', '.join(_STAGES)}")
+    return [stage for stage in _STAGES if stage in names]
+
+
+def _trials(text: str) -> list[int]:
+    if text == "all":
+        return list(range(10))
+    try:
+        trials = sorted({int(word) for word in text.split(",")})
+    except ValueError as error:
+        raise InputError(f'--trials is "{text}", expected "all" or 0-based split ids such as 0,1,2') from error
+    if not all(0 <= trial < 10 for trial in trials):
+        raise InputError(f'--trials is "{text}", the split ids of RegDB are 0 to 9')
+    return trials

@@ -1,0 +1,331 @@
+"""The configuration of a run: defaults, files, overrides, and a clear word for what does not fit.
+
+Keys are torchreid's where torchreid has one. The defaults are the recipe of
+CM-NAS (Fu et al., ICCV 2021); what the paper leaves open is marked "ours".
+"""
+from __future__ import annotations
+
+__all__ = ["default_config", "load_config", "config_to_yaml", "changed_keys"]
+
+import ast
+import os
+from pathlib import Path
+from typing import Any, Callable, Iterator, Sequence
+
+import yaml
+from yacs.config import CfgNode
+
+from torchreid_nas.errors import InputError, nearest
+
+
+def default_config() -> CfgNode:
+    """Return all keys with their defaults, the recipe of CM-NAS."""
+    cfg = CfgNode()
+    cfg.device = ""  # "" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", …
+
+    cfg.model = CfgNode()
+    cfg.model.name = "two_stream_resnet50"
+    cfg.model.pretrained = "imagenet"  # "imagenet", "" (from scratch), or the path of a weights file
+    cfg.model.load_weights = ""  # a checkpoint (ours or the authors') to test, or to start training from
+    cfg.model.architecture = "search"  # what the search stage found, a preset, or an architecture file
+    cfg.model.width = 1.0
+    cfg.model.last_stride = 1
+    cfg.model.standardize_input = False  # ours: the control beside split BatchNorms
+
+    cfg.data = CfgNode()
+    cfg.data.root = "reid-data"
+    cfg.data.sources = ["regdb"]
+    cfg.data.targets = ["regdb", "regdb_ir2vis"]
+    cfg.data.split_id = 0  # RegDB trial, 0-based
+    cfg.data.height = 256
+    cfg.data.width = 128
+    cfg.data.transforms = ["pad_crop", "random_flip", "random_erase"]
+    cfg.data.norm_mean = [0.485, 0.456, 0.406]
+    cfg.data.norm_std = [0.229, 0.224, 0.225]
+    cfg.data.workers = 4
+    cfg.data.save_dir = "runs/cmnas"
+
+    cfg.sampler = CfgNode()
+    cfg.sampler.num_instances = 4  # K images of each modality per identity
+
+    cfg.loss = CfgNode()
+    cfg.loss.softmax = CfgNode()
+    cfg.loss.softmax.label_smooth = False
+    cfg.loss.triplet = CfgNode()
+    cfg.loss.triplet.margin = 0.4
+    cfg.loss.triplet.weight_x = 1.0
+    cfg.loss.triplet.weight_t = 1.0
+    cfg.loss.c3mmd = CfgNode()
+    cfg.loss.c3mmd.weight_correlation = 5.0
+    cfg.loss.c3mmd.weight_mmd = 0.05
+
+    cfg.train = CfgNode()
+    cfg.train.seed = 1
+    cfg.train.max_epoch = 120
+    cfg.train.batch_size = 128  # P identities × K visible + K infrared
+    cfg.train.num_batches = 0  # iterations per epoch; 0: floor(max(visible, infrared) / 64) + 1 as the paper
+    cfg.train.optim = "adam"
+    cfg.train.lr = 0.01
+    cfg.train.weight_decay = 5e-4
+    cfg.train.staged_lr = True
+    cfg.train.new_layers = ["bnneck", "classifier"]
+    cfg.train.base_lr_mult = 0.1
+    cfg.train.lr_scheduler = "warmup_multi_step"
+    cfg.train.stepsize = [40, 70]
+    cfg.train.gamma = 0.1
+    cfg.train.warmup_epochs = 10
+    cfg.train.warmup_factor = 0.01
+    cfg.train.ema = 0.997  # decay per step; 0 turns it off
+    cfg.train.amp = "none"  # "bf16" or "fp16" autocast
+    cfg.train.channels_last = False
+    cfg.train.holdout = 0.0  # ours: share of the training identities that chooses the best epoch; 0: the last epoch
+    cfg.train.eval_freq = 10  # epochs between two looks at the held-out identities
+
+    cfg.adam = CfgNode()
+    cfg.adam.beta1 = 0.5
+    cfg.adam.beta2 = 0.999
+    cfg.sgd = CfgNode()
+    cfg.sgd.momentum = 0.9
+    cfg.sgd.nesterov = False
+
+    # The paper publishes no search recipe. Defaults are those of TF-NAS (ECCV 2020, the same group) where it has
+    # the key; the rest is ours.
+    cfg.search = CfgNode()
+    cfg.search.space = "bn_split"
+    cfg.search.max_epoch = 90
+    cfg.search.warmup_epochs = 10  # weights only
+    cfg.search.interval = 2  # an architecture step every n-th iteration
+    cfg.search.order = 1
+    cfg.search.lr = 0.025
+    cfg.search.momentum = 0.9
+    cfg.search.weight_decay = 5e-4
+    cfg.search.grad_clip = 5.0
+    cfg.search.arch_lr = 0.01
+    cfg.search.arch_beta1 = 0.5
+    cfg.search.arch_beta2 = 0.999
+    cfg.search.arch_weight_decay = 5e-4
+    cfg.search.sampling = "softmax"  # ours: both candidates are computed at the price of one, noise would only add variance
+    cfg.search.temperature = 5.0
+    cfg.search.temperature_decay = 0.96
+    cfg.search.split = "identity"  # validation part by "identity" (metric losses) or by "image" (cross-entropy too)
+    cfg.search.val_fraction = 0.0  # 0: the official 296/99 on SYSU-MM01, a quarter elsewhere
+    cfg.search.split_cost = 0.0  # weight of the expected share of split slots in the architecture loss
+    cfg.search.patience = 0  # stop when the architecture has not changed for n epochs; 0: never
+    cfg.search.keep_weights = False  # start the training of the found network from the supernet's weights
+
+    cfg.test = CfgNode()
+    cfg.test.batch_size = 128
+    cfg.test.dist_metric = "euclidean"
+    cfg.test.normalize_feature = True
+    cfg.test.ranks = [1, 5, 10, 20]
+    cfg.test.shot = 1  # SYSU-MM01: images per identity and camera in the gallery
+    cfg.test.gallery_draw = "random"  # SYSU-MM01: "random" as the common code, "official" from rand_perm_cam.mat
+    cfg.test.num_trials = 10  # SYSU-MM01 galleries
+    cfg.test.rerank = False
+    cfg.test.visrank = False
+    cfg.test.visrank_topk = 10
+
+    # A stand-in written in the real layout where the data set is missing; never for figures of the real one.
+    cfg.synthetic = CfgNode()
+    cfg.synthetic.enabled = False
+    cfg.synthetic.identities = 120
+    cfg.synthetic.images = 10
+    cfg.synthetic.height = 128
+    cfg.synthetic.width = 64
+    cfg.synthetic.gap = 0.7
+    cfg.synthetic.difficulty = 0.5
+    cfg.synthetic.seed = 0
+    return cfg
+
+
+_AT_LEAST_ONE = (lambda v: v >= 1, "a whole number of at least 1")
+_NOT_NEGATIVE = (lambda v: v >= 0, "0 or more")
+_POSITIVE = (lambda v: v > 0, "above 0")
+_FRACTION = (lambda v: 0 <= v < 1, "at least 0 and below 1")
+
+
+def _one_of(*names: str) -> tuple[Callable[[Any], bool], str]:
+    return (lambda v: v in names), "one of " + ", ".join(f'"{name}"' for name in names)
+
+
+_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "model.width": (lambda v: 0 < v <= 4, "above 0 and at most 4"),
+    "model.last_stride": (lambda v: v in (1, 2), "1 or 2"),
+    "data.sources": (lambda v: len(v) >= 1, "at least one data set"),
+    "data.split_id": _NOT_NEGATIVE,
+    "data.height": (lambda v: v >= 16, "at least 16"),
+    "data.width": (lambda v: v >= 16, "at least 16"),
+    "data.norm_mean": (lambda v: len(v) == 3, "three values"),
+    "data.norm_std": (lambda v: len(v) == 3 and all(x > 0 for x in v), "three values above 0"),
+    "data.workers": _NOT_NEGATIVE,
+    "data.save_dir": (lambda v: v != "", "a folder"),
+    "sampler.num_instances": _AT_LEAST_ONE,
+    "loss.triplet.margin": _NOT_NEGATIVE,
+    "loss.triplet.weight_x": _NOT_NEGATIVE,
+    "loss.triplet.weight_t": _NOT_NEGATIVE,
+    "loss.c3mmd.weight_correlation": _NOT_NEGATIVE,
+    "loss.c3mmd.weight_mmd": _NOT_NEGATIVE,
+    "train.seed": _NOT_NEGATIVE,
+    "train.max_epoch": _AT_LEAST_ONE,
+    "train.batch_size": (lambda v: v >= 4, "at least 4 (2 identities, one image of each modality)"),
+    "train.num_batches": _NOT_NEGATIVE,
+    "train.optim": _one_of("adam", "amsgrad", "sgd", "rmsprop", "radam"),
+    "train.lr": _POSITIVE,
+    "train.weight_decay": _NOT_NEGATIVE,
+    "train.base_lr_mult": _NOT_NEGATIVE,
+    "train.lr_scheduler": _one_of("warmup_multi_step", "multi_step", "single_step", "cosine"),
+    "train.stepsize": (lambda v: v == sorted(set(v)) and all(x > 0 for x in v), "rising epochs above 0"),
+    "train.gamma": _POSITIVE,
+    "train.warmup_epochs": _NOT_NEGATIVE,
+    "train.warmup_factor": (lambda v: 0 <= v <= 1, "between 0 and 1"),
+    "train.ema": _FRACTION,
+    "train.amp": _one_of("none", "bf16", "fp16"),
+    "train.holdout": _FRACTION,
+    "train.eval_freq": _AT_LEAST_ONE,
+    "adam.beta1": _FRACTION,
+    "adam.beta2": _FRACTION,
+    "sgd.momentum": _FRACTION,
+    "search.space": _one_of("bn_split"),
+    "search.max_epoch": _AT_LEAST_ONE,
+    "search.warmup_epochs": _NOT_NEGATIVE,
+    "search.interval": _AT_LEAST_ONE,
+    "search.order": (lambda v: v in (1, 2), "1 or 2"),
+    "search.lr": _POSITIVE,
+    "search.momentum": _FRACTION,
+    "search.weight_decay": _NOT_NEGATIVE,
+    "search.grad_clip": _NOT_NEGATIVE,
+    "search.arch_lr": _POSITIVE,
+    "search.arch_beta1": _FRACTION,
+    "search.arch_beta2": _FRACTION,
+    "search.arch_weight_decay": _NOT_NEGATIVE,
+    "search.sampling": _one_of("softmax", "gumbel"),
+    "search.temperature": _POSITIVE,
+    "search.temperature_decay": (lambda v: 0 < v <= 1, "above 0 and at most 1"),
+    "search.split": _one_of("identity", "image"),
+    "search.val_fraction": _FRACTION,
+    "search.patience": _NOT_NEGATIVE,
+    "test.batch_size": _AT_LEAST_ONE,
+    "test.dist_metric": _one_of("euclidean", "cosine"),
+    "test.ranks": (lambda v: len(v) >= 1 and all(1 <= x <= 20 for x in v), "ranks between 1 and 20"),
+    "test.shot": _AT_LEAST_ONE,
+    "test.gallery_draw": _one_of("random", "official"),
+    "test.num_trials": (lambda v: 1 <= v <= 10, "between 1 and 10"),
+    "test.visrank_topk": _AT_LEAST_ONE,
+}
+
+
+def load_config(path: str | os.PathLike | None = None, overrides: Sequence[str] = ()) -> CfgNode:
+    """Return the defaults, changed by a YAML file, then by ``KEY VALUE`` overrides, checked.
+
+    Args:
+        path: a YAML file with any part of the keys, or None.
+        overrides: ``["train.lr", "0.02", …]`` as on torchreid's command line.
+
+    Raises:
+        InputError: unreadable file, unknown key (the nearest known one is
+            named), wrong type, value out of range.
+    """
+    cfg = default_config()
+    if path is not None:
+        for key, value in _flatten(_read_yaml(path)):
+            _set(cfg, key, value, f'the config "{path}"')
+    if len(overrides) % 2:
+        raise InputError(f'the override "{overrides[-1]}" has no value; write KEY VALUE pairs, e.g. train.lr 0.02')
+    for key, text in zip(overrides[::2], overrides[1::2]):
+        _set(cfg, key, _parse(text), "the command line")
+    _check_together(cfg)
+    cfg.freeze()
+    return cfg
+
+
+def config_to_yaml(cfg: CfgNode) -> str:
+    """Return the config as YAML text with every key."""
+    return cfg.dump(sort_keys=False)
+
+
+def changed_keys(old: dict, new: CfgNode, sections: Sequence[str]) -> list[str]:
+    """Return ``key: old -> new`` for every key of ``sections`` that differs between a saved config and ``new``."""
+    before, after = dict(_flatten(old)), dict(_flatten(new))
+    return [
+        f"{key}: {before.get(key)} -> {value}" for key, value in after.items()
+        if key.split(".")[0] in sections and before.get(key) != value
+    ]
+
+
+def _read_yaml(path: str | os.PathLike) -> dict:
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f'the config "{path}" cannot be read ({error.strerror}); see configs/ for those that exist') from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise InputError(f'the config "{path}"{where} is not valid YAML; mend the file') from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise InputError(f'the config "{path}" holds no keys; expected sections such as "train:"')
+    return content
+
+
+def _flatten(tree: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _set(cfg: CfgNode, key: str, value: Any, origin: str) -> None:
+    known = [name for name, _ in _flatten(cfg)]
+    if key not in known:
+        raise InputError(f'{origin} has the unknown key "{key}"{nearest(key, known)}')
+    *sections, name = key.split(".")
+    node = cfg
+    for section in sections:
+        node = node[section]
+    node[name] = _coerce(key, value, node[name], origin)
+    if key in _RANGES:
+        valid, expected = _RANGES[key]
+        if not valid(node[name]):
+            raise InputError(f"{origin} sets {key} to {value!r}, expected {expected}")
+
+
+def _coerce(key: str, value: Any, default: Any, origin: str) -> Any:
+    kind = type(default)
+    if kind is float and isinstance(value, str):
+        value = _parse(value)  # YAML 1.1 reads 5e-4 as text
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind is list and isinstance(value, (list, tuple)):
+        return [_coerce(key, item, default[0] if default else item, origin) for item in value]
+    if kind is list and isinstance(value, str):
+        return [value]
+    if kind is str and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    # torchreid writes model.pretrained as a boolean.
+    if key == "model.pretrained" and isinstance(value, bool):
+        return "imagenet" if value else ""
+    if type(value) is not kind:
+        names = {bool: "True or False", int: "a whole number", float: "a number", str: "text", list: "a list"}
+        raise InputError(f"{origin} sets {key} to {value!r}, expected {names[kind]}")
+    return value
+
+
+def _parse(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def _check_together(cfg: CfgNode) -> None:
+    """Refuse values that are fine alone and make no sense together."""
+    step = 2 * cfg.sampler.num_instances
+    if cfg.train.batch_size % step or cfg.train.batch_size < 2 * step:
+        raise InputError(
+            f"train.batch_size is {cfg.train.batch_size}, expected a multiple of {step} of at least {2 * step} "
+            f"(2 × sampler.num_instances {cfg.sampler.num_instances} images for each of at least 2 identities)"
+        )
+    if cfg.train.lr_scheduler == "single_step" and len(cfg.train.stepsize) != 1:
+        raise InputError("train.lr_scheduler single_step takes one train.stepsize, e.g. train.stepsize [20]")

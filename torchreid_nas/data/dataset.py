@@ -1,0 +1,208 @@
+"""An image data set whose cameras see visible light or infrared."""
+from __future__ import annotations
+
+__all__ = ["MODALITIES", "VISIBLE", "INFRARED", "Item", "CrossModalityDataset", "as_cross_modality", "read_image"]
+
+import os
+import struct
+from typing import Any, Callable, Iterable, Sequence
+
+import torchreid
+from PIL import Image
+
+from torchreid_nas.errors import InputError
+
+MODALITIES = ("visible", "infrared")
+VISIBLE, INFRARED = range(2)
+
+Item = tuple[str, int, int, int]
+"""torchreid's (path, pid, camid, dsetid)."""
+
+
+def read_image(path: str | os.PathLike) -> Image.Image:
+    """Return the image at ``path``, fully decoded, as RGB.
+
+    torchreid's own ``read_image`` tries a broken file again for ever.
+
+    Raises:
+        InputError: the file is missing, truncated or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except FileNotFoundError as error:
+        raise InputError(f'the image "{path}" does not exist; unpack the data set again') from error
+    except (OSError, EOFError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
+        raise InputError(
+            f'the image "{path}" is truncated or no image ({type(error).__name__}: {error}); '
+            "restore the file or unpack the data set again"
+        ) from error
+
+
+class CrossModalityDataset(torchreid.data.ImageDataset):
+    """torchreid's ``ImageDataset`` that also knows the modality of each image.
+
+    Items stay torchreid's 4-tuples (path, pid, camid, dsetid); the camera
+    tells the modality. ``dataset[i]`` is torchreid's dict plus ``modality``
+    (``VISIBLE`` = 0 or ``INFRARED`` = 1) and ``index`` (position in
+    ``self.data``), so both pass through any collate function.
+
+    Args:
+        train, query, gallery: 3- or 4-tuples, none of them empty.
+        infrared_camids: cameras that see infrared; default the class's own.
+        gallery_pool: every image that a gallery may be drawn from, where the
+            protocol draws galleries at random; default ``gallery``.
+        **kwargs: torchreid's ``transform``, ``k_tfm``, ``mode``,
+            ``combineall``, ``verbose``; others are ignored, as in torchreid.
+
+    Attributes:
+        draws_gallery: True for a class with ``draw_gallery(trial, shot)``.
+        protocol: how queries are scored, a key of
+            :data:`torchreid_nas.metrics.PROTOCOLS`.
+        val_pids: training labels of an official validation part, or empty.
+
+    Raises:
+        InputError: a part is empty.
+    """
+
+    infrared_camids: frozenset[int] = frozenset()
+    val_pids: frozenset[int] = frozenset()
+    draws_gallery = False
+    protocol = "market1501"
+
+    def __init__(
+        self,
+        train: Sequence[tuple],
+        query: Sequence[tuple],
+        gallery: Sequence[tuple],
+        infrared_camids: Iterable[int] | None = None,
+        gallery_pool: Sequence[tuple] | None = None,
+        **kwargs: Any,
+    ):
+        for part, items in (("train", train), ("query", query), ("gallery", gallery)):
+            if not items:
+                raise InputError(
+                    f"{type(self).__name__} has no {part} images; check the lists of the data set and the split"
+                )
+        if infrared_camids is not None:
+            self.infrared_camids = frozenset(infrared_camids)
+        # combine_all, which torchreid's constructor calls, reads the pool.
+        self.gallery_pool: list[Item] = _with_dsetid(gallery if gallery_pool is None else gallery_pool)
+        super().__init__(_with_dsetid(train), _with_dsetid(query), _with_dsetid(gallery), **kwargs)
+
+    def modality_of(self, camid: int) -> int:
+        """Return ``VISIBLE`` or ``INFRARED`` for a camera of this data set."""
+        return INFRARED if camid in self.infrared_camids else VISIBLE
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return torchreid's item with ``modality`` and ``index``.
+
+        Raises:
+            InputError: the image is missing or broken.
+        """
+        index = range(len(self.data))[index]
+        path, pid, camid, dsetid = self.data[index]
+        image = read_image(path)
+        if self.transform is not None:
+            image = self._transform_image(self.transform, self.k_tfm, image)
+        return {
+            "img": image,
+            "pid": pid,
+            "camid": camid,
+            "impath": path,
+            "dsetid": dsetid,
+            "modality": self.modality_of(camid),
+            "index": index,
+        }
+
+    def combine_all(self) -> None:
+        """Add all test images to the training part under new labels (``combineall=True``).
+
+        Unlike torchreid's this takes the whole gallery pool, and query
+        identities that no gallery holds (SYSU-MM01's indoor search has some).
+        """
+        if self._train_only:
+            return
+        tests = [item for item in [*self.query, *self.gallery_pool] if item[1] not in self._junk_pids]
+        labels = {pid: self.num_train_pids + i for i, pid in enumerate(sorted({item[1] for item in tests}))}
+        self.train = [*self.train, *((path, labels[pid], camid, dsetid) for path, pid, camid, dsetid in tests)]
+        self.num_train_pids = self.get_num_pids(self.train)
+        self.num_train_cams = self.get_num_cams(self.train)
+
+    def view(self, items: Sequence[Item], transform: Callable | None = None) -> CrossModalityDataset:
+        """Return a data set over just ``items``, with these cameras' modalities.
+
+        Raises:
+            InputError: there are no items.
+        """
+        return CrossModalityDataset(
+            items, items, items, infrared_camids=self.infrared_camids, transform=transform, verbose=False
+        )
+
+    def __add__(self, other: torchreid.data.ImageDataset) -> CrossModalityDataset:
+        """Return a data set whose training part is this one's followed by the other's.
+
+        As in torchreid the other's identities and data set numbers are shifted
+        and query and gallery stay this one's. Cameras are shifted beyond the
+        largest number of this one (torchreid's shift by their count collides
+        when numbers have gaps). The cameras of a plain ``ImageDataset`` count
+        as visible.
+
+        Raises:
+            InputError: the other is no image data set.
+        """
+        other = as_cross_modality(other)
+        camids = {item[2] for item in [*self.train, *self.query, *self.gallery_pool]}
+        shift = 1 + max(camids | self.infrared_camids)
+        train = list(self.train)
+        for path, pid, camid, dsetid in other.train:
+            train.append((path, pid + self.num_train_pids, camid + shift, dsetid + self.num_datasets))
+        return CrossModalityDataset(
+            train,
+            self.query,
+            self.gallery,
+            infrared_camids=self.infrared_camids | {camid + shift for camid in other.infrared_camids},
+            gallery_pool=self.gallery_pool,
+            transform=self.transform,
+            k_tfm=self.k_tfm,
+            mode=self.mode,
+            verbose=False,
+        )
+
+    def __radd__(self, other: Any) -> CrossModalityDataset:
+        """Support ``sum(datasets)``, and a plain ``ImageDataset`` on the left.
+
+        Python asks a *subclass* of ``ImageDataset`` on the left (Market1501,
+        say) first, and that returns a plain data set: put this one first, or
+        use :func:`as_cross_modality`.
+        """
+        if isinstance(other, int) and other == 0:
+            return self
+        return as_cross_modality(other) + self
+
+
+def as_cross_modality(dataset: torchreid.data.ImageDataset) -> CrossModalityDataset:
+    """Return ``dataset`` itself, or a plain image data set as one whose cameras are all visible.
+
+    Raises:
+        InputError: it is no image data set.
+    """
+    if isinstance(dataset, CrossModalityDataset):
+        return dataset
+    if not isinstance(dataset, torchreid.data.ImageDataset):
+        raise InputError(
+            f"a {type(dataset).__name__} cannot join a cross-modality data set; use torchreid image data sets"
+        )
+    return CrossModalityDataset(
+        dataset.train,
+        dataset.query,
+        dataset.gallery,
+        transform=dataset.transform,
+        k_tfm=dataset.k_tfm,
+        mode=dataset.mode,
+        verbose=False,
+    )
+
+
+def _with_dsetid(items: Sequence[tuple]) -> list[Item]:
+    return [(*item, 0) if len(item) == 3 else item for item in items]

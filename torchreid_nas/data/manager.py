@@ -1,0 +1,331 @@
+"""From names of data sets to the loaders of search, training and test."""
+from __future__ import annotations
+
+__all__ = ["CrossModalityDataManager"]
+
+import contextlib
+import functools
+import io
+import operator
+from typing import Any, Iterator, Sequence
+
+import numpy as np
+import torchreid
+from tabulate import tabulate
+from torch.utils.data import DataLoader
+
+from torchreid_nas.data.dataset import INFRARED, MODALITIES, VISIBLE, CrossModalityDataset, Item, as_cross_modality
+from torchreid_nas.data.sampler import CrossModalityIdentitySampler, group_by_identity
+from torchreid_nas.data.splits import relabel, split_identities, split_images
+from torchreid_nas.data.transforms import build_cross_modality_transforms
+from torchreid_nas.errors import InputError, nearest
+
+DEFAULT_FRACTION = 0.25
+PARTS = ("identity", "image")
+
+
+class CrossModalityDataManager(torchreid.data.ImageDataManager.__base__):
+    """torchreid's ``DataManager`` for cross-modality data sets.
+
+    Offers what torchreid's ``Engine`` asks for (``train_loader``,
+    ``test_loader[name]["query" | "gallery"]``, ``test_dataset``, ``sources``,
+    ``targets``, ``num_train_pids``, ...) and never prints; :meth:`summary`
+    tells what was found. Training batches are [visible; infrared], see
+    :class:`CrossModalityIdentitySampler`. Where the protocol draws galleries
+    at random, the gallery loader runs over the whole pool, so that features
+    are extracted once, and :meth:`test_galleries` tells which belong to each
+    trial.
+
+    Args:
+        root: the folder that holds the data sets.
+        sources: name or names in torchreid's registry to train on.
+        targets: names to test on; default ``sources``; ``[]`` for none.
+        height, width: of the network's input, in pixels.
+        transforms, norm_mean, norm_std: see
+            :func:`build_cross_modality_transforms`.
+        split_id: the RegDB trial, from 0.
+        batch_size_train: images in a training batch, both modalities together.
+        batch_size_test: images in a test batch.
+        workers: loader processes; 0 loads in this one.
+        num_instances: images per identity and modality in a training batch.
+        num_batches: training batches per epoch; default the paper's.
+        use_gpu: pin memory when CUDA is there.
+        seed: of the sampler and of :meth:`search_split`.
+        gallery_draw, shot: of the galleries of SYSU-MM01.
+        num_trials: galleries where they are drawn at random.
+        holdout: share of the training identities kept from training for
+            choosing the best model; 0 for none.
+        holdout_seed: chooses these identities.
+
+    Attributes:
+        trainset: what ``train_loader`` reads, labels 0..num_train_pids-1.
+        validation_loader: ``{"query": ..., "gallery": ...}``, the infrared and
+            the visible images of the held-out identities in test transforms
+            (from both loaders either direction of retrieval can be computed),
+            or None. ``validation_dataset`` holds their items.
+
+    Raises:
+        InputError: unknown name, missing or broken data, or an argument out of
+            range.
+    """
+
+    data_type = "image"
+
+    def __init__(
+        self,
+        root: str = "",
+        sources: str | Sequence[str] | None = None,
+        targets: str | Sequence[str] | None = None,
+        height: int = 256,
+        width: int = 128,
+        transforms: str | Sequence[str] | None = ("pad_crop", "random_flip", "random_erase"),
+        norm_mean: Sequence[float] | None = None,
+        norm_std: Sequence[float] | None = None,
+        split_id: int = 0,
+        batch_size_train: int = 128,
+        batch_size_test: int = 128,
+        workers: int = 4,
+        num_instances: int = 4,
+        num_batches: int | None = None,
+        use_gpu: bool = False,
+        seed: int = 0,
+        gallery_draw: str = "random",
+        shot: int = 1,
+        num_trials: int = 10,
+        holdout: float = 0.0,
+        holdout_seed: int = 0,
+    ):
+        sources, targets = _names("sources", sources), None if targets is None else _names("targets", targets)
+        if not sources:
+            raise InputError("sources names no data set to train on; set data.sources")
+        for key, value, least in (
+            ("batch_size_test", batch_size_test, 1), ("workers", workers, 0), ("num_trials", num_trials, 1)
+        ):
+            if value < least:
+                raise InputError(f"{key} is {value}, expected at least {least}")
+        # torchreid's constructor builds and prints transforms of its own.
+        with contextlib.redirect_stdout(io.StringIO()):
+            super().__init__(sources, targets, height, width, [], norm_mean, norm_std, use_gpu)
+        self.transform_tr, self.transform_te = build_cross_modality_transforms(
+            height, width, transforms, norm_mean, norm_std
+        )
+        self.batch_size_train = batch_size_train
+        self.batch_size_test = batch_size_test
+        self.workers = workers
+        self.num_instances = num_instances
+        self.num_batches = num_batches
+        self.seed = seed
+        self.num_trials = num_trials
+
+        options = {"root": root, "split_id": split_id, "gallery_draw": gallery_draw, "shot": shot}
+        self._datasets = {
+            name: _load(name, options) for name in dict.fromkeys([*self.sources, *self.targets])
+        }
+        self._set_train(functools.reduce(operator.add, (self._datasets[name] for name in self.sources)),
+                        holdout, holdout_seed)
+        self.test_loader: dict[str, dict[str, DataLoader]] = {}
+        self.test_dataset: dict[str, dict[str, list[Item]]] = {}
+        for name in self.targets:
+            dataset = self._datasets[name]
+            self.test_dataset[name] = {"query": dataset.query, "gallery": dataset.gallery_pool}
+            self.test_loader[name] = {
+                part: self._test_loader(dataset, items) for part, items in self.test_dataset[name].items()
+            }
+
+    def test_galleries(self, name: str) -> list[np.ndarray]:
+        """Return for each trial of a target the positions of its gallery in ``test_dataset[name]["gallery"]``.
+
+        ``num_trials`` int64 arrays where galleries are drawn, otherwise one
+        array of all positions.
+
+        Raises:
+            InputError: ``name`` is not a target, or a gallery cannot be drawn.
+        """
+        if name not in self.test_dataset:
+            raise InputError(
+                f'"{name}" is not a target, expected one of {", ".join(self.targets)}{nearest(name, self.targets)}'
+            )
+        dataset = self._datasets[name]
+        pool = dataset.gallery_pool
+        if not dataset.draws_gallery:
+            return [np.arange(len(pool))]
+        positions = {item[0]: position for position, item in enumerate(pool)}
+        return [
+            np.array([positions[path] for path, _, _ in dataset.draw_gallery(trial)])
+            for trial in range(self.num_trials)
+        ]
+
+    def protocol(self, name: str) -> str:
+        """Return how a target is scored, a key of :data:`torchreid_nas.metrics.PROTOCOLS`."""
+        return self._datasets[name].protocol
+
+    def search_split(
+        self,
+        by: str = "identity",
+        fraction: float | None = None,
+        seed: int | None = None,
+        batch_size: int | None = None,
+        num_instances: int | None = None,
+        num_batches: int | None = None,
+        augment_validation: bool = True,
+    ) -> tuple[DataLoader, DataLoader, int]:
+        """Part the training data into one for the weights and one for the architecture.
+
+        Both loaders sample as in training. By identity the first part is
+        relabelled 0..n-1 and the second n, n+1, ..., so that its labels can
+        never pass for classes of the first; by image both share the labels of
+        training. When the second part has fewer identities than a batch
+        needs, its batches take all that there are.
+
+        Args:
+            by: ``"identity"`` or ``"image"``.
+            fraction: share of the second part; default the official 99 of
+                SYSU-MM01's 395 identities when it is the only source and
+                ``by`` is ``"identity"``, otherwise 0.25. Rounding: see
+                :func:`split_identities` and :func:`split_images`.
+            seed: of split and samplers; default the manager's.
+            batch_size, num_instances: default those of training.
+            num_batches: of the first part, per epoch; default the paper's formula.
+            augment_validation: give the second part the transform of training
+                too, otherwise that of testing.
+
+        Returns:
+            The loader of the first part, that of the second, and n.
+
+        Raises:
+            InputError: an argument is out of range, or a part has too few
+                identities with both modalities (the second needs two).
+        """
+        if by not in PARTS:
+            raise InputError(f'a search is split by {" or ".join(PARTS)}, not by "{by}"{nearest(by, PARTS)}')
+        seed = self.seed if seed is None else seed
+        batch_size = self.batch_size_train if batch_size is None else batch_size
+        num_instances = self.num_instances if num_instances is None else num_instances
+        items = self.trainset.train
+        share = DEFAULT_FRACTION if fraction is None else fraction
+        if by == "image":
+            first, second = split_images(items, self.trainset.modality_of, share, seed)
+            num_pids = self.num_train_pids
+        else:
+            pids = {item[1] for item in items}
+            if fraction is None and self._val_pids:
+                held_out = sorted(self._val_pids)
+                kept = sorted(pids - self._val_pids)
+            else:
+                kept, held_out = split_identities(pids, share, seed)
+            num_pids = len(kept)
+            first = relabel(items, {pid: label for label, pid in enumerate(kept)})
+            second = relabel(items, {pid: num_pids + i for i, pid in enumerate(held_out)})
+        usable = sum(map(all, group_by_identity(second, self.trainset.modality_of).values()))
+        if usable < 2:
+            raise InputError(
+                f"the architecture's part of the search, split by {by}, has {usable} identities with images in both "
+                "modalities, expected at least 2; raise the validation fraction or use more training data"
+            )
+        second_size = min(batch_size, 2 * num_instances * usable)
+        second_transform = self.transform_tr if augment_validation else self.transform_te
+        return (
+            self._identity_loader(
+                self.trainset.view(first, self.transform_tr), batch_size, num_instances, num_batches, seed
+            ),
+            self._identity_loader(
+                self.trainset.view(second, second_transform), second_size, num_instances, None, seed
+            ),
+            num_pids,
+        )
+
+    def summary(self) -> str:
+        """Return a table of what was found: identities and images per modality of each part."""
+        parts = [("train: " + " + ".join(self.sources), self.trainset, self.trainset.train)]
+        if self.validation_dataset is not None:
+            held_out = [item for items in self.validation_dataset.values() for item in items]
+            parts.append(("held out of training", self.trainset, held_out))
+        for name, tests in self.test_dataset.items():
+            dataset = self._datasets[name]
+            pool = f"gallery pool ({self.num_trials} draws)" if dataset.draws_gallery else "gallery"
+            parts.append((f"{name}: query", dataset, tests["query"]))
+            parts.append((f"{name}: {pool}", dataset, tests["gallery"]))
+        rows = []
+        for title, dataset, items in parts:
+            counts = [sum(dataset.modality_of(item[2]) == modality for item in items) for modality in range(2)]
+            rows.append([title, len({item[1] for item in items}), *counts])
+        return tabulate(rows, headers=["part", "identities", *(f"{word} images" for word in MODALITIES)])
+
+    def _set_train(self, dataset: CrossModalityDataset, holdout: float, holdout_seed: int) -> None:
+        """Part the held-out identities from those of training, and make both kinds of loaders."""
+        kept, held_out = split_identities((item[1] for item in dataset.train), holdout, holdout_seed)
+        labels = {pid: label for label, pid in enumerate(kept)}
+        self.trainset = dataset.view(relabel(dataset.train, labels), self.transform_tr)
+        self._val_pids = frozenset(labels[pid] for pid in dataset.val_pids if pid in labels)
+        self._num_train_pids = self.trainset.num_train_pids
+        self._num_train_cams = self.trainset.num_train_cams
+        self.train_loader = self._identity_loader(
+            self.trainset, self.batch_size_train, self.num_instances, self.num_batches, self.seed
+        )
+        self.validation_dataset: dict[str, list[Item]] | None = None
+        self.validation_loader: dict[str, DataLoader] | None = None
+        if not held_out:
+            return
+        items = relabel(dataset.train, {pid: pid for pid in held_out})
+        usable = sum(map(all, group_by_identity(items, dataset.modality_of).values()))
+        if usable < 2:
+            raise InputError(
+                f"of the {len(held_out)} identities held out of training {usable} have images in both modalities, "
+                f"expected at least 2 to retrieve one among others; raise the held-out share ({holdout})"
+            )
+        self.validation_dataset = {
+            part: [item for item in items if dataset.modality_of(item[2]) == modality]
+            for part, modality in (("query", INFRARED), ("gallery", VISIBLE))
+        }
+        self.validation_loader = {
+            part: self._test_loader(dataset, items) for part, items in self.validation_dataset.items()
+        }
+
+    def _identity_loader(
+        self,
+        dataset: CrossModalityDataset,
+        batch_size: int,
+        num_instances: int,
+        num_batches: int | None,
+        seed: int,
+    ) -> DataLoader:
+        sampler = CrossModalityIdentitySampler(
+            dataset.data, dataset.modality_of, batch_size, num_instances, num_batches, seed
+        )
+        return _Loader(
+            dataset, batch_size, sampler=sampler, num_workers=self.workers, pin_memory=self.use_gpu, drop_last=True
+        )
+
+    def _test_loader(self, dataset: CrossModalityDataset, items: Sequence[Item]) -> DataLoader:
+        view = dataset.view(items, self.transform_te)
+        return _Loader(view, self.batch_size_test, num_workers=self.workers, pin_memory=self.use_gpu)
+
+
+class _Loader(DataLoader):
+    """A DataLoader that raises an ``InputError`` of a worker as it was, without the worker's traceback."""
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        try:
+            yield from super().__iter__()
+        except InputError as error:
+            # PyTorch re-raises in this process with the traceback as message.
+            raise InputError(str(error).rpartition(f"{InputError.__name__}: ")[2].strip()) from error
+
+
+def _names(key: str, value: str | Sequence[str] | None) -> list[str]:
+    names = [value] if isinstance(value, str) else list(value or [])
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f'{key} names "{name}" twice; name each data set once')
+    return names
+
+
+def _load(name: str, options: dict[str, Any]) -> CrossModalityDataset:
+    """Make a data set of torchreid's registry; classes that do not know an option ignore it."""
+    datasets = torchreid.data.datasets
+    known = vars(datasets)["__image_datasets"]
+    if name not in known:
+        raise InputError(
+            f'there is no image data set "{name}", expected one of {", ".join(known)}{nearest(name, known)}'
+        )
+    return as_cross_modality(datasets.init_image_dataset(name, verbose=False, **options))

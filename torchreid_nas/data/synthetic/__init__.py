@@ -1,0 +1,28 @@
+"""Synthetic pedestrians in the layouts of real data sets: stand-ins where the real files cannot be shipped.
+
+A :class:`Person` is drawn in a :class:`Pose` before a :class:`Scene` and taken
+by a :class:`Camera` (:func:`photograph`); the writers of :data:`LAYOUTS` store
+such photographs as RegDB and SYSU-MM01 do. No figure from them is one of those
+data sets.
+"""
+from torchreid_nas.data.synthetic.camera import Camera, photograph
+from torchreid_nas.data.synthetic.figure import Pose
+from torchreid_nas.data.synthetic.layouts import LAYOUTS, write_dataset, write_regdb, write_sysu_mm01
+from torchreid_nas.data.synthetic.person import Person
+from torchreid_nas.data.synthetic.scene import Scene
+from torchreid_nas.data.synthetic.settings import SyntheticSettings
+from torchreid_nas.data.synthetic.sheet import contact_sheet
+
+__all__ = [
+    "LAYOUTS",
+    "Camera",
+    "Person",
+    "Pose",
+    "Scene",
+    "SyntheticSettings",
+    "contact_sheet",
+    "photograph",
+    "write_dataset",
+    "write_regdb",
+    "write_sysu_mm01",
+]

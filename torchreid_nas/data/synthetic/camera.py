@@ -1,0 +1,102 @@
+"""Cameras: the sensor that turns what it sees into stored pixels, and the photograph that joins all parts."""
+from __future__ import annotations
+
+__all__ = ["Camera", "photograph"]
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from torchreid_nas.data.synthetic.canvas import Canvas
+from torchreid_nas.data.synthetic.figure import Pose, draw_person
+from torchreid_nas.data.synthetic.person import Person
+from torchreid_nas.data.synthetic.scene import Light, Scene, occlude
+from torchreid_nas.data.synthetic.settings import generator
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A sensor: pixel = 0.5 + offset + gain * (level - 0.5), per channel.
+
+    Attributes:
+        spectrum: ``"visible"`` (three channels) or ``"infrared"`` (one, stored three times).
+        gain, offset: per stored channel; in a visible camera they are its colour cast.
+        contrast: of patterns on clothes (infrared: heat evens them out).
+        blur: of the optics, in pixels at an image height of 128.
+        noise: standard deviation, in levels before the gain.
+    """
+
+    spectrum: str
+    gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    contrast: float = 1.0
+    blur: float = 0.35
+    noise: float = 0.006
+
+    @classmethod
+    def visible(cls, seed: int, number: int, cast: float = 0.06) -> Camera:
+        """Return visible camera ``number`` of a data set; ``cast`` is the spread of its colour cast."""
+        rng = generator(seed, "camera", number)
+        gain, offset = np.clip(rng.standard_normal((2, 3)), -2, 2)
+        return cls(
+            "visible",
+            gain=tuple(float(g) for g in np.exp(cast * gain)),
+            offset=tuple(float(o) for o in 0.5 * cast * offset),
+        )
+
+    @classmethod
+    def infrared(cls, seed: int, number: int, gap: float) -> Camera:
+        """Return infrared camera ``number`` at sensor gap ``gap``.
+
+        At gap 0 gain is exactly 1 and offset 0. At gap 1 the gain is 0.25
+        within 15 %, the offset -0.2 within 0.05, and patterns keep 70 % of
+        their contrast before the gain; each camera differs a little.
+        """
+        rng = generator(seed, "camera", number)
+        gain, offset = 2 * rng.random(2) - 1
+        gain = 0.25**gap * math.exp(0.14 * gap * gain)
+        offset = gap * (-0.2 + 0.05 * offset)
+        return cls(
+            "infrared", gain=(gain,) * 3, offset=(offset,) * 3, contrast=0.7**gap, blur=0.6, noise=0.012
+        )
+
+    def expose(self, image: np.ndarray, rng: np.random.Generator, difficulty: float) -> np.ndarray:
+        """Return the stored pixels, uint8 (H, W, 3), of ``image``, float32 (H, W, 3 or 1) in [0, 1].
+
+        Blur and noise vary from image to image and grow with ``difficulty``.
+        """
+        soft, grain = rng.random(2)
+        sigma = (self.blur + 1.1 * difficulty * soft) * len(image) / 128
+        image = ndimage.gaussian_filter(image, (sigma, sigma, 0), truncate=3.0)
+        noise = self.noise + 0.035 * difficulty * grain
+        image += noise * rng.standard_normal(image.shape, dtype=np.float32)
+        gain, offset = np.array(self.gain, dtype=np.float32), np.array(self.offset, dtype=np.float32)
+        stored = 0.5 + offset + gain * (image - 0.5)
+        return np.clip(255 * stored + 0.5, 0, 255).astype(np.uint8)
+
+
+def photograph(
+    person: Person,
+    pose: Pose,
+    scene: Scene,
+    camera: Camera,
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    difficulty: float,
+) -> np.ndarray:
+    """Return one bounding box: ``person`` in ``pose`` before ``scene``, taken by ``camera``; uint8 (H, W, 3)."""
+    visible = camera.spectrum == "visible"
+    image = scene.background(rng, camera.spectrum, height, width)
+    light = Light.sample(rng, difficulty)
+    # A box narrower than usual is scaled to its width, so that the person still fits.
+    scale = 0.95 * min(height, 2.2 * width) * person.stature * pose.scale
+    canvas = Canvas(
+        image, scale, light=light.direction, shading=0.45 if visible else 0.16, contrast=camera.contrast
+    )
+    draw_person(canvas, person, pose)
+    light.fall_on(image)
+    occlude(image, rng, difficulty)
+    return camera.expose(image, rng, difficulty)

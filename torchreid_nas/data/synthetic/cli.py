@@ -1,0 +1,58 @@
+"""``torchreid-nas synthetic``: generate a stand-in for a data set that is not at hand."""
+from __future__ import annotations
+
+__all__ = ["main"]
+
+import argparse
+from dataclasses import fields
+
+from torchreid_nas.data.synthetic.layouts import LAYOUTS, write_dataset
+from torchreid_nas.data.synthetic.settings import SyntheticSettings
+from torchreid_nas.data.synthetic.sheet import contact_sheet
+
+_HELP = {
+    "identities": "number of persons",
+    "images": "images per identity and modality (RegDB) or camera (SYSU-MM01)",
+    "height": "of the images in pixels",
+    "width": "of the images in pixels",
+    "gap": "between the sensors: 0 none, 1 strong",
+    "difficulty": "0 easy to 1 hard: nuisance, and how alike persons look",
+    "seed": "of everything",
+    "trials": "train/test splits of RegDB",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Generate the data set that ``argv`` (default: the command line) describes, say where it is, and return 0.
+
+    Raises:
+        InputError: a setting, the layout or the folder is at fault.
+        SystemExit: the arguments do not parse (argparse, code 2).
+    """
+    parser = argparse.ArgumentParser(
+        prog="torchreid-nas synthetic",
+        description="Write procedurally drawn pedestrians in the layout of a real data set, as a stand-in for it.",
+    )
+    parser.add_argument("layout", metavar="LAYOUT", help=", ".join(LAYOUTS))
+    parser.add_argument("--root", required=True, metavar="DIR", help="where the data set's folder is made")
+    for field in fields(SyntheticSettings):
+        kind = int if isinstance(field.default, int) else float
+        metavar = {"identities": "N", "images": "N", "trials": "N"}.get(field.name, field.name[0].upper())
+        parser.add_argument(
+            f"--{field.name}", type=kind, default=field.default, metavar=metavar,
+            help=f"{_HELP[field.name]} (default {field.default})",
+        )
+    parser.add_argument("--sheet", metavar="PNG", help="also draw a contact sheet of the first identities")
+    arguments = parser.parse_args(argv)
+    settings = SyntheticSettings(**{field.name: getattr(arguments, field.name) for field in fields(SyntheticSettings)})
+    folder = write_dataset(arguments.layout, arguments.root, settings)
+    images = sum(1 for suffix in ("bmp", "jpg") for _ in folder.rglob(f"*.{suffix}"))
+    print(
+        f"{folder}: {settings.identities} synthetic identities, {images} images of "
+        f"{settings.width} x {settings.height} pixels (width x height).\n"
+        f"This is a stand-in, no substitute for the real {folder.name}: "
+        "its figures say nothing about that data set."
+    )
+    if arguments.sheet:
+        print(f"Contact sheet: {contact_sheet(folder, arguments.sheet)}")
+    return 0

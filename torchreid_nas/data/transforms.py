@@ -1,0 +1,76 @@
+"""Augmentation of cross-modality training by name, as in torchreid, with the recipe of CM-NAS."""
+from __future__ import annotations
+
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "TRANSFORMS", "build_cross_modality_transforms"]
+
+from typing import Sequence
+
+import torchreid
+from torchvision import transforms as T
+
+from torchreid_nas.errors import InputError, nearest
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+TRANSFORMS = ("pad_crop", "random_crop", "random_flip", "random_patch", "color_jitter", "random_erase")
+PADDING = 10
+
+
+def build_cross_modality_transforms(
+    height: int,
+    width: int,
+    transforms: str | Sequence[str] | None = ("pad_crop", "random_flip", "random_erase"),
+    norm_mean: Sequence[float] | None = None,
+    norm_std: Sequence[float] | None = None,
+) -> tuple[T.Compose, T.Compose]:
+    """Build the transforms of training and of testing; PIL image -> float32 tensor (3, height, width).
+
+    Names are torchreid's plus ``pad_crop``; the default is the recipe of
+    CM-NAS (ICCV 2021, authors' code): pad by 10 pixels and crop, flip, and
+    erase with probability 0.5 an area of 2 to 40 %. The erased area takes the
+    *value* of ``norm_mean`` after normalisation, as theirs and torchreid's do.
+    The order is fixed: resize, crop, flip, patch, jitter, tensor, normalise,
+    erase.
+
+    Args:
+        height, width: of the network's input, in pixels.
+        transforms: names from ``TRANSFORMS``; None for no augmentation.
+        norm_mean, norm_std: of the RGB channels; default ImageNet's.
+
+    Raises:
+        InputError: unknown name, or a size or statistic out of range.
+    """
+    names = [transforms] if isinstance(transforms, str) else list(transforms or [])
+    for name in names:
+        if name not in TRANSFORMS:
+            raise InputError(
+                f'there is no transform "{name}", expected names from {", ".join(TRANSFORMS)}'
+                f"{nearest(name, TRANSFORMS)}"
+            )
+    if height < 1 or width < 1:
+        raise InputError(f"the image size is {height}x{width} (height x width), expected at least 1x1")
+    mean = list(IMAGENET_MEAN if norm_mean is None else norm_mean)
+    std = list(IMAGENET_STD if norm_std is None else norm_std)
+    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        raise InputError(
+            f"norm_mean is {mean} and norm_std {std}, expected three numbers each and positive deviations"
+        )
+
+    resize = T.Resize((height, width))
+    normalize = [T.ToTensor(), T.Normalize(mean, std)]
+    pieces = torchreid.data.transforms
+    train = [resize]
+    if "pad_crop" in names:
+        train.append(T.RandomCrop((height, width), padding=PADDING))
+    if "random_crop" in names:
+        train.append(pieces.Random2DTranslation(height, width))
+    if "random_flip" in names:
+        train.append(T.RandomHorizontalFlip())
+    if "random_patch" in names:
+        train.append(pieces.RandomPatch())
+    if "color_jitter" in names:
+        train.append(T.ColorJitter(brightness=0.2, contrast=0.15, saturation=0, hue=0))
+    train += normalize
+    if "random_erase" in names:
+        train.append(pieces.RandomErasing(mean=mean))
+    return T.Compose(train), T.Compose([resize, *normalize])

@@ -1,0 +1,290 @@
+"""What every engine of this package adds to torchreid's: device, precision, resume, held-out choice of the best epoch."""
+from __future__ import annotations
+
+__all__ = ["ResumableEngine", "TrainingOptions", "seed_everything"]
+
+import contextlib
+import dataclasses
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any, Mapping
+
+import torch
+import torchreid
+from torch import nn
+from tqdm import tqdm
+
+from torchreid_nas.engine.ema import ExponentialMovingAverage
+from torchreid_nas.errors import InputError
+from torchreid_nas.files import load_checkpoint, save_checkpoint, write_text
+
+_AMP = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def seed_everything(seed: int, *parts: int) -> None:
+    """Seed Python, NumPy and torch (all devices) by ``seed`` and further numbers, e.g. the epoch.
+
+    Seeding anew at every epoch makes an epoch depend on its number and not on
+    what ran before it, so that a resumed run needs no stored random states.
+    """
+    torchreid.utils.set_random_seed(hash((seed, *parts)) % 2**32)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions:
+    """How an engine trains, apart from what it optimises.
+
+    Args:
+        device: where the model lives.
+        seed: of everything random.
+        amp: ``"none"``, ``"bf16"`` or ``"fp16"`` autocast.
+        channels_last: memory format of model and images.
+        ema: decay of the weight average per step; 0 for none.
+        eval_freq: epochs between two looks at the held-out identities.
+    """
+
+    device: torch.device = torch.device("cpu")
+    seed: int = 1
+    amp: str = "none"
+    channels_last: bool = False
+    ema: float = 0.0
+    eval_freq: int = 10
+
+
+class ResumableEngine(torchreid.engine.Engine):
+    """torchreid's engine, whose loop (``run``) goes on exactly where a killed run stopped.
+
+    Every epoch ends with one checkpoint, ``<save_dir>/checkpoint.pth``, that
+    holds all state; ``<save_dir>/history.jsonl`` gets a line per epoch. The
+    best epoch is chosen on ``datamanager.validation_loader`` (held-out
+    training identities) where there is one, never on a test set.
+
+    Subclasses implement torchreid's ``forward_backward`` and, for a held-out
+    choice, :meth:`validate`.
+
+    Args:
+        datamanager: any data manager of torchreid's form.
+        model: the network; moved to ``options.device``.
+        optimizer: over its parameters.
+        scheduler: stepped once per epoch, or None.
+        options: see :class:`TrainingOptions`.
+    """
+
+    def __init__(
+        self, datamanager, model: nn.Module, optimizer: torch.optim.Optimizer | None = None, scheduler=None,
+        options: TrainingOptions | None = None,
+    ) -> None:
+        options = options or TrainingOptions()
+        super().__init__(datamanager, use_gpu=options.device.type == "cuda")
+        self.options = options
+        if options.amp not in _AMP:
+            raise InputError(f'train.amp is "{options.amp}", expected one of {", ".join(_AMP)}')
+        memory_format = torch.channels_last if options.channels_last else torch.contiguous_format
+        self.model = model.to(options.device, memory_format=memory_format)
+        self.optimizer, self.scheduler = optimizer, scheduler
+        self.register_model("model", self.model, optimizer, scheduler)
+        self.ema = ExponentialMovingAverage(self.model, options.ema) if options.ema else None
+        self.scaler = torch.amp.GradScaler(options.device.type, enabled=options.amp == "fp16")
+        self.start_epoch, self.best_score, self.best_epoch = 0, -math.inf, 0
+        self.stopped = False
+        self.save_dir: Path | None = None
+        self._trainable = {name: p.requires_grad for name, p in self.model.named_parameters()}
+        self._progress: tqdm | None = None
+        self._sums: dict[str, tuple[torch.Tensor, int]] = {}
+        self._stateful_optimizer: Any = optimizer
+
+    # -- what torchreid's loop calls ------------------------------------------
+
+    def train(self, print_freq: int = 10, fixbase_epoch: int = 0, open_layers=None) -> None:
+        """One epoch of torchreid's loop, seeded by its number, then history, held-out look and checkpoint."""
+        if self.stopped:
+            return
+        start = time.time()
+        self.begin_epoch()
+        loader = self.train_loader
+        # The bar replaces torchreid's printed lines; it shows only on a terminal.
+        with tqdm(
+            loader, desc=f"epoch {self.epoch + 1}/{self.max_epoch}", disable=not sys.stderr.isatty(), leave=False,
+        ) as self._progress:
+            self.train_loader = self._progress
+            try:
+                super().train(print_freq=sys.maxsize, fixbase_epoch=fixbase_epoch, open_layers=open_layers)
+            finally:
+                self.train_loader = loader
+        if not len(loader):
+            raise InputError("the training loader is empty; lower train.batch_size")
+        row = {name: total.item() / count for name, (total, count) in self._sums.items()}
+        self._refuse_divergence(row)
+        row = {"epoch": self.epoch + 1, **row, "lr": self._lr, "seconds": round(time.time() - start, 2)}
+        row.update(self.end_of_epoch())
+        self._report(row)
+        if self.save_dir is not None:
+            self._append_history(row)
+            self.save_checkpoint()
+
+    def update_lr(self, names=None) -> None:
+        """Remember the rate that the epoch ran with, then step the schedules."""
+        self._lr = self.get_current_lr(names)
+        super().update_lr(names)
+
+    def two_stepped_transfer_learning(self, epoch, fixbase_epoch, open_layers, model=None) -> None:
+        """torchreid's, except that opening all layers leaves frozen what the model froze itself."""
+        super().two_stepped_transfer_learning(epoch, fixbase_epoch, open_layers, model)
+        if epoch + 1 > fixbase_epoch or open_layers is None:
+            for name, parameter in self.model.named_parameters():
+                parameter.requires_grad_(self._trainable[name])
+
+    def save_model(self, epoch, rank1, save_dir, is_best=False) -> None:
+        """Write the weights to test with, ``<save_dir>/model.pth``: the averaged ones where there is an average.
+
+        With held-out identities the best epoch's weights stand there already.
+        """
+        if self.best_epoch == 0:
+            self._save_weights(Path(save_dir), max(epoch + 1, self.start_epoch))
+
+    def test(self, **kwargs) -> float:
+        """torchreid's evaluation of every target; without targets there is nothing to do."""
+        return super().test(**kwargs) if self.test_loader else 0.0
+
+    def run(self, save_dir: str = "log", **kwargs) -> None:
+        """torchreid's loop; ``save_dir`` is also where the run goes on from when :meth:`resume` was called."""
+        self.save_dir = Path(save_dir)
+        super().run(save_dir=str(save_dir), **kwargs)
+
+    # -- for subclasses -------------------------------------------------------
+
+    def begin_epoch(self) -> None:
+        """Make the epoch depend on its number: random states and the sampler's order."""
+        seed_everything(self.options.seed, self.epoch)
+        self._sums = {}
+        if hasattr(self.train_loader.sampler, "set_epoch"):
+            self.train_loader.sampler.set_epoch(self.epoch)
+
+    def validate(self) -> dict[str, float] | None:
+        """Score the held-out identities: ``{"score": …, …}``, or None where there are none."""
+        return None
+
+    def end_of_epoch(self) -> dict[str, Any]:
+        """What an epoch adds to the history; here the look at the held-out identities."""
+        last = self.epoch + 1 == self.max_epoch
+        if not (last or (self.epoch + 1) % self.options.eval_freq == 0):
+            return {}
+        scores = self.validate()
+        if scores is None:
+            return {}
+        if scores["score"] > self.best_score:
+            self.best_score, self.best_epoch = scores["score"], self.epoch + 1
+            if self.save_dir is not None:
+                self._save_weights(self.save_dir, self.best_epoch)
+        return {f"validation_{name}": value for name, value in scores.items()}
+
+    @property
+    def evaluated_model(self) -> nn.Module:
+        """The model that evaluation uses: the average where there is one."""
+        return self.ema.module if self.ema else self.model
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        """Mixed precision as configured."""
+        dtype = _AMP[self.options.amp]
+        return torch.autocast(self.options.device.type, dtype or torch.bfloat16, enabled=dtype is not None)
+
+    def to_device(self, images: torch.Tensor) -> torch.Tensor:
+        """Move images to the device in the configured memory format."""
+        memory_format = torch.channels_last if self.options.channels_last else torch.contiguous_format
+        return images.to(self.options.device, non_blocking=True).contiguous(memory_format=memory_format)
+
+    def record(self, values: Mapping[str, torch.Tensor]) -> dict[str, float]:
+        """Add a step's losses to the epoch's means and show them; returns them for torchreid's meters."""
+        for name, value in values.items():
+            total, count = self._sums.get(name, (0.0, 0))
+            self._sums[name] = total + value.detach(), count + 1
+        shown = {name: value.item() for name, value in values.items()}
+        if self._progress is not None:
+            self._progress.set_postfix({name: f"{value:.3f}" for name, value in shown.items()}, refresh=False)
+        return shown
+
+    # -- state ----------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next epoch depends on."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self._stateful_optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict() if self.scheduler is not None else None,
+            "ema": self.ema.module.state_dict() if self.ema else None,
+            "scaler": self.scaler.state_dict(),
+            "epoch": self.epoch + 1,
+            "best_score": self.best_score,
+            "best_epoch": self.best_epoch,
+            "stopped": self.stopped,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore :meth:`state_dict`.
+
+        Raises:
+            InputError: the state is of another model.
+        """
+        try:
+            self.model.load_state_dict(state["model"])
+            self._stateful_optimizer.load_state_dict(state["optimizer"])
+            if self.scheduler is not None:
+                self.scheduler.load_state_dict(state["scheduler"])
+            if self.ema:
+                self.ema.module.load_state_dict(state["ema"])
+            self.scaler.load_state_dict(state["scaler"])
+            self.start_epoch, self.best_score = state["epoch"], state["best_score"]
+            self.best_epoch, self.stopped = state["best_epoch"], state["stopped"]
+        except (KeyError, RuntimeError, ValueError, AttributeError, TypeError) as error:
+            raise InputError(
+                f"the checkpoint is of another model or engine ({str(error).splitlines()[-1].strip()}); "
+                "resume with the config that it was made with"
+            ) from error
+
+    def save_checkpoint(self) -> None:
+        """Write ``<save_dir>/checkpoint.pth``."""
+        save_checkpoint(self.save_dir / "checkpoint.pth", self.state_dict())
+
+    def resume(self, save_dir: str | Path) -> int:
+        """Go on from ``<save_dir>/checkpoint.pth`` if there is one; returns the epochs done.
+
+        Lines of the history beyond the checkpoint are dropped: their epoch runs again.
+        """
+        path = Path(save_dir) / "checkpoint.pth"
+        if not path.exists():
+            return 0
+        self.load_state_dict(load_checkpoint(path, map_location=self.options.device))
+        history = Path(save_dir) / "history.jsonl"
+        if history.exists():
+            lines = history.read_text(encoding="utf-8").splitlines()[: self.start_epoch]
+            write_text(history, "".join(f"{line}\n" for line in lines))
+        return self.start_epoch
+
+    def _append_history(self, row: dict[str, Any]) -> None:
+        history = self.save_dir / "history.jsonl"
+        before = history.read_text(encoding="utf-8") if history.exists() and self.epoch else ""
+        write_text(history, before + json.dumps(row) + "\n")
+
+    def _save_weights(self, save_dir: Path, epoch: int) -> None:
+        save_checkpoint(save_dir / "model.pth", {"state_dict": self.evaluated_model.state_dict(), "epoch": epoch})
+
+    def _refuse_divergence(self, losses: Mapping[str, float]) -> None:
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                raise InputError(
+                    f'the loss "{name}" became {value} in epoch {self.epoch + 1}; lower train.lr (or search.lr), '
+                    "or turn train.amp off; the checkpoint of the epoch before is kept"
+                )
+
+    def _report(self, row: Mapping[str, Any]) -> None:
+        remaining = (self.max_epoch - self.epoch - 1) * row["seconds"]
+        shown = [
+            f"{name} {value:.4g}" for name, value in row.items() if isinstance(value, float) and name != "seconds"
+        ]
+        print(
+            f"epoch {row['epoch']:>3}/{self.max_epoch}  " + "  ".join(shown)
+            + f"  {row['seconds']:.1f} s  eta {int(remaining) // 60}:{int(remaining) % 60:02d}", flush=True,
+        )

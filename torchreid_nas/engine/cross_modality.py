@@ -1,0 +1,182 @@
+"""Training and evaluation of two-stream visible-infrared networks, the recipe of CM-NAS (Fu et al., ICCV 2021)."""
+from __future__ import annotations
+
+__all__ = ["CrossModalityEngine", "CrossModalityLossWeights", "FEATURES"]
+
+import dataclasses
+from typing import Any, Mapping
+
+import numpy as np
+import torch
+import torchreid
+from torch import nn
+from torch.nn import functional as F
+
+from torchreid_nas.engine.base import ResumableEngine, TrainingOptions
+from torchreid_nas.layers import MODALITIES
+from torchreid_nas.losses import C3MMDLoss, CrossModalityTripletLoss
+from torchreid_nas.metrics import PROTOCOLS, RankingResult, average_results, evaluate_regdb
+
+FEATURES = ("before BNNeck", "after BNNeck")
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossModalityLossWeights:
+    """Weights and margin of the total loss; the defaults are the paper's.
+
+    CE · ``weight_x`` + triplet(``margin``) · ``weight_t`` + correlation
+    consistency · ``weight_correlation`` + class MMD · ``weight_mmd``
+    """
+
+    weight_x: float = 1.0
+    weight_t: float = 1.0
+    margin: float = 0.4
+    weight_correlation: float = 5.0
+    weight_mmd: float = 0.05
+    label_smooth: bool = False
+
+
+class CrossModalityEngine(ResumableEngine):
+    """torchreid engine for models with ``features(images, modality)`` and a ``classifier``, such as the two-stream ResNets.
+
+    A training batch is ``[visible; infrared]`` with the same identity order in
+    both halves, as :class:`CrossModalityIdentitySampler` yields it. The
+    triplet loss reads the features before the BNNeck, C3MMD those after it.
+    Evaluation sends every image through the branch of its own modality, with
+    the protocol of the data set, and reports both features.
+
+    Args:
+        datamanager: a :class:`CrossModalityDataManager`.
+        model, optimizer, scheduler, options: see :class:`ResumableEngine`.
+        num_instances: images per identity and modality in a batch (K).
+        losses: see :class:`CrossModalityLossWeights`.
+
+    After :meth:`test`, ``results[data set][feature]`` holds the mean
+    :class:`RankingResult` over the galleries and its standard deviation.
+    """
+
+    def __init__(
+        self, datamanager, model: nn.Module, optimizer=None, scheduler=None, options: TrainingOptions | None = None,
+        num_instances: int = 4, losses: CrossModalityLossWeights | None = None,
+    ) -> None:
+        super().__init__(datamanager, model, optimizer, scheduler, options)
+        self.weights = losses or CrossModalityLossWeights()
+        self.criterion_x = torchreid.losses.CrossEntropyLoss(
+            num_classes=datamanager.num_train_pids, use_gpu=self.use_gpu, label_smooth=self.weights.label_smooth
+        )
+        self.criterion_t = CrossModalityTripletLoss(self.weights.margin)
+        self.criterion_c3mmd = C3MMDLoss(num_instances, self.weights.weight_correlation, self.weights.weight_mmd)
+        self.results: dict[str, dict[str, tuple[RankingResult, dict[str, float]]]] = {}
+
+    # -- training -------------------------------------------------------------
+
+    def losses(self, data: Mapping[str, Any], metric_only: bool = False) -> dict[str, torch.Tensor]:
+        """Forward a joint batch and return the weighted terms of the loss by name.
+
+        Args:
+            data: a batch of the data manager.
+            metric_only: leave cross-entropy out, for identities that the
+                classifier does not know.
+        """
+        images, pids = self.parse_data_for_train(data)
+        images, pids = self.to_device(images), pids.to(self.options.device)
+        visible_pids, infrared_pids = pids.chunk(2)
+        with self.autocast():
+            before, after = self.model.features(images)
+            logits = None if metric_only else self.model.classifier(after)
+        terms = {} if metric_only else {"ce": self.weights.weight_x * self.criterion_x(logits.float(), pids)}
+        terms["triplet"] = self.weights.weight_t * self.criterion_t(*before.chunk(2), visible_pids)
+        terms["c3mmd"] = self.criterion_c3mmd(
+            *after.chunk(2), visible_pids=visible_pids, infrared_pids=infrared_pids
+        )
+        return terms
+
+    def forward_backward(self, data: Mapping[str, Any]) -> dict[str, float]:
+        """One step of torchreid's loop."""
+        terms = self.losses(data)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(sum(terms.values())).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.ema:
+            self.ema.update()
+        return self.record(terms)
+
+    # -- evaluation -----------------------------------------------------------
+
+    @torch.no_grad()
+    def extract(self, loader) -> tuple[list[torch.Tensor], np.ndarray, np.ndarray]:
+        """Return the features before and after the BNNeck, each (N, D) float32 on the CPU, with pids and camids."""
+        model = self.evaluated_model.eval()
+        features, pids, camids = ([], []), [], []
+        for data in loader:
+            images, batch_pids, batch_camids = self.parse_data_for_eval(data)
+            images = self.to_device(images)
+            modalities = data["modality"].to(images.device)
+            out: list[torch.Tensor | None] = [None, None]
+            for index, modality in enumerate(MODALITIES):
+                rows = (modalities == index).nonzero().flatten()
+                if not len(rows):
+                    continue
+                with self.autocast():
+                    pair = model.features(images[rows], modality)
+                for which, feature in enumerate(pair):
+                    if out[which] is None:
+                        out[which] = feature.new_zeros(len(images), feature.shape[1], dtype=torch.float32)
+                    out[which][rows] = feature.float()
+            for which in range(2):
+                features[which].append(out[which].cpu())
+            pids.append(batch_pids)
+            camids.append(batch_camids)
+        return [torch.cat(f) for f in features], torch.cat(pids).numpy(), torch.cat(camids).numpy()
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float] | None:
+        """Retrieve the held-out identities in both directions; the score is the mean of both mAPs (ours)."""
+        loaders = getattr(self.datamanager, "validation_loader", None)
+        if not loaders:
+            return None
+        (_, query), q_pids, _ = self.extract(loaders["query"])
+        (_, gallery), g_pids, _ = self.extract(loaders["gallery"])
+        distmat = _distances(query, gallery, "euclidean", normalize=True).numpy()
+        forth, back = evaluate_regdb(distmat, q_pids, g_pids), evaluate_regdb(distmat.T, g_pids, q_pids)
+        return {"score": (forth.mAP + back.mAP) / 2, "rank1": float(forth.cmc[0] + back.cmc[0]) / 2}
+
+    @torch.no_grad()
+    def _evaluate(
+        self, dataset_name="", query_loader=None, gallery_loader=None, dist_metric="euclidean",
+        normalize_feature=False, visrank=False, visrank_topk=10, save_dir="", use_metric_cuhk03=False,
+        ranks=(1, 5, 10, 20), rerank=False,
+    ) -> tuple[float, float]:
+        """torchreid's hook: score one target under its protocol, from one extraction of its features."""
+        query, q_pids, q_camids = self.extract(query_loader)
+        gallery, g_pids, g_camids = self.extract(gallery_loader)
+        protocol = PROTOCOLS[self.datamanager.protocol(dataset_name)]
+        self.results[dataset_name] = {}
+        for name, qf, gf in zip(FEATURES, query, gallery):
+            distmat = _distances(qf, gf, dist_metric, normalize_feature).numpy()
+            if rerank:
+                distmat = torchreid.utils.re_ranking(
+                    distmat,
+                    _distances(qf, qf, dist_metric, normalize_feature).numpy(),
+                    _distances(gf, gf, dist_metric, normalize_feature).numpy(),
+                )
+            trials = [
+                protocol(distmat[:, chosen], q_pids, g_pids[chosen], q_camids, g_camids[chosen])
+                for chosen in self.datamanager.test_galleries(dataset_name)
+            ]
+            self.results[dataset_name][name] = average_results(trials)
+        if visrank:
+            torchreid.utils.visualize_ranked_results(
+                distmat, self.datamanager.fetch_test_loaders(dataset_name), self.datamanager.data_type,
+                width=self.datamanager.width, height=self.datamanager.height,
+                save_dir=f"{save_dir}/visrank_{dataset_name}", topk=visrank_topk,
+            )
+        mean, _ = self.results[dataset_name][FEATURES[1]]
+        return float(mean.cmc[0]), mean.mAP
+
+
+def _distances(query: torch.Tensor, gallery: torch.Tensor, metric: str, normalize: bool) -> torch.Tensor:
+    if normalize:
+        query, gallery = F.normalize(query), F.normalize(gallery)
+    return torchreid.metrics.compute_distance_matrix(query, gallery, metric)

@@ -1,0 +1,42 @@
+"""Exponential moving average of a model's weights, kept apart from the trained ones."""
+from __future__ import annotations
+
+__all__ = ["ExponentialMovingAverage"]
+
+import copy
+
+import torch
+from torch import nn
+
+
+class ExponentialMovingAverage:
+    """A second model that trails the trained one: ``shadow ← decay · shadow + (1 − decay) · weights``.
+
+    The CM-NAS authors load the average back into the live model at every
+    test, so that their ``test_freq`` changes the training. Here the average
+    lives in :attr:`module`, a copy that evaluation uses directly.
+
+    Args:
+        model: the trained model; the average starts at its weights.
+        decay: per update; 0.997 is a horizon of about 330 steps.
+
+    Floating-point buffers (running statistics) are averaged as parameters
+    are; counters are copied.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.module = copy.deepcopy(model).eval().requires_grad_(False)
+        own, live = self.module.state_dict(), model.state_dict()
+        floating = [key for key, value in own.items() if value.is_floating_point()]
+        # State-dict tensors share memory with the modules: collect them once, update them in two calls.
+        self._averaged = [own[key] for key in floating], [live[key] for key in floating]
+        self._copied = [(own[key], live[key]) for key in own if key not in set(floating)]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Follow the trained model by one step."""
+        shadow, live = self._averaged
+        torch._foreach_lerp_(shadow, live, 1 - self.decay)
+        for own, value in self._copied:
+            own.copy_(value)

@@ -1,0 +1,144 @@
+"""The bilevel search as a layer over any engine of this package: weights and architecture in turn."""
+from __future__ import annotations
+
+__all__ = ["BilevelSearch", "CrossModalitySearchEngine", "SearchOptions"]
+
+import dataclasses
+from typing import Any, Iterator, Mapping
+
+import torch
+
+from torchreid_nas.engine.cross_modality import CrossModalityEngine
+from torchreid_nas.errors import InputError
+from torchreid_nas.search import BilevelOptimizer, SearchSpace
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchOptions:
+    """The schedule of a search; CM-NAS publishes none, see config.py for where the defaults come from.
+
+    Args:
+        warmup_epochs: epochs in which only the weights are trained.
+        interval: an architecture step after every n-th weight step.
+        order: 1, or 2 with DARTS's finite differences.
+        grad_clip: largest norm of the weights' gradient, 0 for none.
+        sampling: ``"softmax"`` or ``"gumbel"`` noise on the logits.
+        temperature: of the relaxation after warm-up.
+        temperature_decay: its factor per epoch after warm-up.
+        metric_only: the validation part has other identities, so the
+            architecture loss leaves cross-entropy out.
+        cost_weight: weight of the space's expected cost in the architecture loss.
+        patience: stop when the architecture has stood for n epochs; 0 for never.
+    """
+
+    warmup_epochs: int = 10
+    interval: int = 2
+    order: int = 1
+    grad_clip: float = 5.0
+    sampling: str = "softmax"
+    temperature: float = 5.0
+    temperature_decay: float = 0.96
+    metric_only: bool = True
+    cost_weight: float = 0.0
+    patience: int = 0
+
+
+class BilevelSearch:
+    """Mix-in before an engine with ``losses(data, metric_only)``: trains its model as a supernet.
+
+    ``forward_backward`` takes a weight step on the batch of torchreid's loop
+    and, after warm-up, every n-th time an architecture step on the next batch
+    of the validation part. The engine knows the space only by its verbs.
+
+    Args:
+        space: the search space whose supernet ``model`` is.
+        val_loader: batches of the validation part.
+        architecture_optimizer: over the space's architecture parameters.
+        search: see :class:`SearchOptions`.
+        everything else: as the engine takes it; ``optimizer`` must hold the weights only.
+    """
+
+    def __init__(
+        self, datamanager, model, optimizer, scheduler=None, *, space: SearchSpace, val_loader,
+        architecture_optimizer: torch.optim.Optimizer, search: SearchOptions | None = None, **kwargs,
+    ) -> None:
+        super().__init__(datamanager, model, optimizer, scheduler, **kwargs)
+        self.space, self.val_loader, self.search = space, val_loader, search or SearchOptions()
+        if self.options.amp == "fp16":
+            raise InputError("a search cannot run in fp16, whose gradients of the architecture underflow; set train.amp bf16 or none")
+        self.bilevel = BilevelOptimizer(optimizer, architecture_optimizer, self.search.order, self.search.grad_clip)
+        self._stateful_optimizer = self.bilevel
+        self.unchanged_epochs = 0
+        self._validation: Iterator | None = None
+        self._architecture = space.derive(model)
+
+    def begin_epoch(self) -> None:
+        """Set temperature, noise and validation batches, which depend on the epoch's number alone."""
+        super().begin_epoch()
+        self._searching = self.epoch >= self.search.warmup_epochs
+        decays = max(0, self.epoch - self.search.warmup_epochs)
+        self._temperature = self.search.temperature * self.search.temperature_decay**decays
+        self.space.anneal(self.model, self._temperature)
+        self._noise = torch.Generator().manual_seed(self.options.seed * 1_000_003 + self.epoch)
+        self._validation, self._passes = None, 0
+
+    def forward_backward(self, data: Mapping[str, Any]) -> dict[str, float]:
+        """One weight step and, when it is its turn, one architecture step."""
+        if self.search.sampling == "gumbel" and self._searching:
+            self.space.sample(self.model, self._noise)
+        terms = self.losses(data)
+        self.bilevel.step_weights(sum(terms.values()))
+        shown = dict(terms)
+        if self._searching and (self.batch_idx + 1) % self.search.interval == 0:
+            shown["architecture"] = self._step_architecture(data)
+        return self.record(shown)
+
+    def _step_architecture(self, data: Mapping[str, Any]) -> torch.Tensor:
+        validation_data = self._next_validation_batch()
+
+        def validation() -> torch.Tensor:
+            loss = sum(self.losses(validation_data, metric_only=self.search.metric_only).values())
+            return loss + self.search.cost_weight * self.space.cost(self.model) if self.search.cost_weight else loss
+
+        def training() -> torch.Tensor:
+            return sum(self.losses(data).values())
+
+        return self.bilevel.step_architecture(validation, training)
+
+    def _next_validation_batch(self) -> Mapping[str, Any]:
+        """The validation part is walked again and again; every pass of every epoch has an order of its own."""
+        batch = next(self._validation, None) if self._validation is not None else None
+        if batch is None:
+            self.val_loader.sampler.set_epoch(self.epoch + 100_003 * self._passes)
+            self._passes += 1
+            self._validation = iter(self.val_loader)
+            batch = next(self._validation)
+        return batch
+
+    def end_of_epoch(self) -> dict[str, Any]:
+        """Add temperature and probabilities to the history; stop when the architecture has stood long enough."""
+        self.space.sample(self.model, None)
+        architecture = self.space.derive(self.model)
+        changed = sum(a != b for a, b in zip(architecture.choices, self._architecture.choices))
+        self._architecture = architecture
+        if self._searching:
+            self.unchanged_epochs = 0 if changed else self.unchanged_epochs + 1
+            self.stopped = 0 < self.search.patience <= self.unchanged_epochs
+        return {
+            "temperature": self._temperature, "changed": changed,
+            "probabilities": self.space.probabilities(self.model),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The engine's state, with both optimisers', and the early stop's."""
+        return {**super().state_dict(), "unchanged_epochs": self.unchanged_epochs}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore :meth:`state_dict`."""
+        super().load_state_dict(state)
+        self.unchanged_epochs = state["unchanged_epochs"]
+        self._architecture = self.space.derive(self.model)
+
+
+class CrossModalitySearchEngine(BilevelSearch, CrossModalityEngine):
+    """The search of CM-NAS: which BatchNorms the modalities share."""

@@ -1,0 +1,147 @@
+"""The searched BatchNorm of CM-NAS: a weighted sum of a shared and a split BN at the price of one.
+
+Both candidates are affine in x given the statistics, and the statistics of the
+union follow from those of its two equal halves, so that per modality m
+
+    p_share · BN_share(x) + p_split · BN_m(x) = W_m · (x − μ_m) / σ_m + B_m
+    W_m = p_share · γ_s · σ_m / σ_s + p_split · γ_m
+    B_m = p_share · (β_s + γ_s · (μ_m − μ_s) / σ_s) + p_split · β_m
+    μ_s = (μ_v + μ_t) / 2,   σ²_s = (σ²_v + σ²_t) / 2 + ((μ_v − μ_t) / 2)²
+
+The paper publishes no relaxation; this one (softmax over two logits) is ours.
+"""
+from __future__ import annotations
+
+__all__ = ["MixedBatchNorm2d"]
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from torchreid_nas.errors import InputError
+from torchreid_nas.layers.modality import BOTH, active_modality
+from torchreid_nas.layers.split_bn import SplitBatchNorm2d, halves
+
+
+class _ChannelStatistics(torch.autograd.Function):
+    """(N, C, H, W) -> mean and biased variance, each (C,), by the native reduction.
+
+    The native kernel also moves the running statistics. In the backward pass
+    the gradient through both statistics is one affine map of x per channel.
+    """
+
+    @staticmethod
+    def forward(ctx, x, running_mean, running_var, momentum):
+        mean, var = torch.batch_norm_update_stats(x, running_mean, running_var, momentum)
+        ctx.save_for_backward(x, mean)
+        return mean, var
+
+    @staticmethod
+    def backward(ctx, grad_mean, grad_var):
+        x, mean = ctx.saved_tensors
+        count = x.numel() // x.shape[1]
+        scale = 2.0 * grad_var / count
+        shift = grad_mean / count - scale * mean
+        # In half precision the two terms nearly cancel: add them in the dtype of the statistics.
+        grad = torch.addcmul(shift[:, None, None], x, scale[:, None, None])
+        return grad.to(x.dtype), None, None, None
+
+
+class MixedBatchNorm2d(nn.Module):
+    """Shared and split BatchNorm at once, weighted by two logits.
+
+    Args:
+        bn: the layer to search over; the shared BN and those of the modalities
+            all start from its parameters and running statistics.
+
+    Attributes:
+        logits: (2,) parameter, preferences for ``(share, split)``, zero at the
+            start. It belongs to the architecture optimiser only.
+        temperature: divides the logits before the softmax.
+        noise: (2,) tensor added to the logits (Gumbel noise), or None.
+
+    In train mode a joint batch is normalised by its own statistics, and the
+    running statistics of all three BatchNorms move as those of plain ones
+    would. A batch of one declared modality has the same statistics for both
+    candidates. Dtype: float16/bfloat16 inputs keep statistics in the dtype of
+    the parameters.
+    """
+
+    def __init__(self, bn: nn.BatchNorm2d) -> None:
+        super().__init__()
+        if not (bn.affine and bn.track_running_stats and bn.momentum is not None):
+            raise InputError(
+                "a searched BatchNorm needs affine parameters, running statistics and a fixed momentum; "
+                f"got {bn}"
+            )
+        self.share = copy.deepcopy(bn)
+        self.visible = copy.deepcopy(bn)
+        self.infrared = copy.deepcopy(bn)
+        self.logits = nn.Parameter(bn.weight.new_zeros(2))
+        self.temperature = 1.0
+        self.noise: torch.Tensor | None = None
+
+    def probabilities(self) -> torch.Tensor:
+        """Return (2,) weights of ``(share, split)`` as the forward pass uses them."""
+        logits = self.logits if self.noise is None else self.logits + self.noise
+        return torch.softmax(logits / self.temperature, dim=0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        modality = active_modality(self.training)
+        probabilities = self.probabilities()
+        if modality != BOTH:
+            return self._forward_single(x, getattr(self, modality), probabilities)
+        parts, own = halves(x), (self.visible, self.infrared)
+        if not self.training:
+            return torch.cat([self._forward_single(part, bn, probabilities) for part, bn in zip(parts, own)])
+        statistics = [self._statistics(part, bn) for part, bn in zip(parts, own)]
+        (mean_v, var_v), (mean_t, var_t) = statistics
+        union = (mean_v + mean_t) / 2, (var_v + var_t) / 2 + ((mean_v - mean_t) / 2).square()
+        _track(self.share, *union, count=x.numel() // x.shape[1])
+        return torch.cat([
+            F.batch_norm(part, None, None, *self._affine(bn, own_stats, union, probabilities), True, 0.0, bn.eps)
+            for part, bn, own_stats in zip(parts, own, statistics)
+        ])
+
+    def _forward_single(self, x: torch.Tensor, bn: nn.BatchNorm2d, probabilities: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            statistics = self._statistics(x, bn)
+            _track(self.share, *statistics, count=x.numel() // x.shape[1])
+            weight, bias = self._affine(bn, statistics, statistics, probabilities)
+            return F.batch_norm(x, None, None, weight, bias, True, 0.0, bn.eps)
+        own = bn.running_mean, bn.running_var
+        union = self.share.running_mean, self.share.running_var
+        weight, bias = self._affine(bn, own, union, probabilities)
+        return F.batch_norm(x, *own, weight, bias, False, 0.0, bn.eps)
+
+    @staticmethod
+    def _statistics(x: torch.Tensor, bn: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
+        bn.num_batches_tracked += 1
+        return _ChannelStatistics.apply(x, bn.running_mean, bn.running_var, bn.momentum)
+
+    def _affine(self, bn, own, union, probabilities):
+        """Return W_m and B_m of the module docstring, each (C,)."""
+        share, split = probabilities
+        (mean, var), (mean_s, var_s) = own, union
+        gain = share * self.share.weight * torch.rsqrt(var_s + self.share.eps)
+        weight = gain * torch.sqrt(var + bn.eps) + split * bn.weight
+        bias = gain * (mean - mean_s) + share * self.share.bias + split * bn.bias
+        return weight, bias
+
+    def harden(self, choice_is_split: bool) -> nn.Module:
+        """Return the plain layer that this one equals when one candidate has all the weight."""
+        if not choice_is_split:
+            return copy.deepcopy(self.share)
+        layer = SplitBatchNorm2d(self.share)
+        layer.visible, layer.infrared = copy.deepcopy(self.visible), copy.deepcopy(self.infrared)
+        return layer
+
+
+@torch.no_grad()
+def _track(bn: nn.BatchNorm2d, mean: torch.Tensor, var: torch.Tensor, count: int) -> None:
+    """Move the running statistics of ``bn`` as native BatchNorm does: unbiased variance, exponential average."""
+    bn.running_mean.lerp_(mean.to(bn.running_mean.dtype), bn.momentum)
+    bn.running_var.lerp_((var * (count / max(count - 1, 1))).to(bn.running_var.dtype), bn.momentum)
+    bn.num_batches_tracked += 1

@@ -1,0 +1,87 @@
+"""ResNet feature maps for re-ID: torchreid's blocks, last stride 1, a width multiplier, ImageNet weights."""
+from __future__ import annotations
+
+__all__ = ["ResNetBackbone"]
+
+import os
+import urllib.error
+from pathlib import Path
+
+import torch
+import torchreid
+import torchvision
+from torch import nn
+
+from torchreid_nas.errors import InputError
+from torchreid_nas.files import load_checkpoint
+
+_RESNET = torchreid.models.resnet50(num_classes=1, pretrained=False).__class__
+_DEPTHS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
+
+
+class ResNetBackbone(_RESNET):
+    """torchreid's ResNet without head, whose ``forward`` returns the feature map.
+
+    State-dict keys are those of torchvision's and torchreid's ResNets.
+
+    Args:
+        depth: 18 or 50.
+        width: multiplier of all channel counts, as OSNet's; 1 is the published network.
+        last_stride: stride of the last stage; 1 in re-ID (Luo et al., CVPRW 2019).
+
+    Shapes: (B, 3, H, W) -> (B, ``feature_dim``, H/16, W/16) with ``last_stride=1``.
+    """
+
+    def __init__(self, depth: int, width: float = 1.0, last_stride: int = 1) -> None:
+        # torchreid's constructor fixes the channel counts; its parts (blocks, _make_layer, featuremaps) do not.
+        nn.Module.__init__(self)
+        if not 0 < width <= 4:
+            raise InputError(f"model.width is {width}, expected a multiplier above 0 and at most 4")
+        reference = getattr(torchreid.models, f"resnet{depth}")(num_classes=1, pretrained=False)
+        block = type(reference.layer1[0])
+        self._norm_layer = nn.BatchNorm2d
+        self.inplanes, self.dilation, self.groups, self.base_width = int(64 * width), 1, 1, 64
+        self.conv1 = nn.Conv2d(3, self.inplanes, kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(self.inplanes)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        for stage, (blocks, stride) in enumerate(zip(_DEPTHS[depth], (1, 2, 2, last_stride))):
+            planes = int(64 * 2**stage * width)
+            self.add_module(f"layer{stage + 1}", self._make_layer(block, planes, blocks, stride=stride))
+        self.feature_dim = self.inplanes
+        self._init_params()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.featuremaps(x)
+
+    def load_imagenet(self, source: bool | str | os.PathLike, depth: int) -> None:
+        """Load ImageNet weights: ``True`` for torchvision's (V1, downloaded once into torch's cache), or a file.
+
+        Raises:
+            InputError: no network and no file, or weights of another network.
+        """
+        if source is True:
+            weights = torchvision.models.get_model_weights(f"resnet{depth}").IMAGENET1K_V1
+            try:
+                state = weights.get_state_dict(progress=True, check_hash=True)
+            except (urllib.error.URLError, OSError, RuntimeError) as error:
+                cache = Path(torch.hub.get_dir()) / "checkpoints"
+                raise InputError(
+                    f'the ImageNet weights "{Path(weights.url).name}" could not be downloaded ({error}); put the file into '
+                    f'"{cache}" or name it with model.pretrained PATH, or train from scratch with model.pretrained False'
+                ) from error
+            name = f"torchvision's {weights}"
+        else:
+            state, name = load_checkpoint(source), f'"{source}"'
+            state = state.get("state_dict", state)
+        state = {key.removeprefix("module."): value for key, value in state.items()}
+        own = self.state_dict()
+        for key, value in own.items():
+            if key.endswith("num_batches_tracked"):
+                state.setdefault(key, value)
+            elif key not in state or state[key].shape != value.shape:
+                raise InputError(
+                    f'the weights {name} do not fit ResNet-{depth}: "{key}" is '
+                    + (f"{tuple(state[key].shape)}, expected {tuple(value.shape)}" if key in state else "missing")
+                )
+        self.load_state_dict({key: state[key] for key in own})

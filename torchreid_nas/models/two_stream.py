@@ -1,0 +1,124 @@
+"""Two-stream visible-infrared re-ID network of CM-NAS (Fu et al., ICCV 2021), one backbone with split BatchNorms."""
+from __future__ import annotations
+
+__all__ = ["TwoStreamNetwork", "two_stream_resnet18", "two_stream_resnet50"]
+
+import contextlib
+import os
+
+import torch
+from torch import nn
+
+from torchreid_nas.architecture import SPLIT, ArchitectureSpec
+from torchreid_nas.errors import InputError
+from torchreid_nas.layers import BNNeck, SplitBatchNorm2d, modality_context, split_batchnorm
+from torchreid_nas.models.resnet import ResNetBackbone
+
+
+class TwoStreamNetwork(nn.Module):
+    """Backbone -> global average pooling -> BNNeck -> classifier without bias, for two modalities.
+
+    Args:
+        backbone: maps (B, 3, H, W) to (B, D, h, w); its BatchNorms may be
+            plain, split or searched.
+        feature_dim: D.
+        num_classes: training identities.
+        loss: torchreid's convention for ``forward`` in train mode: ``"softmax"``
+            returns logits, ``"triplet"`` returns (logits, pre-BN features).
+        standardize_input: normalise every colour channel of the input per
+            modality by a BatchNorm without parameters. Ours: the control that
+            recovers most of what splitting BatchNorms gains where the sensors
+            differ by gain and offset.
+
+    A training batch is ``[visible; infrared]``. In eval mode the modality must
+    be known when anything is split, by argument or by ``modality_context``.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, feature_dim: int, num_classes: int, loss: str = "softmax",
+        standardize_input: bool = False,
+    ) -> None:
+        super().__init__()
+        if loss not in ("softmax", "triplet"):
+            raise InputError(f'the loss "{loss}" is unknown to this model, expected "softmax" or "triplet"')
+        self.loss = loss
+        self.feature_dim = feature_dim
+        self.standardize = SplitBatchNorm2d(nn.BatchNorm2d(3, affine=False)) if standardize_input else nn.Identity()
+        self.backbone = backbone
+        self.global_avgpool = nn.AdaptiveAvgPool2d(1)
+        self.bnneck = BNNeck(feature_dim)
+        self.classifier = nn.Linear(feature_dim, num_classes, bias=False)
+        nn.init.normal_(self.classifier.weight, std=0.001)
+
+    def features(self, images: torch.Tensor, modality: str | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the features before and after the BNNeck, each (B, D).
+
+        Args:
+            images: (B, 3, H, W), normalised.
+            modality: ``"visible"``, ``"infrared"``, or ``"both"`` for the joint
+                batch ``[visible; infrared]``. None: as declared by
+                ``modality_context``, else a joint batch in train mode.
+
+        Raises:
+            InputError: eval mode, something is split, and no modality is known.
+        """
+        with modality_context(modality) if modality is not None else contextlib.nullcontext():
+            pooled = self.global_avgpool(self.backbone(self.standardize(images))).flatten(1)
+            return pooled, self.bnneck(pooled)
+
+    def forward(self, images: torch.Tensor, modality: str | None = None):
+        """Train mode: logits (B, classes), with ``loss="triplet"`` also pre-BN features. Eval mode: post-BN features."""
+        before, after = self.features(images, modality)
+        if not self.training:
+            return after
+        logits = self.classifier(after)
+        return (logits, before) if self.loss == "triplet" else logits
+
+
+def _two_stream_resnet(
+    depth: int, num_classes: int, architecture: ArchitectureSpec, loss: str, pretrained: bool | str | os.PathLike,
+    width: float, last_stride: int, standardize_input: bool,
+) -> TwoStreamNetwork:
+    backbone = ResNetBackbone(depth, width, last_stride)
+    if pretrained:
+        if width != 1:
+            raise InputError(
+                f"ImageNet weights exist for model.width 1 only, got {width}; set model.pretrained False to train from scratch"
+            )
+        backbone.load_imagenet(pretrained, depth)
+    split_batchnorm(backbone, architecture)
+    return TwoStreamNetwork(backbone, backbone.feature_dim, num_classes, loss, standardize_input)
+
+
+def two_stream_resnet50(
+    num_classes: int, architecture: ArchitectureSpec = SPLIT, pretrained: bool | str | os.PathLike = True,
+    loss: str = "softmax", use_gpu: bool = True, width: float = 1.0, last_stride: int = 1,
+    standardize_input: bool = False,
+) -> TwoStreamNetwork:
+    """The network of CM-NAS: ResNet-50, 53 BatchNorm slots, 2048-d features.
+
+    Args:
+        num_classes: training identities.
+        architecture: which BatchNorms are split; see :func:`torchreid_nas.layers.split_batchnorm`.
+            The paper's found architectures are not published; the default splits all.
+        pretrained: ImageNet weights: True (torchvision's, downloaded once), the
+            path of a file, or False. They are copied into every BatchNorm of a slot.
+        loss: see :class:`TwoStreamNetwork`.
+        use_gpu: accepted for torchreid's ``build_model``; move the model with ``.to(device)``.
+        width: channel multiplier.
+        last_stride: stride of the last stage, 1 in the paper.
+        standardize_input: see :class:`TwoStreamNetwork`.
+
+    Raises:
+        InputError: an architecture for another backbone, or weights that cannot be had.
+    """
+    return _two_stream_resnet(50, num_classes, architecture, loss, pretrained, width, last_stride, standardize_input)
+
+
+def two_stream_resnet18(
+    num_classes: int, architecture: ArchitectureSpec = SPLIT, pretrained: bool | str | os.PathLike = True,
+    loss: str = "softmax", use_gpu: bool = True, width: float = 1.0, last_stride: int = 1,
+    standardize_input: bool = False,
+) -> TwoStreamNetwork:
+    """The same with ResNet-18 (20 slots, 512-d features), for small runs; arguments as :func:`two_stream_resnet50`."""
+    return _two_stream_resnet(18, num_classes, architecture, loss, pretrained, width, last_stride, standardize_input)

@@ -1,0 +1,61 @@
+"""Optimisers and schedules: torchreid's, and the warm-up that it lacks."""
+from __future__ import annotations
+
+__all__ = ["build_optimizer", "build_lr_scheduler", "warmup_multi_step"]
+
+from bisect import bisect_right
+from typing import Sequence
+
+import torch
+import torchreid
+from torch import nn
+from yacs.config import CfgNode
+
+from torchreid_nas.errors import InputError
+
+
+def warmup_multi_step(
+    optimizer: torch.optim.Optimizer, milestones: Sequence[int], gamma: float = 0.1, warmup_epochs: int = 10,
+    warmup_factor: float = 0.01,
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """Linear warm-up from ``warmup_factor``, then ×``gamma`` at every milestone; stepped per epoch (CM-NAS recipe)."""
+
+    def factor(epoch: int) -> float:
+        warmup = 1.0
+        if epoch < warmup_epochs:
+            progress = epoch / warmup_epochs
+            warmup = warmup_factor * (1 - progress) + progress
+        return warmup * gamma ** bisect_right(milestones, epoch)
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def build_optimizer(model: nn.Module, cfg: CfgNode) -> torch.optim.Optimizer:
+    """Return torchreid's optimiser for the ``train`` section of a config.
+
+    Raises:
+        InputError: ``train.new_layers`` names a layer that the model lacks.
+    """
+    children = [name for name, _ in model.named_children()]
+    for name in cfg.train.new_layers if cfg.train.staged_lr else ():
+        if name not in children:
+            raise InputError(f'train.new_layers names "{name}", the model has {", ".join(children)}')
+    return torchreid.optim.build_optimizer(
+        model, optim=cfg.train.optim, lr=cfg.train.lr, weight_decay=cfg.train.weight_decay,
+        momentum=cfg.sgd.momentum, sgd_nesterov=cfg.sgd.nesterov, adam_beta1=cfg.adam.beta1,
+        adam_beta2=cfg.adam.beta2, staged_lr=cfg.train.staged_lr, new_layers=cfg.train.new_layers,
+        base_lr_mult=cfg.train.base_lr_mult,
+    )
+
+
+def build_lr_scheduler(optimizer: torch.optim.Optimizer, cfg: CfgNode) -> torch.optim.lr_scheduler.LRScheduler:
+    """Return the schedule of the ``train`` section: warm-up of ours, the rest of torchreid's."""
+    if cfg.train.lr_scheduler == "warmup_multi_step":
+        return warmup_multi_step(
+            optimizer, cfg.train.stepsize, cfg.train.gamma, cfg.train.warmup_epochs, cfg.train.warmup_factor
+        )
+    stepsize = cfg.train.stepsize[0] if cfg.train.lr_scheduler == "single_step" else list(cfg.train.stepsize)
+    return torchreid.optim.build_lr_scheduler(
+        optimizer, lr_scheduler=cfg.train.lr_scheduler, stepsize=stepsize, gamma=cfg.train.gamma,
+        max_epoch=cfg.train.max_epoch,
+    )

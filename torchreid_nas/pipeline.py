@@ -1,0 +1,461 @@
+"""The stages of a run — search, train, test — for one config; what each reads and writes.
+
+A run is a folder:
+
+    config.yaml            the resolved config
+    search/                checkpoint.pth, history.jsonl, TensorBoard events
+    architecture.json      what the search found; architecture.cfg in the authors' format
+    train/                 checkpoint.pth, history.jsonl, model.pth (the weights to test), TensorBoard events
+    results.json           the protocol's figures
+    figures/               architecture.png, training.png
+"""
+from __future__ import annotations
+
+__all__ = ["STAGES", "Run", "run_trials"]
+
+import dataclasses
+import hashlib
+import math
+from pathlib import Path
+from typing import Any, Callable, Sequence
+
+import torch
+import yaml
+from torch import nn
+from yacs.config import CfgNode
+
+import torchreid_nas
+from torchreid_nas import models, report
+from torchreid_nas.architecture import SHARE, Architecture, ArchitectureSpec, authors_slots
+from torchreid_nas.config import changed_keys, config_to_yaml
+from torchreid_nas.data import CrossModalityDataManager
+from torchreid_nas.data.synthetic import SyntheticSettings, write_dataset
+from torchreid_nas.engine import (
+    CrossModalityEngine, CrossModalityLossWeights, CrossModalitySearchEngine, SearchOptions, TrainingOptions,
+    seed_everything,
+)
+from torchreid_nas.errors import InputError, nearest
+from torchreid_nas.files import load_checkpoint, read_json, write_json, write_text
+from torchreid_nas.metrics import RankingResult, average_results
+from torchreid_nas.optim import build_lr_scheduler, build_optimizer
+from torchreid_nas.search import BNSplitSpace
+from torchreid_nas.zoo import load_weights
+
+STAGES = ("search", "train", "test")
+SEARCHED = "search"
+_MODELS = {"two_stream_resnet18": models.two_stream_resnet18, "two_stream_resnet50": models.two_stream_resnet50}
+# Where a key may change between a run and its resumption without changing a number.
+_HARMLESS = ("data.root", "data.workers", "data.save_dir", "data.targets")
+_DECIDES = {
+    "search": ("model", "data", "sampler", "loss", "search", "synthetic", "train.seed", "train.batch_size",
+               "train.num_batches", "train.amp", "train.channels_last", "train.holdout"),
+    "train": ("model", "data", "sampler", "loss", "train", "adam", "sgd", "synthetic"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _SearchData:
+    """What the search engine asks of a data manager: the weights' part of the training data."""
+
+    train_loader: Any
+    num_train_pids: int
+    sources: Sequence[str]
+    test_loader: dict = dataclasses.field(default_factory=dict)
+
+
+class Run:
+    """One config in one folder.
+
+    Args:
+        cfg: see :mod:`torchreid_nas.config`.
+        resume: go on with what the folder holds; finished stages are taken over.
+
+    Raises:
+        InputError: device, model or architecture that cannot be had.
+    """
+
+    def __init__(self, cfg: CfgNode, resume: bool = False) -> None:
+        self.cfg, self.resume = cfg, resume
+        self.folder = Path(cfg.data.save_dir)
+        self.device = _device(cfg.device)
+        if cfg.model.name not in _MODELS:
+            raise InputError(
+                f'model.name is "{cfg.model.name}", expected one of {", ".join(_MODELS)}{nearest(cfg.model.name, _MODELS)}'
+            )
+        # Deterministic convolution kernels: the same config and seed give the same numbers on the same machine.
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+
+    # -- the stages -----------------------------------------------------------
+
+    def execute(self, stages: Sequence[str]) -> None:
+        """Run the stages in their order.
+
+        Raises:
+            InputError: a stage lacks what it needs, or would overwrite another run.
+        """
+        self._check(stages)
+        self.provide_data()
+        write_text(self.folder / "config.yaml", config_to_yaml(self.cfg))
+        for stage in stages:
+            if self.resume and self._finished(stage):
+                print(f"== {stage}: finished already, taken over from {self.folder}")
+            else:
+                print(f"== {stage}: {self.folder}")
+                getattr(self, stage)()
+
+    def provide_data(self) -> None:
+        """Write the synthetic stand-in where the config asks for one."""
+        synthetic = self.cfg.synthetic
+        if not synthetic.enabled:
+            return
+        settings = SyntheticSettings(**{key: value for key, value in synthetic.items() if key != "enabled"})
+        names = [*self.cfg.data.sources, *self.cfg.data.targets]
+        for layout in ("regdb", "sysu_mm01"):
+            if any(name.startswith(layout) for name in names):
+                print(f"== synthetic stand-in for {layout}: {write_dataset(layout, self.cfg.data.root, settings)}")
+
+    def search(self) -> None:
+        """Search; writes ``architecture.json``, the authors' ints and the figure."""
+        engine, space = self.search_engine()
+        folder = self.folder / "search"
+        self._keep_config("search")
+        engine.run(save_dir=folder, max_epoch=self.cfg.search.max_epoch, start_epoch=engine.resume(folder))
+        history = report.read_history(folder / "history.jsonl")
+        architecture = space.derive(engine.model, self._source(epoch=len(history)))
+        report.draw_architecture(history, architecture, self.folder / "figures" / "architecture.png")
+        if set(architecture.slots) == set(_resnet_names(len(architecture))):
+            architecture.save_ints(self.folder / "architecture.cfg")
+        # Last: its presence says that the search is finished.
+        architecture.save(self.folder / "architecture.json")
+        print(f"found: {architecture}")
+
+    def train(self) -> None:
+        """Train the network of the architecture; writes ``train/model.pth``."""
+        engine = self.train_engine()
+        folder = self.folder / "train"
+        self._keep_config("train")
+        engine.run(save_dir=folder, max_epoch=self.cfg.train.max_epoch, start_epoch=engine.resume(folder))
+        report.draw_training(report.read_history(folder / "history.jsonl"), self.folder / "figures" / "training.png")
+        if engine.best_epoch:
+            print(f"best epoch by held-out identities: {engine.best_epoch} (score {engine.best_score:.4f})")
+
+    def test(self) -> None:
+        """Evaluate under the protocols of the targets; writes ``results.json`` and prints the table."""
+        cfg = self.cfg
+        weights = self._weights()
+        data = self._data(targets=cfg.data.targets)
+        model = self.build_model(_num_classes(weights), self.architecture(), pretrained=False)
+        load_weights(model, weights)
+        engine = CrossModalityEngine(data, model, options=self._options())
+        engine.run(
+            save_dir=self.folder, test_only=True, dist_metric=cfg.test.dist_metric,
+            normalize_feature=cfg.test.normalize_feature, ranks=cfg.test.ranks, rerank=cfg.test.rerank,
+            visrank=cfg.test.visrank, visrank_topk=cfg.test.visrank_topk,
+        )
+        rows = [
+            _row(cfg, dataset, feature, mean, std, len(data.test_galleries(dataset)))
+            for dataset, features in engine.results.items() for feature, (mean, std) in features.items()
+        ]
+        results = {"results": rows, **self._source()}
+        write_json(self.folder / "results.json", results)
+        print_results(results)
+
+    # -- what the stages build ------------------------------------------------
+
+    def search_engine(self) -> tuple[CrossModalitySearchEngine, BNSplitSpace]:
+        """Return the engine of the search, its supernet built, and the space."""
+        cfg, search = self.cfg, self.cfg.search
+        seed_everything(cfg.train.seed)
+        data = self._data(targets=[])
+        train_loader, val_loader, num_pids = data.search_split(
+            by=search.split, fraction=search.val_fraction or None, seed=cfg.train.seed, num_batches=data.num_batches
+        )
+        space = BNSplitSpace()
+        model = space.build_supernet(self.build_model(num_pids, SHARE)).to(self.device)
+        alphas = space.architecture_parameters(model)
+        ids = {id(alpha) for alpha in alphas}
+        optimizer = torch.optim.SGD(
+            [p for p in model.parameters() if id(p) not in ids], lr=search.lr, momentum=search.momentum,
+            weight_decay=search.weight_decay,
+        )
+        architecture_optimizer = torch.optim.Adam(
+            alphas, lr=search.arch_lr, betas=(search.arch_beta1, search.arch_beta2),
+            weight_decay=search.arch_weight_decay,
+        )
+        warmup = min(search.warmup_epochs, search.max_epoch - 1)
+        if warmup < search.warmup_epochs:
+            print(f"search.warmup_epochs {search.warmup_epochs} shortened to {warmup}: search.max_epoch is {search.max_epoch}")
+        engine = CrossModalitySearchEngine(
+            _SearchData(train_loader, num_pids, data.sources), model, optimizer,
+            torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, search.max_epoch), space=space, val_loader=val_loader,
+            architecture_optimizer=architecture_optimizer,
+            search=SearchOptions(
+                warmup, search.interval, search.order, search.grad_clip, search.sampling, search.temperature,
+                search.temperature_decay, search.split == "identity", search.split_cost, search.patience,
+            ),
+            options=dataclasses.replace(self._options(), ema=0.0), num_instances=cfg.sampler.num_instances,
+            losses=self._loss_weights(),
+        )
+        return engine, space
+
+    def train_engine(self, architecture: ArchitectureSpec | None = None) -> CrossModalityEngine:
+        """Return the engine of the training, its model built with the config's architecture or the one given."""
+        cfg = self.cfg
+        seed_everything(cfg.train.seed)
+        data = self._data(targets=[], holdout=cfg.train.holdout)
+        architecture = architecture or self.architecture()
+        model = self.build_model(data.num_train_pids, architecture)
+        if cfg.model.load_weights:
+            load_weights(model, cfg.model.load_weights)
+        elif cfg.search.keep_weights and cfg.model.architecture == SEARCHED:
+            self._take_supernet_weights(model)
+        print(f"{cfg.model.name}, {architecture}")
+        model.to(self.device)
+        optimizer = build_optimizer(model, cfg)
+        return CrossModalityEngine(
+            data, model, optimizer, build_lr_scheduler(optimizer, cfg), self._options(), cfg.sampler.num_instances,
+            self._loss_weights(),
+        )
+
+    def build_model(self, num_classes: int, architecture: ArchitectureSpec, pretrained: bool = True) -> nn.Module:
+        """Return the config's network with ``architecture``."""
+        cfg = self.cfg.model
+        weights = {"imagenet": True, "": False}.get(cfg.pretrained, cfg.pretrained) if pretrained else False
+        return _MODELS[cfg.name](
+            num_classes, architecture, pretrained=weights, width=cfg.width, last_stride=cfg.last_stride,
+            standardize_input=cfg.standardize_input,
+        )
+
+    def architecture(self) -> ArchitectureSpec:
+        """Return the architecture to train and test: the found one, a preset's name, or a file's.
+
+        Raises:
+            InputError: the search's is asked for and there is none.
+        """
+        spec = self.cfg.model.architecture
+        if spec != SEARCHED:
+            return spec
+        path = self.folder / "architecture.json"
+        if not path.exists():
+            raise InputError(
+                f'model.architecture is "{SEARCHED}" and "{path}" does not exist; run the search stage first, or set '
+                "model.architecture to a preset (share, split, first-<k>, last-<k>, random-<seed>) or a file"
+            )
+        return Architecture.load(path)
+
+    # -- details --------------------------------------------------------------
+
+    def _check(self, stages: Sequence[str]) -> None:
+        if "search" in stages and self.cfg.model.architecture != SEARCHED:
+            raise InputError(
+                f'model.architecture is "{self.cfg.model.architecture}", so nothing would use what a search finds; '
+                f'leave search out of --stages or set model.architecture {SEARCHED}'
+            )
+        if self.cfg.model.pretrained == "imagenet" and self.cfg.model.width != 1 and set(stages) & {"search", "train"}:
+            raise InputError(
+                f"model.pretrained imagenet fits model.width 1 only, got {self.cfg.model.width}; set model.pretrained False"
+            )
+        for stage in ("search", "train"):
+            if stage not in stages or not (self.folder / stage).exists():
+                continue
+            if not self.resume:
+                raise InputError(
+                    f'"{self.folder}" already holds a {stage} stage; add --resume to go on with it, or choose another --output'
+                )
+            saved = self.folder / stage / "config.yaml"
+            if saved.exists():
+                self._refuse_changes(stage, yaml.safe_load(saved.read_text(encoding="utf-8")))
+        if "train" in stages and "search" not in stages:
+            self.architecture()
+        if "test" in stages and "train" not in stages:
+            self._weights()
+
+    def _refuse_changes(self, stage: str, saved: dict) -> None:
+        sections = {key.split(".")[0] for key in _DECIDES[stage]}
+        for change in changed_keys(saved, self.cfg, sections):
+            key = change.split(":")[0]
+            if key in _HARMLESS or (stage == "search" and key in ("model.architecture", "model.load_weights")):
+                continue
+            if key in _DECIDES[stage] or key.split(".")[0] in _DECIDES[stage]:
+                raise InputError(
+                    f'the {stage} stage in "{self.folder}" was made with another setting ({change}); use the old one '
+                    "to resume, or choose another --output"
+                )
+
+    def _finished(self, stage: str) -> bool:
+        if stage == "search":
+            return (self.folder / "architecture.json").exists()
+        if stage == "test":
+            return False
+        path = self.folder / "train" / "checkpoint.pth"
+        if not (path.exists() and (self.folder / "figures" / "training.png").exists()):
+            return False
+        return load_checkpoint(path)["epoch"] >= self.cfg.train.max_epoch
+
+    def _keep_config(self, stage: str) -> None:
+        """Remember what the stage is made with, for the check on resumption."""
+        write_text(self.folder / stage / "config.yaml", config_to_yaml(self.cfg))
+
+    def _weights(self) -> Path:
+        if self.cfg.model.load_weights:
+            return Path(self.cfg.model.load_weights)
+        path = self.folder / "train" / "model.pth"
+        if not path.exists():
+            raise InputError(
+                f'there are no weights to test: "{path}" does not exist; run the train stage first or set model.load_weights FILE'
+            )
+        return path
+
+    def _data(self, targets: Sequence[str], holdout: float = 0.0) -> CrossModalityDataManager:
+        cfg = self.cfg
+        data = CrossModalityDataManager(
+            root=cfg.data.root, sources=cfg.data.sources, targets=list(targets), height=cfg.data.height,
+            width=cfg.data.width, transforms=cfg.data.transforms, norm_mean=cfg.data.norm_mean,
+            norm_std=cfg.data.norm_std, split_id=cfg.data.split_id, batch_size_train=cfg.train.batch_size,
+            batch_size_test=cfg.test.batch_size, workers=cfg.data.workers, num_instances=cfg.sampler.num_instances,
+            num_batches=cfg.train.num_batches or None, use_gpu=self.device.type == "cuda", seed=cfg.train.seed,
+            gallery_draw=cfg.test.gallery_draw, shot=cfg.test.shot, num_trials=cfg.test.num_trials,
+            holdout=holdout, holdout_seed=cfg.train.seed,
+        )
+        print(data.summary())
+        return data
+
+    def _options(self) -> TrainingOptions:
+        train = self.cfg.train
+        return TrainingOptions(
+            self.device, train.seed, train.amp, train.channels_last, train.ema, train.eval_freq
+        )
+
+    def _loss_weights(self) -> CrossModalityLossWeights:
+        loss = self.cfg.loss
+        return CrossModalityLossWeights(
+            loss.triplet.weight_x, loss.triplet.weight_t, loss.triplet.margin, loss.c3mmd.weight_correlation,
+            loss.c3mmd.weight_mmd, loss.softmax.label_smooth,
+        )
+
+    def _take_supernet_weights(self, model: nn.Module) -> None:
+        """Start from the supernet's weights; the classifier stays new, its identities differ."""
+        state = load_checkpoint(self.folder / "search" / "checkpoint.pth")["model"]
+        space = BNSplitSpace()
+        supernet = space.build_supernet(self.build_model(state["classifier.weight"].shape[0], SHARE, pretrained=False))
+        supernet.load_state_dict(state)
+        derived = space.derive_network(supernet).state_dict()
+        model.load_state_dict({k: v for k, v in derived.items() if not k.startswith("classifier.")}, strict=False)
+
+    def _source(self, **more: Any) -> dict[str, Any]:
+        """Where a result comes from, to be kept beside it."""
+        cfg = self.cfg
+        return {
+            "version": torchreid_nas.__version__,
+            "config": hashlib.sha256(config_to_yaml(cfg).encode()).hexdigest()[:12],
+            "seed": cfg.train.seed,
+            "data": {"sources": list(cfg.data.sources), "split_id": cfg.data.split_id, "synthetic": cfg.synthetic.enabled},
+            "model": cfg.model.name,
+            **more,
+        }
+
+
+def run_trials(cfg: CfgNode, trials: Sequence[int], stages: Sequence[str], resume: bool) -> None:
+    """Run every RegDB trial on its own split in ``<output>/split_<t>`` and average those with results.
+
+    Every trial searches, trains and tests on its own split alone: the training
+    identities of one are test identities of another. With ``resume`` the first
+    unfinished trial goes on.
+    """
+    if not all(name.startswith("regdb") for name in cfg.data.sources):
+        raise InputError(f"--trials is for RegDB, whose ten splits are trials; data.sources is {', '.join(cfg.data.sources)}")
+    base = Path(cfg.data.save_dir)
+    results = []
+    for trial in trials:
+        trial_cfg = cfg.clone()
+        trial_cfg.defrost()
+        trial_cfg.data.split_id, trial_cfg.data.save_dir = trial, str(base / f"split_{trial}")
+        trial_cfg.freeze()
+        print(f"==== trial with split_id {trial}")
+        finished = base / f"split_{trial}" / "results.json"
+        if not (resume and finished.exists()):
+            Run(trial_cfg, resume).execute(stages)
+        if finished.exists():
+            results.append(read_json(finished)["results"])
+    if "test" in stages and len(results) > 1:
+        rows = [_average_rows(same) for same in zip(*results)]
+        averaged = {"results": rows, "split_ids": list(trials), "version": torchreid_nas.__version__}
+        write_json(base / "results.json", averaged)
+        print(f"==== mean over {len(results)} trials")
+        print_results(averaged)
+
+
+def print_results(results: dict[str, Any]) -> None:
+    """Print the table of a ``results.json``."""
+    print(report.results_table(results))
+
+
+def _row(cfg: CfgNode, dataset: str, feature: str, mean: RankingResult, std: dict, trials: int) -> dict[str, Any]:
+    ranks = list(cfg.test.ranks)
+    backwards = dataset == "regdb_ir2vis" or dataset.startswith("sysu")
+    return {
+        "dataset": dataset,
+        "direction": "infrared → visible" if backwards else "visible → infrared",
+        "feature": feature,
+        "ranks": ranks,
+        "cmc": [float(mean.cmc[rank - 1]) for rank in ranks],
+        "cmc_std": [float(std["cmc"][rank - 1]) for rank in ranks],
+        "mAP": mean.mAP,
+        "mAP_std": std["mAP"],
+        "mINP": mean.mINP,
+        "mINP_std": std["mINP"],
+        "num_valid_queries": mean.num_valid_queries,
+        "num_trials": trials,
+        "protocol": _protocol(cfg, dataset),
+    }
+
+
+def _protocol(cfg: CfgNode, dataset: str) -> str:
+    if not dataset.startswith("sysu"):
+        return f"RegDB split_id {cfg.data.split_id}" if dataset.startswith("regdb") else dataset
+    search = "indoor" if dataset.endswith("indoor") else "all"
+    return f"SYSU-MM01 {search}-search, {cfg.test.shot}-shot, {cfg.test.gallery_draw} galleries"
+
+
+def _average_rows(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Average the same row of several trials; the deviation is that between trials."""
+    mean = {**rows[0], "num_trials": len(rows), "protocol": "mean over trials"}
+    means, deviation = zip(*(_mean_std([row["cmc"][i] for row in rows]) for i in range(len(rows[0]["ranks"]))))
+    mean["cmc"], mean["cmc_std"] = list(means), list(deviation)
+    for key in ("mAP", "mINP"):
+        mean[key], mean[f"{key}_std"] = _mean_std([row[key] for row in rows])
+    return mean
+
+
+def _mean_std(values: Sequence[float]) -> tuple[float, float]:
+    mean = math.fsum(values) / len(values)
+    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
+
+
+def _num_classes(path: Path) -> int:
+    """Read the number of identities off a checkpoint's classifier."""
+    content = load_checkpoint(path)
+    for entry in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(entry), dict):
+            content = content[entry]
+    for key in ("classifier.weight", "module.classifier.weight"):
+        if isinstance(content, dict) and key in content:
+            return content[key].shape[0]
+    raise InputError(f'the checkpoint "{path}" has no "classifier.weight"; expected weights of a two-stream network')
+
+
+def _resnet_names(count: int) -> Sequence[str]:
+    try:
+        return authors_slots(count)
+    except InputError:
+        return ()
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise InputError(f'the device "{name}" is unknown to torch; use cpu, cuda or cuda:<number>') from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f'the device "{name}" was asked for, but torch sees no GPU here; use --device cpu')
+    return device

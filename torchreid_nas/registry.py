@@ -1,0 +1,75 @@
+"""Registration in torchreid, in both of its layouts; the only module that touches its private registries."""
+from __future__ import annotations
+
+__all__ = ["register_all", "register_model", "register_image_dataset", "register_loss", "register_engine"]
+
+import functools
+from types import ModuleType
+from typing import Any, Callable, MutableMapping
+
+import torchreid
+
+from torchreid_nas import data, engine, losses, models
+
+# Reached through vars(): inside a function of a class the double underscore would be mangled.
+_MODELS: MutableMapping[str, Callable] = vars(torchreid.models)["__model_factory"]
+_IMAGE_DATASETS: MutableMapping[str, Any] = vars(torchreid.data.datasets)["__image_datasets"]
+
+
+def register_model(name: str, factory: Callable) -> None:
+    """Make ``factory`` known to ``torchreid.models.build_model`` and ``show_avai_models``.
+
+    Raises:
+        ValueError: torchreid already has another model of that name.
+    """
+    _register(_MODELS, name, factory, "model")
+
+
+def register_image_dataset(name: str, dataset: Callable) -> None:
+    """Make ``dataset`` known to torchreid's data managers.
+
+    Raises:
+        ValueError: torchreid already has another data set of that name.
+    """
+    _register(_IMAGE_DATASETS, name, dataset, "data set")
+
+
+def register_loss(cls: type) -> None:
+    """Make ``cls`` an attribute of ``torchreid.losses``; ValueError where that name is taken."""
+    _register_attribute(torchreid.losses, cls)
+
+
+def register_engine(cls: type) -> None:
+    """Make ``cls`` an attribute of ``torchreid.engine``; ValueError where that name is taken."""
+    _register_attribute(torchreid.engine, cls)
+
+
+def register_all() -> None:
+    """Register everything of this package; again is harmless."""
+    for name in ("two_stream_resnet18", "two_stream_resnet50"):
+        register_model(name, getattr(models, name))
+    for name, dataset in _DATASETS.items():
+        register_image_dataset(name, dataset)
+    for name in losses.__all__:
+        register_loss(getattr(losses, name))
+    for cls in (engine.CrossModalityEngine, engine.CrossModalitySearchEngine):
+        register_engine(cls)
+
+
+_DATASETS = {
+    "regdb": data.RegDB,
+    "regdb_ir2vis": functools.partial(data.RegDB, query_modality="infrared"),
+    "sysu_mm01": data.SYSUMM01,
+    "sysu_mm01_indoor": functools.partial(data.SYSUMM01, search="indoor"),
+}
+
+
+def _register(registry: MutableMapping[str, Any], name: str, value: Any, kind: str) -> None:
+    if registry.setdefault(name, value) is not value:
+        raise ValueError(f'torchreid already has a {kind} "{name}"; torchreid_nas does not overwrite it')
+
+
+def _register_attribute(module: ModuleType, cls: type) -> None:
+    if getattr(module, cls.__name__, cls) is not cls:
+        raise ValueError(f'{module.__name__} already has "{cls.__name__}"; torchreid_nas does not overwrite it')
+    setattr(module, cls.__name__, cls)

@@ -1,0 +1,88 @@
+"""The search space of CM-NAS (Fu et al., ICCV 2021): every BatchNorm2d shared or split, 2^53 networks for ResNet-50."""
+from __future__ import annotations
+
+__all__ = ["BNSplitSpace"]
+
+import copy
+from typing import Any, Mapping
+
+import torch
+from torch import nn
+
+from torchreid_nas.architecture import BN_SPACE, SHARE, SPLIT, Architecture
+from torchreid_nas.errors import InputError
+from torchreid_nas.layers import MixedBatchNorm2d, bn_slots
+from torchreid_nas.layers.split_bn import replace_module
+
+
+class BNSplitSpace:
+    """Which BatchNorms of a two-stream network's ``backbone`` the modalities share.
+
+    The neck stays outside the space, always shared, as in the paper. The
+    relaxation (softmax over two logits, optional Gumbel noise as in TF-NAS,
+    the same group's ancestor) is ours: the paper publishes none.
+    """
+
+    def build_supernet(self, model: nn.Module) -> nn.Module:
+        """Replace every BatchNorm2d of ``model.backbone`` by a :class:`MixedBatchNorm2d`.
+
+        Raises:
+            InputError: no BatchNorm2d, or a slot is split already.
+        """
+        slots = bn_slots(model.backbone)
+        if not slots:
+            raise InputError(f"{type(model.backbone).__name__} has no BatchNorm2d to search over; choose another backbone")
+        for slot in slots:
+            layer = model.backbone.get_submodule(slot)
+            if not isinstance(layer, nn.BatchNorm2d):
+                raise InputError(f'the slot "{slot}" is split already; build the supernet from a backbone that shares all')
+            replace_module(model.backbone, slot, MixedBatchNorm2d(layer))
+        return model
+
+    def architecture_parameters(self, model: nn.Module) -> list[nn.Parameter]:
+        """One (2,) logits tensor per slot, in definition order."""
+        return [layer.logits for layer in self._mixed(model).values()]
+
+    def derive(self, model: nn.Module, source: Mapping[str, Any] | None = None) -> Architecture:
+        """Split a slot where its logit for split is the larger; a tie stays shared, the cheaper choice."""
+        choices = tuple(
+            (slot, SPLIT if layer.logits[1] > layer.logits[0] else SHARE) for slot, layer in self._mixed(model).items()
+        )
+        return Architecture(BN_SPACE, choices, source or {})
+
+    def derive_network(self, model: nn.Module) -> nn.Module:
+        """Return a copy whose slots are plain shared or split BatchNorms with the supernet's weights."""
+        network = copy.deepcopy(model)
+        mixed = self._mixed(network)
+        for slot, choice in self.derive(model).choices:
+            replace_module(network.backbone, slot, mixed[slot].harden(choice == SPLIT))
+        return network
+
+    @torch.no_grad()
+    def probabilities(self, model: nn.Module) -> dict[str, dict[str, float]]:
+        """Per slot ``{"share": p, "split": 1 - p}`` at the current temperature, noise left out."""
+        mixed = self._mixed(model)
+        logits = torch.stack([layer.logits / layer.temperature for layer in mixed.values()])
+        rows = torch.softmax(logits, dim=1).tolist()
+        return {slot: {SHARE: row[0], SPLIT: row[1]} for slot, row in zip(mixed, rows)}
+
+    def anneal(self, model: nn.Module, temperature: float) -> None:
+        """Set the temperature that divides the logits."""
+        for layer in self._mixed(model).values():
+            layer.temperature = temperature
+
+    def sample(self, model: nn.Module, generator: torch.Generator | None) -> None:
+        """Draw Gumbel noise for the logits of every slot, or turn it off with None."""
+        for layer in self._mixed(model).values():
+            layer.noise = None
+            if generator is not None:
+                uniform = torch.rand(2, generator=generator).clamp_(1e-9, 1 - 1e-9)
+                layer.noise = -torch.log(-torch.log(uniform)).to(layer.logits)
+
+    def cost(self, model: nn.Module) -> torch.Tensor:
+        """Expected number of split slots as a share of all."""
+        return torch.stack([layer.probabilities()[1] for layer in self._mixed(model).values()]).mean()
+
+    @staticmethod
+    def _mixed(model: nn.Module) -> dict[str, MixedBatchNorm2d]:
+        return {slot: model.backbone.get_submodule(slot) for slot in bn_slots(model.backbone)}

@@ -1,0 +1,131 @@
+"""Checkpoints that others made: the authors' layouts, converted on loading."""
+from __future__ import annotations
+
+__all__ = ["load_authors_checkpoint", "load_weights"]
+
+import os
+import re
+from typing import Any, Mapping
+
+import torch
+from torch import nn
+
+from torchreid_nas.errors import InputError
+from torchreid_nas.files import load_checkpoint
+from torchreid_nas.layers import bn_slots
+from torchreid_nas.models import TwoStreamNetwork
+
+_BN_NAMES = {"visible": "visible_bn", "infrared": "thermal_bn", "share": "sharable_bn"}
+
+
+def load_weights(model: nn.Module, path: str | os.PathLike) -> nn.Module:
+    """Load weights of this package's or the authors' format into ``model``.
+
+    A classifier for another number of identities is left as it is: it takes no
+    part in retrieval.
+
+    Raises:
+        InputError: truncated file or checkpoint of another model, which is then unchanged.
+    """
+    content = load_checkpoint(path)
+    if not (isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping)):
+        return load_authors_checkpoint(model, path)
+    given, own = content["state_dict"], model.state_dict()
+    for key, value in own.items():
+        fits = key in given and given[key].shape == value.shape
+        if not fits and key.startswith("classifier."):
+            given[key] = value
+        elif not fits:
+            what = f"{tuple(given[key].shape)}, expected {tuple(value.shape)}" if key in given else "missing"
+            raise InputError(
+                f'the checkpoint "{path}" is of another model: "{key}" is {what}; build the model and architecture '
+                "that it was trained with"
+            )
+    extra = set(given) - set(own)
+    if extra:
+        raise InputError(f'the checkpoint "{path}" is of another model: it also has "{min(extra)}", which this one lacks')
+    model.load_state_dict(given)
+    return model
+
+
+def load_authors_checkpoint(
+    model: TwoStreamNetwork, source: str | os.PathLike | Mapping[str, Any], weights: str = "model",
+) -> TwoStreamNetwork:
+    """Load a checkpoint of github.com/JDAI-CV/CM-NAS into a two-stream ResNet.
+
+    The authors store three BatchNorms for every slot, used or not; those that
+    the model's architecture needs are taken. ``module.`` prefixes are dropped.
+
+    Args:
+        model: built with the checkpoint's architecture.
+        source: a file, or what it holds: a state dict, or the authors' dict
+            with ``model`` and ``ema``.
+        weights: which of the two to take, ``"model"`` (what the authors' scripts
+            test) or ``"ema"``; an empty one gives way to the other.
+
+    Returns:
+        ``model`` itself.
+
+    Raises:
+        InputError: truncated file, checkpoint of another network, other number
+            of classes. The model is then unchanged.
+    """
+    name = f'the checkpoint "{source}"' if isinstance(source, (str, os.PathLike)) else "the checkpoint"
+    content = load_checkpoint(source) if isinstance(source, (str, os.PathLike)) else source
+    if not isinstance(content, Mapping):
+        raise InputError(f"{name} holds no dictionary; expected a state dict or the authors' dict with `model`")
+    if isinstance(content.get("model"), Mapping):
+        content = content.get(weights) or content["model"] or {}
+    given = {key.removeprefix("module."): value for key, value in content.items()}
+
+    state = model.state_dict()
+    keys = _authors_keys(model)
+    for own, theirs in keys.items():
+        value = given.get(theirs)
+        if not isinstance(value, torch.Tensor):
+            raise InputError(
+                f'{name} has no "{theirs}"; expected a {type(model.backbone).__name__} in the layout of the CM-NAS authors'
+            )
+        if value.shape != state[own].shape:
+            hint = "; build the model with that number of identities" if theirs == "classifier.weight" else ""
+            raise InputError(
+                f'{name}: "{theirs}" has shape {tuple(value.shape)}, the model expects {tuple(state[own].shape)}{hint}'
+            )
+        state[own] = value
+    extra = set(given) - set(keys.values()) - _unused_keys(model)
+    if extra:
+        raise InputError(f'{name} also has "{min(extra)}", which this model lacks; it is of another network')
+    model.load_state_dict(state)
+    return model
+
+
+def _authors_module(path: str) -> str:
+    """Translate the dotted path of a module of ours into the authors'."""
+    path = re.sub(r"downsample\.0$", "downsample.conv", path)
+    return re.sub(r"downsample\.1$", "downsample.bn", path)
+
+
+def _authors_keys(model: TwoStreamNetwork) -> dict[str, str]:
+    """Map every key of the model's state dict to the authors', step counters left out."""
+    slots = {f"backbone.{slot}" for slot in bn_slots(model.backbone)}
+    keys = {}
+    for key in model.state_dict():
+        module, _, tensor = key.rpartition(".")
+        if tensor == "num_batches_tracked" or module.startswith("standardize"):
+            continue
+        parent, _, leaf = module.rpartition(".")
+        if parent in slots:
+            keys[key] = f"{_authors_module(parent)}.{_BN_NAMES[leaf]}.{tensor}"
+        elif module in slots:
+            keys[key] = f"{_authors_module(module)}.{_BN_NAMES['share']}.{tensor}"
+        else:
+            keys[key] = f"{_authors_module(module)}.{tensor}"
+    return keys
+
+
+def _unused_keys(model: TwoStreamNetwork) -> set[str]:
+    """Keys that the authors store beyond the model's needs: the other BatchNorms of a slot, step counters."""
+    tensors = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    slots = [f"backbone.{slot}" for slot in bn_slots(model.backbone)]
+    modules = [f"{_authors_module(slot)}.{bn}" for slot in slots for bn in _BN_NAMES.values()] + ["bnneck"]
+    return {f"{module}.{tensor}" for module in modules for tensor in tensors}
