@@ -7,6 +7,8 @@ from typing import Callable
 import numpy as np
 import pytest
 
+from tiny import TINY
+
 DATA = Path(__file__).resolve().parent / "data"
 
 
@@ -19,3 +21,36 @@ def golden() -> Callable[[str], dict[str, np.ndarray]]:
             return dict(file)
 
     return load
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what is marked ``gpu`` where torch sees none."""
+    import torch
+
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny synthetic RegDB and SYSU-MM01."""
+    from torchreid_nas.data.synthetic import SyntheticSettings, write_regdb, write_sysu_mm01
+
+    root = tmp_path_factory.mktemp("reid-data")
+    settings = SyntheticSettings(identities=32, images=4, height=48, width=24)
+    write_regdb(root, settings)
+    write_sysu_mm01(root, settings)
+    return root
+
+
+@pytest.fixture
+def tiny_config(data_root: Path, tmp_path: Path) -> Callable:
+    """A function from overrides to a config; every call shares the data and the folder of this test."""
+
+    from torchreid_nas.config import load_config
+
+    def make(**changes):
+        keys = {"data.root": data_root, "data.save_dir": tmp_path / "run", **TINY, **changes}
+        return load_config(None, [str(part) for item in keys.items() for part in item])
+
+    return make

@@ -139,7 +139,7 @@ def test_unreadable_files_are_named(write, tmp_path):
         load_config(tmp_path / "absent.yaml")
     assert "absent.yaml" in str(error.value)
     with pytest.raises(InputError, match="line 2 is not valid YAML"):
-        load_config(write("train:\n  lr: [0.1\n"))
+        load_config(write("train:\n  lr: 0.1: 0.2\n"))
     with pytest.raises(InputError, match="holds no keys"):
         load_config(write("- train\n- test\n"))
     binary = tmp_path / "model.pth"

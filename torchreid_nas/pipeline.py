@@ -36,6 +36,7 @@ from torchreid_nas.engine import (
 )
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.files import load_checkpoint, read_json, write_json, write_text
+from torchreid_nas.layers import SplitBatchNorm2d, bn_slots
 from torchreid_nas.metrics import RankingResult, average_results
 from torchreid_nas.optim import build_lr_scheduler, build_optimizer
 from torchreid_nas.search import BNSplitSpace
@@ -156,7 +157,9 @@ class Run:
             _row(cfg, dataset, feature, mean, std, len(data.test_galleries(dataset)))
             for dataset, features in engine.results.items() for feature, (mean, std) in features.items()
         ]
-        results = {"results": rows, **self._source()}
+        slots = bn_slots(model.backbone)
+        split = sum(isinstance(model.backbone.get_submodule(slot), SplitBatchNorm2d) for slot in slots)
+        results = {"results": rows, "slots": len(slots), "split_slots": split, **self._source()}
         write_json(self.folder / "results.json", results)
         print_results(results)
 

@@ -334,7 +334,7 @@ def _stage_headings(architecture: Architecture, cell: float) -> list[tuple[str, 
     for name, first, stop in stages(architecture.slots):
         number = sum(choice == SPLIT for _, choice in architecture.choices[first:stop])
         text = f"{name}\n{number} of {stop - first}"
-        centre, half = cell * (first + stop) / 2, max(map(len, text.split("\n"))) * 0.038 + 0.04
+        centre, half = cell * (first + stop) / 2, max(map(len, text.split("\n"))) * 0.0355 + 0.03
         level = next((level for level, end in enumerate(ends) if centre - half >= end), None)
         if level is None:
             text, level = "", 0

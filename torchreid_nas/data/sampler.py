@@ -107,8 +107,13 @@ class CrossModalityIdentitySampler(Sampler[int]):
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
-        """Yield ``num_batches * batch_size`` indices."""
+        """Yield ``num_batches * batch_size`` indices; the next iteration is the next epoch's.
+
+        An engine that knows ``set_epoch`` says which epoch it is; torchreid's
+        own do not, and get another order each time all the same.
+        """
         generator = np.random.default_rng([self.seed, self.epoch])
+        self.epoch += 1
         for _ in range(self.num_batches):
             chosen = generator.choice(len(self._groups), self.num_pids_per_batch, replace=False)
             for modality in (VISIBLE, INFRARED):

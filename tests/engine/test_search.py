@@ -1,0 +1,97 @@
+"""BilevelSearch: what an epoch changes, in which order, and when it stops."""
+import copy
+
+import pytest
+import torch
+
+from torchreid_nas.errors import InputError
+from torchreid_nas.pipeline import Run
+
+
+def search_engine(tiny_config, **changes):
+    engine, space = Run(tiny_config(**changes)).search_engine()
+    return engine, space, space.architecture_parameters(engine.model)
+
+
+def test_warm_up_leaves_the_architecture_alone_then_it_moves(tiny_config, tmp_path):
+    engine, space, alphas = search_engine(tiny_config)
+    engine.run(save_dir=tmp_path / "run", max_epoch=1)
+    assert all((alpha == 0).all() for alpha in alphas)
+    engine.run(save_dir=tmp_path / "run", max_epoch=2, start_epoch=1)
+    assert any((alpha != 0).any() for alpha in alphas)
+
+
+def test_interval_counts_architecture_steps(tiny_config, monkeypatch, tmp_path):
+    engine, _, _ = search_engine(tiny_config, **{"search.interval": 2, "train.num_batches": 5})
+    steps = []
+    step = engine.bilevel.step_architecture
+    monkeypatch.setattr(engine.bilevel, "step_architecture", lambda *a: steps.append(1) or step(*a))
+    engine.run(save_dir=tmp_path / "run", max_epoch=2)
+    assert len(steps) == 2
+
+
+@pytest.mark.parametrize("changes", [
+    {"search.order": 2}, {"search.sampling": "gumbel"}, {"search.split": "image"}, {"search.split_cost": 0.5},
+    {"train.amp": "bf16"}, {"train.channels_last": True},
+])
+def test_every_option_searches(tiny_config, tmp_path, changes):
+    engine, space, alphas = search_engine(tiny_config, **changes)
+    engine.run(save_dir=tmp_path / "run", max_epoch=2)
+    assert all(torch.isfinite(alpha).all() for alpha in alphas)
+    assert len(space.derive(engine.model)) == 20
+
+
+def test_the_validation_part_has_other_identities_and_no_cross_entropy(tiny_config):
+    engine, _, _ = search_engine(tiny_config)
+    classes = engine.model.classifier.out_features
+    assert next(iter(engine.val_loader))["pid"].min() >= classes
+    assert engine.search.metric_only
+    by_image, _, _ = search_engine(tiny_config, **{"search.split": "image"})
+    assert next(iter(by_image.val_loader))["pid"].max() < by_image.model.classifier.out_features
+    assert not by_image.search.metric_only
+
+
+def test_a_cost_on_split_slots_prefers_sharing(tiny_config, tmp_path):
+    shares = []
+    for cost in (0.0, 100.0):
+        folder = tmp_path / str(cost)
+        engine, space, _ = search_engine(tiny_config, **{"search.split_cost": cost, "data.save_dir": folder})
+        engine.run(save_dir=folder, max_epoch=3)
+        shares.append(sum(p["share"] for p in space.probabilities(engine.model).values()))
+    assert shares[1] > shares[0]
+
+
+def test_stops_when_the_architecture_has_not_changed(tiny_config, tmp_path, monkeypatch):
+    engine, _, _ = search_engine(tiny_config, **{"search.patience": 2, "search.arch_lr": 1e-12})
+    monkeypatch.setattr(engine.bilevel, "step_architecture", lambda *a: torch.zeros(()))
+    engine.run(save_dir=tmp_path / "run", max_epoch=9)
+    assert len((tmp_path / "run" / "history.jsonl").read_text().splitlines()) == 3
+
+
+def test_gumbel_noise_is_off_after_the_epoch(tiny_config, tmp_path):
+    engine, _, _ = search_engine(tiny_config, **{"search.sampling": "gumbel"})
+    engine.run(save_dir=tmp_path / "run", max_epoch=2)
+    assert all(getattr(module, "noise", None) is None for module in engine.model.modules())
+
+
+def test_half_precision_is_refused(tiny_config):
+    with pytest.raises(InputError, match="fp16"):
+        search_engine(tiny_config, **{"train.amp": "fp16"})
+
+
+def test_state_goes_on_exactly(tiny_config, tmp_path):
+    engine, _, alphas = search_engine(tiny_config)
+    engine.run(save_dir=tmp_path / "whole", max_epoch=3)
+    expected = copy.deepcopy(engine.model.state_dict())
+
+    first, _, _ = search_engine(tiny_config)
+    first.max_epoch = 3
+    first.save_dir = tmp_path / "parts"
+    for first.epoch in range(2):
+        first.train()
+    second, _, _ = search_engine(tiny_config)
+    second.run(save_dir=tmp_path / "parts", max_epoch=3, start_epoch=second.resume(tmp_path / "parts"))
+    for key, value in second.model.state_dict().items():
+        torch.testing.assert_close(value, expected[key], rtol=0, atol=0)
+    histories = [(tmp_path / name / "history.jsonl").read_text().splitlines() for name in ("whole", "parts")]
+    assert len(histories[0]) == len(histories[1]) == 3

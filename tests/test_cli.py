@@ -1,0 +1,333 @@
+"""The command line end to end on generated data: what it writes, how it resumes, what it says to bad input."""
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tiny import TINY
+from torchreid_nas.architecture import Architecture
+from torchreid_nas.cli import main
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def arguments(root, output, *more, **overrides):
+    keys = [str(part) for item in {**TINY, **overrides}.items() for part in item]
+    return ["--root", str(root), "--output", str(output), *map(str, more), *keys]
+
+
+@pytest.fixture(scope="module")
+def finished(data_root, tmp_path_factory):
+    """A whole run: search, train, test."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    assert main(arguments(data_root, folder)) == 0
+    return folder
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A copy of the whole run that a test may spoil."""
+    return Path(shutil.copytree(finished, tmp_path / "copied"))
+
+
+def refused(capsys, *call, code=2):
+    """Run the command line, expect its exit code, and return the one sentence that it says."""
+    capsys.readouterr()
+    assert main(list(map(str, call))) == code
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "Traceback" not in error
+    return error
+
+
+# -- the whole way --------------------------------------------------------------
+
+
+def test_a_run_is_a_folder_that_tells_its_story(finished):
+    architecture = Architecture.load(finished / "architecture.json")
+    assert len(architecture) == 20 and architecture.source["epoch"] == 3
+    assert Architecture.load(finished / "architecture.cfg") == architecture
+    assert (finished / "config.yaml").read_text().startswith("device:")
+    search = [json.loads(line) for line in (finished / "search" / "history.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in search] == [1, 2, 3]
+    assert set(search[0]["probabilities"]) == set(architecture.slots)
+    for picture in ("architecture", "training"):
+        assert (finished / "figures" / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
+    rows = json.loads((finished / "results.json").read_text())["results"]
+    assert {(row["dataset"], row["feature"]) for row in rows} == {
+        (name, feature) for name in ("regdb", "regdb_ir2vis") for feature in ("before BNNeck", "after BNNeck")
+    }
+    for row in rows:
+        assert row["num_valid_queries"] == 64 and 0 < row["mAP"] < 1 and row["cmc"] == sorted(row["cmc"])
+    state = torch.load(finished / "train" / "model.pth", weights_only=True)["state_dict"]
+    split = [slot for slot, choice in architecture.choices if choice == "split"]
+    assert all(f"backbone.{slot}.visible.weight" in state for slot in split)
+    assert not [path for path in finished.rglob("*") if ".tmp" in path.name]
+
+
+def test_the_same_config_and_seed_give_the_same_numbers(data_root, finished, tmp_path):
+    assert main(arguments(data_root, tmp_path / "again")) == 0
+    first, second = (json.loads((f / "results.json").read_text())["results"] for f in (finished, tmp_path / "again"))
+    assert first == second
+
+
+def test_sysu_mm01_from_its_config(data_root, tmp_path, capsys):
+    config = REPOSITORY / "configs" / "cmnas_sysu.yaml"
+    assert main(["--config", str(config), *arguments(data_root, tmp_path / "run", **{"search.max_epoch": 2})]) == 0
+    shown = capsys.readouterr().out
+    assert "sysu_mm01_indoor" in shown and "±" in shown
+    rows = json.loads((tmp_path / "run" / "results.json").read_text())["results"]
+    assert {row["num_trials"] for row in rows} == {10}
+
+
+def test_official_galleries_and_multi_shot(data_root, tmp_path):
+    overrides = {"data.sources": ["sysu_mm01"], "data.targets": ["sysu_mm01"], "model.architecture": "share",
+                 "train.max_epoch": 1, "test.gallery_draw": "official", "test.shot": 2}
+    assert main(arguments(data_root, tmp_path / "run", **overrides)) == 0
+    row = json.loads((tmp_path / "run" / "results.json").read_text())["results"][0]
+    assert row["protocol"] == "SYSU-MM01 all-search, 2-shot, official galleries"
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (REPOSITORY / "configs").glob("*.yaml")))
+def test_every_config_is_valid(name):
+    from torchreid_nas.config import load_config
+
+    cfg = load_config(REPOSITORY / "configs" / name)
+    assert cfg.data.save_dir != load_config().data.save_dir
+
+
+def test_trials_train_and_test_on_their_own_split_then_average(data_root, tmp_path, capsys):
+    call = arguments(data_root, tmp_path / "run", "--trials", "0,2", **{"model.architecture": "split", "train.max_epoch": 1})
+    assert main(call) == 0
+    parts = [json.loads((tmp_path / "run" / f"split_{t}" / "results.json").read_text()) for t in (0, 2)]
+    assert [part["data"]["split_id"] for part in parts] == [0, 2]
+    mean = json.loads((tmp_path / "run" / "results.json").read_text())["results"]
+    for index, row in enumerate(mean):
+        values = [part["results"][index]["mAP"] for part in parts]
+        assert row["mAP"] == pytest.approx(sum(values) / 2) and row["num_trials"] == 2
+        assert row["mAP_std"] == pytest.approx(abs(values[0] - values[1]) / 2)
+    capsys.readouterr()
+    (tmp_path / "run" / "split_2" / "results.json").unlink()
+    before = (tmp_path / "run" / "split_0" / "results.json").stat().st_mtime_ns
+    assert main([*call, "--resume"]) == 0
+    assert (tmp_path / "run" / "split_0" / "results.json").stat().st_mtime_ns == before
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["results"] == mean
+
+
+def test_keep_weights_starts_from_the_supernet(data_root, copied):
+    shutil.rmtree(copied / "train")
+    from torchreid_nas.config import load_config
+    from torchreid_nas.pipeline import Run
+
+    keys = [str(part) for item in {**TINY, "search.keep_weights": True}.items() for part in item]
+    cfg = load_config(None, [*keys, "data.root", str(data_root), "data.save_dir", str(copied)])
+    model = Run(cfg).train_engine().model
+    supernet = torch.load(copied / "search" / "checkpoint.pth", weights_only=True)["model"]
+    torch.testing.assert_close(model.backbone.conv1.weight.cpu(), supernet["backbone.conv1.weight"])
+
+
+def test_dry_run_trains_and_writes_nothing(data_root, tmp_path, capsys):
+    assert main(arguments(data_root, tmp_path / "run", "--dry-run")) == 0
+    shown = capsys.readouterr().out
+    for word in ("max_epoch: 3", "train: regdb", "MACs per image", "s per step", "peak memory", "search", "train"):
+        assert word in shown
+    assert not (tmp_path / "run").exists()
+
+
+def test_visrank_and_rerank(data_root, copied):
+    extra = {"test.visrank": True, "test.visrank_topk": 3, "test.rerank": True, "data.targets": ["regdb"]}
+    assert main(arguments(data_root, copied, "--stages", "test", **extra)) == 0
+    assert len(list((copied / "visrank_regdb").iterdir())) == 64
+
+
+# -- resuming -------------------------------------------------------------------
+
+
+def start(call):
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, str(REPOSITORY / "tools" / "main.py"), *call], env=environment,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )
+
+
+@pytest.mark.parametrize("stage", ["search", "train"])
+def test_a_run_killed_in_the_middle_ends_in_the_same_numbers(stage, data_root, finished, tmp_path):
+    folder, history = tmp_path / "run", tmp_path / "run" / stage / "history.jsonl"
+    process = start(arguments(data_root, folder))
+    deadline = time.time() + 120
+    while not history.exists() and process.poll() is None and time.time() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert history.exists() and not (folder / "results.json").exists(), process.stderr.read()
+    assert main(arguments(data_root, folder, "--resume")) == 0
+    for name in ("results.json", "architecture.json"):
+        killed, whole = (json.loads((f / name).read_text()) for f in (folder, finished))
+        assert killed.get("results") == whole.get("results") and killed.get("choices") == whole.get("choices")
+    for part in ("search", "train"):
+        lines = [
+            [{k: v for k, v in json.loads(line).items() if k != "seconds"}
+             for line in (f / part / "history.jsonl").read_text().splitlines()] for f in (folder, finished)
+        ]
+        assert lines[0] == lines[1]
+
+
+def test_resume_takes_over_what_is_finished(data_root, copied, capsys):
+    before = (copied / "train" / "model.pth").stat().st_mtime_ns
+    assert main(arguments(data_root, copied, "--resume")) == 0
+    assert "search: finished already" in capsys.readouterr().out
+    assert (copied / "train" / "model.pth").stat().st_mtime_ns == before
+
+
+def test_resume_with_other_settings_is_refused(data_root, copied, capsys):
+    error = refused(capsys, *arguments(data_root, copied, "--resume", **{"train.lr": 0.5}))
+    assert "train.lr: 0.002 -> 0.5" in error and "--output" in error
+
+
+def test_a_folder_with_a_run_is_refused_without_resume(data_root, copied, capsys):
+    assert "--resume" in refused(capsys, *arguments(data_root, copied))
+
+
+# -- bad input ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call, words", [
+    (["train.max_epochs", "3"], ['"train.max_epochs"', 'did you mean "train.max_epoch"']),
+    (["train.lr", "fast"], ["train.lr", "'fast'", "a number"]),
+    (["train.lr", "-1"], ["train.lr", "above 0"]),
+    (["train.lr"], ["train.lr", "KEY VALUE"]),
+    (["--config", "configs/nothing.yaml"], ["configs/nothing.yaml", "cannot be read"]),
+    (["--stages", "serach"], ['did you mean "search"']),
+    (["--trials", "11"], ["0 to 9"]),
+    (["--device", "gpu0"], ["gpu0", "cpu"]),
+    (["model.name", "two_stream_resnet5"], ["model.name", 'did you mean "two_stream_resnet50"']),
+    (["model.architecture", "firts-3"], ["firts-3", "preset"]),
+    (["model.architecture", "arch.json"], ["arch.json", "cannot be read"]),
+    (["train.batch_size", "10"], ["train.batch_size", "multiple of 4"]),
+    (["data.sources", "regdbb"], ["regdbb", 'did you mean "regdb"']),
+    (["data.split_id", "12"], ["12"]),
+    (["--stages", "search", "model.architecture", "share"], ["model.architecture", "--stages"]),
+])
+def test_a_bad_word_is_answered_by_one_sentence(call, words, data_root, tmp_path, capsys):
+    base = arguments(data_root, tmp_path / "run")
+    overriding = call[:1] if not call[0].startswith("--") else []
+    for key in overriding:
+        if key in base and len(call) > 1:
+            base = base[: base.index(key)] + base[base.index(key) + 2:]
+    error = refused(capsys, *base, *call)
+    for word in words:
+        assert word in error
+    assert not (tmp_path / "run" / "train").exists()
+
+
+def test_missing_data_names_layout_source_and_stand_in(tmp_path, capsys):
+    error = refused(capsys, *arguments(tmp_path / "nowhere", tmp_path / "run"))
+    for word in ("RegDB", "Visible", "idx", "http", "torchreid-nas synthetic regdb --root"):
+        assert word in error
+
+
+@pytest.mark.parametrize("stages, missing", [("train", "architecture.json"), ("test", "model.pth")])
+def test_stages_without_what_they_need(stages, missing, data_root, tmp_path, capsys):
+    assert missing in refused(capsys, *arguments(data_root, tmp_path / "run", "--stages", stages))
+
+
+def test_an_architecture_of_another_backbone(data_root, tmp_path, capsys):
+    path = tmp_path / "config.cfg"
+    path.write_text(" ".join(["0"] * 53) + "\n")
+    error = refused(capsys, *arguments(data_root, tmp_path / "run", **{"model.architecture": path}))
+    assert "53" in error and "20" in error
+
+
+def test_a_checkpoint_of_another_model(data_root, copied, capsys):
+    call = arguments(data_root, copied, "--stages", "test", **{"model.architecture": "share"})
+    assert "another model" in refused(capsys, *call)
+
+
+def test_a_truncated_checkpoint(data_root, copied, capsys):
+    path = copied / "train" / "model.pth"
+    path.write_bytes(path.read_bytes()[:1000])
+    error = refused(capsys, *arguments(data_root, copied, "--stages", "test"))
+    assert str(path) in error and "truncated" in error
+
+
+@pytest.fixture
+def own_data(data_root, tmp_path):
+    """A copy of the data that a test may spoil."""
+    return Path(shutil.copytree(data_root, tmp_path / "own"))
+
+
+def test_a_truncated_image(own_data, tmp_path, capsys):
+    listed = (own_data / "RegDB" / "idx" / "train_visible_1.txt").read_text().splitlines()
+    image = own_data / "RegDB" / listed[0].split()[0]
+    for line in listed:
+        path = own_data / "RegDB" / line.split()[0]
+        path.write_bytes(path.read_bytes()[:200])
+    error = refused(capsys, *arguments(own_data, tmp_path / "run", **{"model.architecture": "share"}))
+    assert str(image.parents[1]) in error and ".bmp" in error
+
+
+def test_a_corrupt_index_line(own_data, tmp_path, capsys):
+    path = own_data / "RegDB" / "idx" / "test_thermal_1.txt"
+    path.write_text(path.read_text() + "no label here\n")
+    error = refused(capsys, *arguments(own_data, tmp_path / "run", "--dry-run"))
+    assert "test_thermal_1.txt" in error and "65" in error
+
+
+def test_an_empty_split(own_data, tmp_path, capsys):
+    (own_data / "RegDB" / "idx" / "train_visible_1.txt").write_text("")
+    assert "train_visible_1.txt" in refused(capsys, *arguments(own_data, tmp_path / "run"))
+
+
+def test_fewer_identities_than_a_batch_needs(data_root, tmp_path, capsys):
+    error = refused(capsys, *arguments(data_root, tmp_path / "run", **{"train.batch_size": 128, "model.architecture": "share"}))
+    assert "train.batch_size" in error and "32 identities" in error
+
+
+def test_no_overlap_of_query_and_gallery(own_data, tmp_path, capsys):
+    path = own_data / "RegDB" / "idx" / "test_thermal_1.txt"
+    lines = [line.split() for line in path.read_text().splitlines()]
+    path.write_text("".join(f"{name} {int(label) + 500}\n" for name, label in lines))
+    error = refused(capsys, *arguments(own_data, tmp_path / "run"))
+    assert "test_thermal_1.txt" in error or "galler" in error
+
+
+def test_a_full_disk_leaves_nothing_half_written(data_root, tmp_path, capsys, monkeypatch):
+    save, calls = torch.save, []
+
+    def full(state, path):
+        calls.append(path)
+        if len(calls) < 3:
+            return save(state, path)
+        Path(path).write_bytes(b"part of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    folder = tmp_path / "run"
+    error = refused(capsys, *arguments(data_root, folder, **{"model.architecture": "share"}))
+    assert "No space left on device" in error
+    monkeypatch.undo()
+    assert not [path for path in folder.rglob("*") if ".tmp" in path.name]
+    assert torch.load(folder / "train" / "checkpoint.pth", weights_only=True)["epoch"] == 2
+
+
+def test_synthetic_command(tmp_path, capsys):
+    assert main(["synthetic", "regdb", "--root", str(tmp_path), "--identities", "4", "--images", "2"]) == 0
+    assert "stand-in" in capsys.readouterr().out
+    assert (tmp_path / "RegDB" / "idx" / "train_visible_1.txt").exists()
+    assert "sysu_mm01" in refused(capsys, "synthetic", "sysu", "--root", tmp_path)
+
+
+def test_help_of_the_thin_script():
+    done = subprocess.run(
+        [sys.executable, str(REPOSITORY / "tools" / "main.py"), "--help"], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    assert done.returncode == 0 and "--dry-run" in done.stdout
