@@ -81,7 +81,7 @@ def test_a_disk_that_fills_up_on_the_way_leaves_the_old_file(tmp_path, monkeypat
 def test_a_checkpoint_that_outgrows_the_disk_leaves_the_old_one(tmp_path, small_disk, state):
     path = tmp_path / "checkpoint.pth"
     save_checkpoint(path, {"epoch": 1})
-    with pytest.raises(InputError, match="could not be written.*free space or choose another folder") as error:
+    with pytest.raises(InputError, match="could not be written .File too large.*free space or choose another") as error:
         save_checkpoint(path, state)
     assert str(path) in str(error.value)
     assert load_checkpoint(path) == {"epoch": 1} and os.listdir(tmp_path) == ["checkpoint.pth"]
@@ -90,30 +90,9 @@ def test_a_checkpoint_that_outgrows_the_disk_leaves_the_old_one(tmp_path, small_
 def test_a_text_that_outgrows_the_disk_leaves_the_old_one(tmp_path, small_disk):
     path = tmp_path / "history.jsonl"
     write_text(path, "old")
-    with pytest.raises(InputError, match="could not be written"):
+    with pytest.raises(InputError, match="could not be written .File too large"):
         write_text(path, "x" * 100_000)
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["history.jsonl"]
-
-
-@pytest.mark.parametrize("failure", [
-    OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
-    # What torch.save says on a full disk, depending on what hits it first, and for a folder that is gone.
-    RuntimeError("[enforce fail at inline_container.cc:595] . PytorchStreamWriter failed writing file data/0: file write failed"),
-    RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 576 vs 534"),
-    RuntimeError("Parent directory /gone does not exist."),
-])
-def test_every_way_in_which_torch_reports_a_failed_write_is_translated(tmp_path, monkeypatch, failure):
-    path = tmp_path / "checkpoint.pth"
-    save_checkpoint(path, {"epoch": 1})
-
-    def part_then_fail(state, file):
-        file.write_bytes(b"PK half")
-        raise failure
-
-    monkeypatch.setattr(torch, "save", part_then_fail)
-    with pytest.raises(InputError, match="could not be written.*free space or choose another folder"):
-        save_checkpoint(path, {"epoch": 2})
-    assert load_checkpoint(path) == {"epoch": 1} and os.listdir(tmp_path) == ["checkpoint.pth"]
 
 
 def test_a_folder_that_is_a_file_is_named(tmp_path):

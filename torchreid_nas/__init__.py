@@ -10,9 +10,11 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="Cython evaluation")
     import torchreid  # noqa: F401
 
+from torchreid_nas.architecture import Architecture
+from torchreid_nas.layers import modality_context, split_batchnorm
 from torchreid_nas.registry import register_all
 
-__all__ = ["__version__"]
+__all__ = ["Architecture", "__version__", "modality_context", "split_batchnorm"]
 __version__ = "0.1.0"
 
 register_all()

@@ -243,12 +243,19 @@ def config_to_yaml(cfg: CfgNode) -> str:
     return cfg.dump(sort_keys=False)
 
 
-def changed_keys(old: dict, new: CfgNode, sections: Sequence[str]) -> list[str]:
-    """Return ``key: old -> new`` for every key of ``sections`` that differs between a saved config and ``new``."""
-    before, after = dict(_flatten(old)), dict(_flatten(new))
+def changed_keys(old: dict, new: CfgNode, among: Sequence[str], but: Sequence[str] = ()) -> list[str]:
+    """Return ``key: old -> new`` for every key that differs between a saved config and ``new``.
+
+    Args:
+        old: a config as read from YAML.
+        new: the config to compare with.
+        among: keys and sections to look at.
+        but: keys to leave out.
+    """
+    before = dict(_flatten(old))
     return [
-        f"{key}: {before.get(key)} -> {value}" for key, value in after.items()
-        if key.split(".")[0] in sections and before.get(key) != value
+        f"{key}: {before.get(key)} -> {value}" for key, value in _flatten(new)
+        if (key in among or key.split(".")[0] in among) and key not in but and before.get(key) != value
     ]
 
 

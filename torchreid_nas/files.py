@@ -1,7 +1,8 @@
 """Reading and writing the files of a run: never half-written, never unpickled blindly."""
 from __future__ import annotations
 
-__all__ = ["atomic_path", "write_text", "write_json", "read_json", "save_checkpoint", "load_checkpoint"]
+__all__ = ["atomic_path", "write_text", "write_json", "read_json", "save_checkpoint", "load_checkpoint",
+           "remove_leftovers"]
 
 import contextlib
 import json
@@ -48,6 +49,13 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: str | os.PathLike) -> None:
+    """Remove the temporary files that a killed process left anywhere below ``folder``."""
+    for path in Path(folder).rglob(".*.tmp*"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -15,9 +15,8 @@ __all__ = ["STAGES", "Run", "run_trials"]
 
 import dataclasses
 import hashlib
-import math
 from pathlib import Path
-from typing import Any, Callable, Sequence
+from typing import Any, Sequence
 
 import torch
 import yaml
@@ -35,12 +34,12 @@ from torchreid_nas.engine import (
     seed_everything,
 )
 from torchreid_nas.errors import InputError, nearest
-from torchreid_nas.files import load_checkpoint, read_json, write_json, write_text
+from torchreid_nas.files import load_checkpoint, read_json, remove_leftovers, write_json, write_text
 from torchreid_nas.layers import SplitBatchNorm2d, bn_slots
-from torchreid_nas.metrics import RankingResult, average_results
 from torchreid_nas.optim import build_lr_scheduler, build_optimizer
+from torchreid_nas.results import average_rows, result_row
 from torchreid_nas.search import BNSplitSpace
-from torchreid_nas.zoo import load_weights
+from torchreid_nas.zoo import checkpoint_num_classes, load_weights
 
 STAGES = ("search", "train", "test")
 SEARCHED = "search"
@@ -48,8 +47,9 @@ _MODELS = {"two_stream_resnet18": models.two_stream_resnet18, "two_stream_resnet
 # Where a key may change between a run and its resumption without changing a number.
 _HARMLESS = ("data.root", "data.workers", "data.save_dir", "data.targets")
 _DECIDES = {
-    "search": ("model", "data", "sampler", "loss", "search", "synthetic", "train.seed", "train.batch_size",
-               "train.num_batches", "train.amp", "train.channels_last", "train.holdout"),
+    "search": ("model.name", "model.pretrained", "model.width", "model.last_stride", "model.standardize_input", "data",
+               "sampler", "loss", "search", "synthetic", "train.seed", "train.batch_size", "train.num_batches",
+               "train.amp", "train.channels_last"),
     "train": ("model", "data", "sampler", "loss", "train", "adam", "sgd", "synthetic"),
 }
 
@@ -95,6 +95,7 @@ class Run:
             InputError: a stage lacks what it needs, or would overwrite another run.
         """
         self._check(stages)
+        remove_leftovers(self.folder)
         self.provide_data()
         write_text(self.folder / "config.yaml", config_to_yaml(self.cfg))
         for stage in stages:
@@ -145,23 +146,23 @@ class Run:
         cfg = self.cfg
         weights = self._weights()
         data = self._data(targets=cfg.data.targets)
-        model = self.build_model(_num_classes(weights), self.architecture(), pretrained=False)
+        model = self.build_model(checkpoint_num_classes(weights), self.architecture(), pretrained=False)
         load_weights(model, weights)
-        engine = CrossModalityEngine(data, model, options=self._options())
+        engine = CrossModalityEngine(data, model, options=dataclasses.replace(self._options(), ema=0.0))
         engine.run(
             save_dir=self.folder, test_only=True, dist_metric=cfg.test.dist_metric,
             normalize_feature=cfg.test.normalize_feature, ranks=cfg.test.ranks, rerank=cfg.test.rerank,
             visrank=cfg.test.visrank, visrank_topk=cfg.test.visrank_topk,
         )
         rows = [
-            _row(cfg, dataset, feature, mean, std, len(data.test_galleries(dataset)))
+            result_row(cfg, data, dataset, feature, mean, std)
             for dataset, features in engine.results.items() for feature, (mean, std) in features.items()
         ]
         slots = bn_slots(model.backbone)
         split = sum(isinstance(model.backbone.get_submodule(slot), SplitBatchNorm2d) for slot in slots)
         results = {"results": rows, "slots": len(slots), "split_slots": split, **self._source()}
         write_json(self.folder / "results.json", results)
-        print_results(results)
+        print(report.results_table(results))
 
     # -- what the stages build ------------------------------------------------
 
@@ -274,16 +275,12 @@ class Run:
             self._weights()
 
     def _refuse_changes(self, stage: str, saved: dict) -> None:
-        sections = {key.split(".")[0] for key in _DECIDES[stage]}
-        for change in changed_keys(saved, self.cfg, sections):
-            key = change.split(":")[0]
-            if key in _HARMLESS or (stage == "search" and key in ("model.architecture", "model.load_weights")):
-                continue
-            if key in _DECIDES[stage] or key.split(".")[0] in _DECIDES[stage]:
-                raise InputError(
-                    f'the {stage} stage in "{self.folder}" was made with another setting ({change}); use the old one '
-                    "to resume, or choose another --output"
-                )
+        changes = changed_keys(saved, self.cfg, _DECIDES[stage], _HARMLESS)
+        if changes:
+            raise InputError(
+                f'the {stage} stage in "{self.folder}" was made with another setting ({changes[0]}); use the old one '
+                "to resume, or choose another --output"
+            )
 
     def _finished(self, stage: str) -> bool:
         if stage == "search":
@@ -381,70 +378,11 @@ def run_trials(cfg: CfgNode, trials: Sequence[int], stages: Sequence[str], resum
         if finished.exists():
             results.append(read_json(finished)["results"])
     if "test" in stages and len(results) > 1:
-        rows = [_average_rows(same) for same in zip(*results)]
+        rows = [average_rows(same) for same in zip(*results)]
         averaged = {"results": rows, "split_ids": list(trials), "version": torchreid_nas.__version__}
         write_json(base / "results.json", averaged)
         print(f"==== mean over {len(results)} trials")
-        print_results(averaged)
-
-
-def print_results(results: dict[str, Any]) -> None:
-    """Print the table of a ``results.json``."""
-    print(report.results_table(results))
-
-
-def _row(cfg: CfgNode, dataset: str, feature: str, mean: RankingResult, std: dict, trials: int) -> dict[str, Any]:
-    ranks = list(cfg.test.ranks)
-    backwards = dataset == "regdb_ir2vis" or dataset.startswith("sysu")
-    return {
-        "dataset": dataset,
-        "direction": "infrared → visible" if backwards else "visible → infrared",
-        "feature": feature,
-        "ranks": ranks,
-        "cmc": [float(mean.cmc[rank - 1]) for rank in ranks],
-        "cmc_std": [float(std["cmc"][rank - 1]) for rank in ranks],
-        "mAP": mean.mAP,
-        "mAP_std": std["mAP"],
-        "mINP": mean.mINP,
-        "mINP_std": std["mINP"],
-        "num_valid_queries": mean.num_valid_queries,
-        "num_trials": trials,
-        "protocol": _protocol(cfg, dataset),
-    }
-
-
-def _protocol(cfg: CfgNode, dataset: str) -> str:
-    if not dataset.startswith("sysu"):
-        return f"RegDB split_id {cfg.data.split_id}" if dataset.startswith("regdb") else dataset
-    search = "indoor" if dataset.endswith("indoor") else "all"
-    return f"SYSU-MM01 {search}-search, {cfg.test.shot}-shot, {cfg.test.gallery_draw} galleries"
-
-
-def _average_rows(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Average the same row of several trials; the deviation is that between trials."""
-    mean = {**rows[0], "num_trials": len(rows), "protocol": "mean over trials"}
-    means, deviation = zip(*(_mean_std([row["cmc"][i] for row in rows]) for i in range(len(rows[0]["ranks"]))))
-    mean["cmc"], mean["cmc_std"] = list(means), list(deviation)
-    for key in ("mAP", "mINP"):
-        mean[key], mean[f"{key}_std"] = _mean_std([row[key] for row in rows])
-    return mean
-
-
-def _mean_std(values: Sequence[float]) -> tuple[float, float]:
-    mean = math.fsum(values) / len(values)
-    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
-
-
-def _num_classes(path: Path) -> int:
-    """Read the number of identities off a checkpoint's classifier."""
-    content = load_checkpoint(path)
-    for entry in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(entry), dict):
-            content = content[entry]
-    for key in ("classifier.weight", "module.classifier.weight"):
-        if isinstance(content, dict) and key in content:
-            return content[key].shape[0]
-    raise InputError(f'the checkpoint "{path}" has no "classifier.weight"; expected weights of a two-stream network')
+        print(report.results_table(averaged))
 
 
 def _resnet_names(count: int) -> Sequence[str]:

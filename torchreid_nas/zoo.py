@@ -1,7 +1,7 @@
 """Checkpoints that others made: the authors' layouts, converted on loading."""
 from __future__ import annotations
 
-__all__ = ["load_authors_checkpoint", "load_weights"]
+__all__ = ["checkpoint_num_classes", "load_authors_checkpoint", "load_weights"]
 
 import os
 import re
@@ -16,6 +16,22 @@ from torchreid_nas.layers import bn_slots
 from torchreid_nas.models import TwoStreamNetwork
 
 _BN_NAMES = {"visible": "visible_bn", "infrared": "thermal_bn", "share": "sharable_bn"}
+
+
+def checkpoint_num_classes(path: str | os.PathLike) -> int:
+    """Return the number of identities of a checkpoint's classifier, of either format.
+
+    Raises:
+        InputError: truncated file, or no classifier in it.
+    """
+    content = load_checkpoint(path)
+    for entry in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(entry), Mapping):
+            content = content[entry]
+    for key in ("classifier.weight", "module.classifier.weight"):
+        if isinstance(content, Mapping) and key in content:
+            return content[key].shape[0]
+    raise InputError(f'the checkpoint "{path}" has no "classifier.weight"; expected weights of a two-stream network')
 
 
 def load_weights(model: nn.Module, path: str | os.PathLike) -> nn.Module:

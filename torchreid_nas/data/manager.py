@@ -159,6 +159,14 @@ class CrossModalityDataManager(torchreid.data.ImageDataManager.__base__):
         """Return how a target is scored, a key of :data:`torchreid_nas.metrics.PROTOCOLS`."""
         return self._datasets[name].protocol
 
+    def direction(self, name: str) -> str:
+        """Return what a target retrieves from what, e.g. ``"visible → infrared"``."""
+        dataset = self._datasets[name]
+        return " → ".join(
+            " and ".join(MODALITIES[m] for m in sorted({dataset.modality_of(item[2]) for item in items}))
+            for items in (dataset.query, dataset.gallery_pool)
+        )
+
     def search_split(
         self,
         by: str = "identity",

@@ -53,8 +53,9 @@ class MixedBatchNorm2d(nn.Module):
     """Shared and split BatchNorm at once, weighted by two logits.
 
     Args:
-        bn: the layer to search over; the shared BN and those of the modalities
-            all start from its parameters and running statistics.
+        bn: the layer to search over, or the number of channels of a new one;
+            the shared BN and those of the modalities all start from its
+            parameters and running statistics.
 
     Attributes:
         logits: (2,) parameter, preferences for ``(share, split)``, zero at the
@@ -69,8 +70,9 @@ class MixedBatchNorm2d(nn.Module):
     the parameters.
     """
 
-    def __init__(self, bn: nn.BatchNorm2d) -> None:
+    def __init__(self, bn: nn.BatchNorm2d | int) -> None:
         super().__init__()
+        bn = nn.BatchNorm2d(bn) if isinstance(bn, int) else bn
         if not (bn.affine and bn.track_running_stats and bn.momentum is not None):
             raise InputError(
                 "a searched BatchNorm needs affine parameters, running statistics and a fixed momentum; "

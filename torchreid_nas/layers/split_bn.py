@@ -40,12 +40,14 @@ class SplitBatchNorm2d(nn.Module):
     format of the input are kept.
 
     Args:
-        bn: the layer to split; both copies start from its parameters and
-            running statistics (CM-NAS copies the pretrained BN into all).
+        bn: the layer to split, or the number of channels of a new one; both
+            copies start from its parameters and running statistics (CM-NAS
+            copies the pretrained BN into all).
     """
 
-    def __init__(self, bn: nn.BatchNorm2d) -> None:
+    def __init__(self, bn: nn.BatchNorm2d | int) -> None:
         super().__init__()
+        bn = nn.BatchNorm2d(bn) if isinstance(bn, int) else bn
         self.visible = copy.deepcopy(bn)
         self.infrared = copy.deepcopy(bn)
 

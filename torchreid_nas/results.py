@@ -1,0 +1,57 @@
+"""The entries of ``results.json``: what a protocol says of one data set and feature, of one run or of several."""
+from __future__ import annotations
+
+__all__ = ["average_rows", "result_row"]
+
+import math
+from typing import Any, Mapping, Sequence
+
+from yacs.config import CfgNode
+
+from torchreid_nas.data import CrossModalityDataManager
+from torchreid_nas.metrics import RankingResult
+
+
+def result_row(
+    cfg: CfgNode, data: CrossModalityDataManager, dataset: str, feature: str, mean: RankingResult,
+    std: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the entry of one target and feature: mean and deviation over its galleries, as fractions."""
+    ranks = list(cfg.test.ranks)
+    return {
+        "dataset": dataset,
+        "direction": data.direction(dataset),
+        "feature": feature,
+        "ranks": ranks,
+        "cmc": [float(mean.cmc[rank - 1]) for rank in ranks],
+        "cmc_std": [float(std["cmc"][rank - 1]) for rank in ranks],
+        "mAP": mean.mAP,
+        "mAP_std": std["mAP"],
+        "mINP": mean.mINP,
+        "mINP_std": std["mINP"],
+        "num_valid_queries": mean.num_valid_queries,
+        "num_trials": len(data.test_galleries(dataset)),
+        "protocol": _protocol(cfg, dataset),
+    }
+
+
+def _protocol(cfg: CfgNode, dataset: str) -> str:
+    if not dataset.startswith("sysu"):
+        return f"RegDB split_id {cfg.data.split_id}" if dataset.startswith("regdb") else dataset
+    search = "indoor" if dataset.endswith("indoor") else "all"
+    return f"SYSU-MM01 {search}-search, {cfg.test.shot}-shot, {cfg.test.gallery_draw} galleries"
+
+
+def average_rows(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Average the same row of several trials; the deviation is that between trials."""
+    mean = {**rows[0], "num_trials": len(rows), "protocol": "mean over trials"}
+    means, deviation = zip(*(_mean_std([row["cmc"][i] for row in rows]) for i in range(len(rows[0]["ranks"]))))
+    mean["cmc"], mean["cmc_std"] = list(means), list(deviation)
+    for key in ("mAP", "mINP"):
+        mean[key], mean[f"{key}_std"] = _mean_std([row[key] for row in rows])
+    return mean
+
+
+def _mean_std(values: Sequence[float]) -> tuple[float, float]:
+    mean = math.fsum(values) / len(values)
+    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
