@@ -302,11 +302,11 @@ def test_no_overlap_of_query_and_gallery(own_data, tmp_path, capsys):
 def test_a_full_disk_leaves_nothing_half_written(data_root, tmp_path, capsys, monkeypatch):
     save, calls = torch.save, []
 
-    def full(state, path):
-        calls.append(path)
+    def full(state, file):
+        calls.append(file)
         if len(calls) < 3:
-            return save(state, path)
-        Path(path).write_bytes(b"part of it")
+            return save(state, file)
+        file.write(b"part of it")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)

@@ -141,7 +141,8 @@ def test_checkpoint_round_trip_with_an_optimisers_state(tmp_path):
     optimizer = torch.optim.Adam([weight])
     weight.sum().backward()
     optimizer.step()
-    save_checkpoint(tmp_path / "c.pth", {"w": weight.detach(), "optimizer": optimizer.state_dict(), "best": float("-inf")})
+    state = {"w": weight.detach(), "optimizer": optimizer.state_dict(), "best": float("-inf")}
+    save_checkpoint(tmp_path / "c.pth", state)
     state = load_checkpoint(tmp_path / "c.pth")
     assert torch.equal(state["w"], weight.detach()) and state["best"] == float("-inf")
     assert torch.equal(state["optimizer"]["state"][0]["exp_avg"], optimizer.state_dict()["state"][0]["exp_avg"])

@@ -3,15 +3,19 @@ from __future__ import annotations
 
 __all__ = ["Architecture", "ArchitectureSpec", "SHARE", "SPLIT", "BN_SPACE", "authors_slots"]
 
+import contextlib
 import dataclasses
 import os
 import random
 import re
 from pathlib import Path
-from typing import Any, Mapping, Sequence, Union
+from typing import Any, Callable, Iterator, Mapping, Sequence, Union
 
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.files import read_json, write_json, write_text
+from torchreid_nas.genotypes import (
+    BLOCK_SLOTS, CANDIDATES, GENOTYPES, candidate_kernels, check_candidates, genotype_of_layers,
+)
 
 SHARE, SPLIT = "share", "split"
 BN_SPACE = "bn_split"
@@ -62,10 +66,12 @@ class Architecture:
     """A point of a search space.
 
     Args:
-        space: the space's name; ``"bn_split"`` for CM-NAS.
+        space: the space's name; ``"bn_split"`` for CM-NAS, ``"combined_depth"``
+            and ``"combined"`` for CDNet.
         choices: ``(slot, choice)`` pairs in definition order. In the BN space
             a slot is the dotted name of a BatchNorm2d and the choice ``"share"``
-            or ``"split"``.
+            or ``"split"``. In CDNet's spaces a slot is a block (``"stage1.0"``)
+            and the choice one of :data:`torchreid_nas.genotypes.CANDIDATES`.
         source: where it came from (config digest, seed, data, epoch, …), free
             form; two architectures are equal whatever their sources.
     """
@@ -135,20 +141,60 @@ class Architecture:
         return cls(BN_SPACE, tuple((slot, by_slot[slot]) for slot in slots), source or {})
 
     @classmethod
+    def from_layers(cls, layers: Sequence[Any], source: Mapping[str, Any] | None = None) -> "Architecture":
+        """Read the CDNet authors' ``layers``: ``[k1, k2, depth]`` or ``[k1, k2]`` for each of six blocks.
+
+        Raises:
+            InputError: another number of blocks, or an unknown candidate.
+        """
+        return cls(*genotype_of_layers(layers), source or {})
+
+    @classmethod
+    def genotype(cls, spec: "ArchitectureSpec") -> "Architecture":
+        """Return the architecture of CDNet's spaces that ``spec`` names.
+
+        Args:
+            spec: an architecture, the name of a published one (``cdnet``,
+                ``cnet``), the path of a file, the authors' ``layers`` or six
+                candidates' names.
+
+        Raises:
+            InputError: unreadable, of another space, another number of blocks,
+                or an unknown candidate.
+        """
+        if _is_preset_name(spec):
+            if spec not in GENOTYPES:
+                raise InputError(
+                    f'the architecture "{spec}" is neither a file nor a preset ({", ".join(GENOTYPES)})'
+                    f"{nearest(spec, GENOTYPES)}"
+                )
+            space, names = GENOTYPES[spec]
+            return cls(space, tuple(zip(BLOCK_SLOTS, names)), {"preset": spec})
+        architecture, name = cls._read(spec, cls.from_layers)
+        if architecture.space not in CANDIDATES:
+            spaces = " or ".join(f'"{space}"' for space in CANDIDATES)
+            raise InputError(f'{name} is of the space "{architecture.space}", expected {spaces}')
+        if len(architecture) != len(BLOCK_SLOTS):
+            raise InputError(
+                f"{name} names {len(architecture)} blocks, expected {len(BLOCK_SLOTS)}: two for each of three stages"
+            )
+        for mine, given in zip(BLOCK_SLOTS, architecture.slots):
+            if mine != given:
+                raise InputError(f'{name} names the block "{given}" where "{mine}" is expected')
+        with _naming(name):
+            check_candidates(architecture.space, architecture.choices)
+        return architecture
+
+    @classmethod
     def resolve(cls, spec: "ArchitectureSpec", slots: Sequence[str]) -> "Architecture":
-        """Return the architecture that ``spec`` names, checked against a backbone with ``slots``.
+        """Return the architecture of the BN space that ``spec`` names, checked against a backbone with ``slots``.
 
         Raises:
             InputError: unreadable, or made for a backbone with other slots.
         """
-        if isinstance(spec, str) and not os.path.exists(spec) and not os.path.splitext(spec)[1] and "/" not in spec:
+        if _is_preset_name(spec):
             return cls.preset(spec, slots)
-        if isinstance(spec, (str, os.PathLike)):
-            architecture, name = cls.load(spec), f'the architecture file "{spec}"'
-        elif isinstance(spec, cls):
-            architecture, name = spec, "the architecture"
-        else:
-            architecture, name = cls.from_ints(spec), "the architecture"
+        architecture, name = cls._read(spec, cls.from_ints)
         if architecture.space != BN_SPACE:
             raise InputError(f'{name} is of the space "{architecture.space}", expected "{BN_SPACE}"')
         if len(architecture) != len(slots):
@@ -163,11 +209,22 @@ class Architecture:
                 )
         return architecture
 
+    @classmethod
+    def _read(
+        cls, spec: "ArchitectureSpec", from_sequence: Callable[[Sequence[Any]], "Architecture"],
+    ) -> tuple["Architecture", str]:
+        """Return what a path, an architecture or a sequence means, and how messages call it."""
+        if isinstance(spec, (str, os.PathLike)):
+            return cls.load(spec), f'the architecture file "{spec}"'
+        return spec if isinstance(spec, cls) else from_sequence(spec), "the architecture"
+
     # -- files ----------------------------------------------------------------
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Architecture":
-        """Read an architecture file: our JSON, or the authors' ints on one or more lines.
+        """Read an architecture file: our JSON, the CM-NAS authors' ints, or the CDNet authors' JSON.
+
+        The latter holds ``layers``, and the logits ``alphas1``, which are kept in the source.
 
         Raises:
             InputError: missing or malformed; the file and the fault are named.
@@ -178,7 +235,7 @@ class Architecture:
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(
                 f'the architecture file "{path}" cannot be read ({getattr(error, "strerror", None) or "no text"}); '
-                f"give an existing file or a preset ({', '.join(_PRESETS)})"
+                f"give an existing file or a preset ({', '.join((*_PRESETS, *GENOTYPES))})"
             ) from error
         if not text.startswith("{"):
             words = re.split(r"[\s,]+", text.strip("[] \n"))
@@ -186,11 +243,13 @@ class Architecture:
                 raise InputError(
                     f'the architecture file "{path}" is neither JSON nor the authors\' list of ints (0 = split, 1 = share)'
                 )
-            try:
+            with _naming(f'the architecture file "{path}"'):
                 return cls.from_ints([int(word) for word in words], {"file": str(path)})
-            except InputError as error:
-                raise InputError(f'the architecture file "{path}": {error}') from error
         content = read_json(path)
+        if "layers" in content and "choices" not in content:
+            alphas = {"alphas": content["alphas1"]} if "alphas1" in content else {}
+            with _naming(f'the architecture file "{path}"'):
+                return cls.from_layers(content["layers"], {"file": str(path), **alphas})
         choices = content.get("choices")
         if not isinstance(content.get("space"), str) or not isinstance(choices, dict) or not choices:
             raise InputError(f'the architecture file "{path}" lacks "space" or "choices" (a slot: choice mapping)')
@@ -200,7 +259,10 @@ class Architecture:
                     raise InputError(
                         f'the architecture file "{path}" gives "{slot}" the choice "{choice}", expected "share" or "split"'
                     )
-        return cls(content["space"], tuple(choices.items()), content.get("source", {}))
+        if content["space"] in CANDIDATES:
+            with _naming(f'the architecture file "{path}"'):
+                check_candidates(content["space"], choices.items())
+        return cls(content["space"], tuple(choices.items()), content.get("source") or {})
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the architecture as JSON: space, choices by slot, source."""
@@ -222,5 +284,32 @@ class Architecture:
         """Write the authors' one-line ``config.cfg``."""
         write_text(path, " ".join(map(str, self.to_ints())) + "\n")
 
+    def to_layers(self) -> list[list[int]]:
+        """Return the CDNet authors' ``layers``: ``[k1, k2, depth]``, in the combined space ``[k1, k2]``, per block.
 
-ArchitectureSpec = Union[Architecture, str, os.PathLike, Sequence[int]]
+        Raises:
+            InputError: the architecture is of another space.
+        """
+        if self.space not in CANDIDATES:
+            raise InputError(f'the authors\' `layers` exist for CDNet only, this architecture is of "{self.space}"')
+        return [list(candidate_kernels(choice)[: 3 if "x" in choice else 2]) for _, choice in self.choices]
+
+    def save_layers(self, path: str | os.PathLike) -> None:
+        """Write the JSON of the CDNet authors, from which their scripts build the network."""
+        write_json(path, {"layers": self.to_layers()})
+
+
+@contextlib.contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Put ``name`` before the message of an InputError of the block."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+
+
+def _is_preset_name(spec: Any) -> bool:
+    return isinstance(spec, str) and not os.path.exists(spec) and not os.path.splitext(spec)[1] and "/" not in spec
+
+
+ArchitectureSpec = Union[Architecture, str, os.PathLike, Sequence[Any]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 __all__ = ["default_config", "load_config", "config_to_yaml", "changed_keys"]
 
 import ast
+import math
 import os
 from pathlib import Path
 from typing import Any, Callable, Iterator, Sequence
@@ -110,6 +111,7 @@ def default_config() -> CfgNode:
     cfg.search.split = "identity"  # validation part by "identity" (metric losses) or by "image" (cross-entropy too)
     cfg.search.val_fraction = 0.0  # 0: the official 296/99 on SYSU-MM01, a quarter elsewhere
     cfg.search.split_cost = 0.0  # weight of the expected share of split slots in the architecture loss
+    cfg.search.train_affine = False  # train the candidates' scales and shifts too; off as in DARTS
     cfg.search.patience = 0  # stop when the architecture has not changed for n epochs; 0: never
     cfg.search.keep_weights = False  # start the training of the found network from the supernet's weights
 
@@ -292,6 +294,8 @@ def _set(cfg: CfgNode, key: str, value: Any, origin: str) -> None:
     for section in sections:
         node = node[section]
     node[name] = _coerce(key, value, node[name], origin)
+    if isinstance(node[name], float) and not math.isfinite(node[name]):
+        raise InputError(f"{origin} sets {key} to {value!r}, expected a finite number")
     if key in _RANGES:
         valid, expected = _RANGES[key]
         if not valid(node[name]):

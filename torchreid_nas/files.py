@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 import pickle
-import zipfile
+import re
 from pathlib import Path
 from typing import Any, Iterator
 
@@ -36,14 +36,9 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        # torch.save reports a full disk as RuntimeError ("file write failed"),
-        # chained from the OSError or not; anything else is not ours to translate.
-        if isinstance(error, RuntimeError) and "write" not in str(error) and "directory" not in str(error):
-            raise
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    except OSError as error:
         raise InputError(
-            f'"{path}" could not be written ({reason}); free space or choose another folder, '
+            f'"{path}" could not be written ({error.strerror or error}); free space or choose another folder, '
             "what was there before is unchanged"
         ) from error
     finally:
@@ -54,7 +49,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 def remove_leftovers(folder: str | os.PathLike) -> None:
     """Remove the temporary files that a killed process left anywhere below ``folder``."""
     for path in Path(folder).rglob(".*.tmp*"):
-        if path.is_file():
+        if re.fullmatch(r"\..*\.\d+\.tmp(\.\w+)?", path.name):
             path.unlink(missing_ok=True)
 
 
@@ -86,8 +81,15 @@ def read_json(path: str | os.PathLike) -> Any:
 
 def save_checkpoint(path: str | os.PathLike, state: dict[str, Any]) -> None:
     """Save tensors and plain values so that :func:`load_checkpoint` reads them back."""
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+    with atomic_path(path) as temporary, open(temporary, "wb", buffering=0) as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:
+            # The archive writer wraps what went wrong beneath it in errors of its own.
+            cause = error
+            while cause is not None and not isinstance(cause, OSError):
+                cause = cause.__cause__ or cause.__context__
+            raise cause or error from None
 
 
 def load_checkpoint(path: str | os.PathLike, map_location: str | torch.device = "cpu") -> Any:
@@ -103,7 +105,7 @@ def load_checkpoint(path: str | os.PathLike, map_location: str | torch.device = 
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Weights only load failed" in str(error) and zipfile.is_zipfile(path):
+        if "Unsupported global" in str(error):
             raise InputError(
                 f'the checkpoint "{path}" holds Python objects beside tensors, which could run code on loading; '
                 "save it again with tensors, numbers and strings only"

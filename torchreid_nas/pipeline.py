@@ -15,6 +15,7 @@ __all__ = ["STAGES", "Run", "run_trials"]
 
 import dataclasses
 import hashlib
+import os
 from pathlib import Path
 from typing import Any, Sequence
 
@@ -45,7 +46,7 @@ STAGES = ("search", "train", "test")
 SEARCHED = "search"
 _MODELS = {"two_stream_resnet18": models.two_stream_resnet18, "two_stream_resnet50": models.two_stream_resnet50}
 # Where a key may change between a run and its resumption without changing a number.
-_HARMLESS = ("data.root", "data.workers", "data.save_dir", "data.targets")
+_HARMLESS = ("data.root", "data.save_dir", "data.targets")
 _DECIDES = {
     "search": ("model.name", "model.pretrained", "model.width", "model.last_stride", "model.standardize_input", "data",
                "sampler", "loss", "search", "synthetic", "train.seed", "train.batch_size", "train.num_batches",
@@ -174,12 +175,12 @@ class Run:
         train_loader, val_loader, num_pids = data.search_split(
             by=search.split, fraction=search.val_fraction or None, seed=cfg.train.seed, num_batches=data.num_batches
         )
-        space = BNSplitSpace()
+        space = BNSplitSpace(search.train_affine)
         model = space.build_supernet(self.build_model(num_pids, SHARE)).to(self.device)
         alphas = space.architecture_parameters(model)
         ids = {id(alpha) for alpha in alphas}
         optimizer = torch.optim.SGD(
-            [p for p in model.parameters() if id(p) not in ids], lr=search.lr, momentum=search.momentum,
+            [p for p in model.parameters() if p.requires_grad and id(p) not in ids], lr=search.lr, momentum=search.momentum,
             weight_decay=search.weight_decay,
         )
         architecture_optimizer = torch.optim.Adam(
@@ -312,7 +313,7 @@ class Run:
             root=cfg.data.root, sources=cfg.data.sources, targets=list(targets), height=cfg.data.height,
             width=cfg.data.width, transforms=cfg.data.transforms, norm_mean=cfg.data.norm_mean,
             norm_std=cfg.data.norm_std, split_id=cfg.data.split_id, batch_size_train=cfg.train.batch_size,
-            batch_size_test=cfg.test.batch_size, workers=cfg.data.workers, num_instances=cfg.sampler.num_instances,
+            batch_size_test=cfg.test.batch_size, workers=min(cfg.data.workers, _cores()), num_instances=cfg.sampler.num_instances,
             num_batches=cfg.train.num_batches or None, use_gpu=self.device.type == "cuda", seed=cfg.train.seed,
             gallery_draw=cfg.test.gallery_draw, shot=cfg.test.shot, num_trials=cfg.test.num_trials,
             holdout=holdout, holdout_seed=cfg.train.seed,
@@ -390,6 +391,11 @@ def _resnet_names(count: int) -> Sequence[str]:
         return authors_slots(count)
     except InputError:
         return ()
+
+
+def _cores() -> int:
+    """Cores that this process may use: more loader processes than that only stand in each other's way."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _device(name: str) -> torch.device:

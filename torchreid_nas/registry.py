@@ -46,7 +46,7 @@ def register_engine(cls: type) -> None:
 
 def register_all() -> None:
     """Register everything of this package; again is harmless."""
-    for name in ("two_stream_resnet18", "two_stream_resnet50"):
+    for name in _MODEL_NAMES:
         register_model(name, getattr(models, name))
     for name, dataset in _DATASETS.items():
         register_image_dataset(name, dataset)
@@ -55,6 +55,10 @@ def register_all() -> None:
     for cls in (engine.CrossModalityEngine, engine.CrossModalitySearchEngine):
         register_engine(cls)
 
+
+_MODEL_NAMES = (
+    "two_stream_resnet18", "two_stream_resnet50", "cdnet", "cdnet_x0_75", "cdnet_x0_5", "cdnet_x0_25", "cnet",
+)
 
 _DATASETS = {
     "regdb": data.RegDB,

@@ -10,11 +10,16 @@ from typing import Any, Mapping
 import torch
 from torch import nn
 
-from torchreid_nas.errors import InputError
+from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.files import load_checkpoint
 from torchreid_nas.layers import bn_slots
-from torchreid_nas.models import TwoStreamNetwork
+from torchreid_nas.models import CDNet, TwoStreamNetwork, cdnet_weights
 
+_SHAPE_HINTS = {
+    "classifier.weight": "; build the model with that number of identities",
+    "stem.conv1.op.0.weight": "; the authors' networks for CIFAR have small_images=True",
+}
+_WEIGHTS = ("model", "ema")
 _BN_NAMES = {"visible": "visible_bn", "infrared": "thermal_bn", "share": "sharable_bn"}
 
 
@@ -28,10 +33,12 @@ def checkpoint_num_classes(path: str | os.PathLike) -> int:
     for entry in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(entry), Mapping):
             content = content[entry]
-    for key in ("classifier.weight", "module.classifier.weight"):
-        if isinstance(content, Mapping) and key in content:
-            return content[key].shape[0]
-    raise InputError(f'the checkpoint "{path}" has no "classifier.weight"; expected weights of a two-stream network')
+    for key, value in content.items() if isinstance(content, Mapping) else ():
+        if str(key).endswith("classifier.weight"):
+            return value.shape[0]
+    raise InputError(
+        f'the checkpoint "{path}" has no "classifier.weight"; expected weights of a two-stream network or a CDNet'
+    )
 
 
 def load_weights(model: nn.Module, path: str | os.PathLike) -> nn.Module:
@@ -49,7 +56,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike) -> nn.Module:
     given, own = content["state_dict"], model.state_dict()
     for key, value in own.items():
         fits = key in given and given[key].shape == value.shape
-        if not fits and key.startswith("classifier."):
+        if not fits and key.rpartition(".")[0].endswith("classifier"):
             given[key] = value
         elif not fits:
             what = f"{tuple(given[key].shape)}, expected {tuple(value.shape)}" if key in given else "missing"
@@ -65,17 +72,20 @@ def load_weights(model: nn.Module, path: str | os.PathLike) -> nn.Module:
 
 
 def load_authors_checkpoint(
-    model: TwoStreamNetwork, source: str | os.PathLike | Mapping[str, Any], weights: str = "model",
-) -> TwoStreamNetwork:
-    """Load a checkpoint of github.com/JDAI-CV/CM-NAS into a two-stream ResNet.
+    model: TwoStreamNetwork | CDNet, source: str | os.PathLike | Mapping[str, Any], weights: str = "model",
+) -> TwoStreamNetwork | CDNet:
+    """Load a checkpoint of github.com/JDAI-CV/CM-NAS or of github.com/solicucu/models.
 
-    The authors store three BatchNorms for every slot, used or not; those that
-    the model's architecture needs are taken. ``module.`` prefixes are dropped.
+    The CM-NAS authors store three BatchNorms for every slot, used or not; those
+    that the model's architecture needs are taken. The CDNet authors' files for
+    Market-1501, DukeMTMC-reID, MSMT17 and CIFAR belong to a model with
+    ``neck="fblneck"`` (CIFAR also ``small_images=True``), those for ImageNet to
+    one with ``neck="blneck"``. ``module.`` prefixes are dropped.
 
     Args:
-        model: built with the checkpoint's architecture.
-        source: a file, or what it holds: a state dict, or the authors' dict
-            with ``model`` and ``ema``.
+        model: a two-stream ResNet or a CDNet, built with the checkpoint's architecture.
+        source: a file, or what it holds: a state dict, or the CM-NAS authors'
+            dict with ``model`` and ``ema``.
         weights: which of the two to take, ``"model"`` (what the authors' scripts
             test) or ``"ema"``; an empty one gives way to the other.
 
@@ -84,31 +94,43 @@ def load_authors_checkpoint(
 
     Raises:
         InputError: truncated file, checkpoint of another network, other number
-            of classes. The model is then unchanged.
+            of classes, other ``weights``, or a model that neither has a layout
+            for. The model is then unchanged.
     """
     name = f'the checkpoint "{source}"' if isinstance(source, (str, os.PathLike)) else "the checkpoint"
     content = load_checkpoint(source) if isinstance(source, (str, os.PathLike)) else source
     if not isinstance(content, Mapping):
         raise InputError(f"{name} holds no dictionary; expected a state dict or the authors' dict with `model`")
+    if weights not in _WEIGHTS:
+        raise InputError(
+            f'the weights "{weights}" are unknown, expected one of {", ".join(_WEIGHTS)}{nearest(weights, _WEIGHTS)}'
+        )
     if isinstance(content.get("model"), Mapping):
-        content = content.get(weights) or content["model"] or {}
-    given = {key.removeprefix("module."): value for key, value in content.items()}
-
+        content = content.get(weights) or content["model"] or content.get("ema") or {}
+    given = {str(key).removeprefix("module."): value for key, value in content.items()}
+    if isinstance(model, CDNet):
+        given = cdnet_weights.rename_neck(given)
+        keys, unused = cdnet_weights.authors_keys(model), cdnet_weights.authors_counters(model)
+        layout = f"a CDNet of this architecture with {type(model.neck).__name__} in the layout of the CDNet authors"
+    elif isinstance(model, TwoStreamNetwork):
+        keys, unused = _authors_keys(model), _unused_keys(model)
+        layout = f"a {type(model.backbone).__name__} in the layout of the CM-NAS authors"
+    else:
+        raise InputError(
+            f"no authors' layout is known for {type(model).__name__}, only for two-stream ResNets and CDNets"
+        )
     state = model.state_dict()
-    keys = _authors_keys(model)
     for own, theirs in keys.items():
         value = given.get(theirs)
         if not isinstance(value, torch.Tensor):
-            raise InputError(
-                f'{name} has no "{theirs}"; expected a {type(model.backbone).__name__} in the layout of the CM-NAS authors'
-            )
+            raise InputError(f'{name} has no "{theirs}"; expected {layout}')
         if value.shape != state[own].shape:
-            hint = "; build the model with that number of identities" if theirs == "classifier.weight" else ""
+            hint = next((hint for suffix, hint in _SHAPE_HINTS.items() if theirs.endswith(suffix)), "")
             raise InputError(
                 f'{name}: "{theirs}" has shape {tuple(value.shape)}, the model expects {tuple(state[own].shape)}{hint}'
             )
         state[own] = value
-    extra = set(given) - set(keys.values()) - _unused_keys(model)
+    extra = set(given) - set(keys.values()) - unused
     if extra:
         raise InputError(f'{name} also has "{min(extra)}", which this model lacks; it is of another network')
     model.load_state_dict(state)

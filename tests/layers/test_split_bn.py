@@ -187,13 +187,13 @@ def test_dtype_and_memory_format_of_the_input_are_kept(dtype):
 
 
 def test_an_odd_joint_batch():
-    with pytest.raises(InputError, match="as many visible as infrared images, got 5 images.*CrossModalityIdentitySampler"):
+    with pytest.raises(InputError, match="as many visible as infrared images, got 5.*CrossModalityIdentitySampler"):
         split_batchnorm(backbone("resnet18"), "first-1").train()(images(5))
 
 
 def test_evaluation_without_a_modality():
     model = split_batchnorm(backbone("resnet18"), "last-1")
-    with pytest.raises(InputError, match='in eval mode which modality.*"visible" or "infrared"'):
+    with pytest.raises(InputError, match='in eval mode which modality.*"visible".* or "infrared"'):
         model(images())
     assert split_batchnorm(backbone("resnet18"), "share")(images()).shape == (4, 512)
 
@@ -246,3 +246,8 @@ def test_an_architecture_of_another_backbone_leaves_the_network_untouched(name):
     with pytest.raises(InputError, match=f"53 BatchNorm slots, this one has {BACKBONES[name][0]}"):
         split_batchnorm(model, [0] * 53)
     assert list(model.state_dict()) == keys
+
+
+def test_as_many_slots_do_not_make_it_the_same_backbone():
+    with pytest.raises(InputError, match='names the slot "bn1" where this backbone has "conv1.bn"'):
+        split_batchnorm(backbone("mobilenetv2_x1_0"), [0] * 53)

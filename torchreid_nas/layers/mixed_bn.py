@@ -84,6 +84,7 @@ class MixedBatchNorm2d(nn.Module):
         self.logits = nn.Parameter(bn.weight.new_zeros(2))
         self.temperature = 1.0
         self.noise: torch.Tensor | None = None
+        self.training = bn.training
 
     def probabilities(self) -> torch.Tensor:
         """Return (2,) weights of ``(share, split)`` as the forward pass uses them."""
@@ -135,10 +136,10 @@ class MixedBatchNorm2d(nn.Module):
     def harden(self, choice_is_split: bool) -> nn.Module:
         """Return the plain layer that this one equals when one candidate has all the weight."""
         if not choice_is_split:
-            return copy.deepcopy(self.share)
+            return copy.deepcopy(self.share).requires_grad_()
         layer = SplitBatchNorm2d(self.share)
         layer.visible, layer.infrared = copy.deepcopy(self.visible), copy.deepcopy(self.infrared)
-        return layer
+        return layer.requires_grad_()
 
 
 @torch.no_grad()

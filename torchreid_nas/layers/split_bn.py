@@ -50,6 +50,7 @@ class SplitBatchNorm2d(nn.Module):
         bn = nn.BatchNorm2d(bn) if isinstance(bn, int) else bn
         self.visible = copy.deepcopy(bn)
         self.infrared = copy.deepcopy(bn)
+        self.training = bn.training
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         modality = active_modality(self.training)

@@ -6,6 +6,7 @@ __all__ = ["ResNetBackbone"]
 import os
 import urllib.error
 from pathlib import Path
+from typing import Mapping
 
 import torch
 import torchreid
@@ -73,7 +74,9 @@ class ResNetBackbone(_RESNET):
             name = f"torchvision's {weights}"
         else:
             state, name = load_checkpoint(source), f'"{source}"'
-            state = state.get("state_dict", state)
+            state = state.get("state_dict", state) if isinstance(state, Mapping) else None
+            if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
+                raise InputError(f"{name} holds no weights; expected a state dict of ResNet-{depth}")
         state = {key.removeprefix("module."): value for key, value in state.items()}
         own = self.state_dict()
         for key, value in own.items():

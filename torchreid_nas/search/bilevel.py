@@ -56,7 +56,7 @@ class BilevelOptimizer:
         if {id(p) for p in self.weights} & {id(p) for p in self.architecture}:
             raise InputError(
                 "an architecture parameter is also in the weight optimiser, which would train it on the training part; "
-                "build that one over the search space's weight_parameters(model)"
+                "build that one over the parameters that the space's architecture_parameters(model) does not name"
             )
 
     def step_weights(self, loss: torch.Tensor, scaler: torch.amp.GradScaler | None = None) -> None:

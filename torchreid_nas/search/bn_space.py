@@ -21,7 +21,16 @@ class BNSplitSpace:
     The neck stays outside the space, always shared, as in the paper. The
     relaxation (softmax over two logits, optional Gumbel noise as in TF-NAS,
     the same group's ancestor) is ours: the paper publishes none.
+
+    Args:
+        train_affine: train the scales and shifts of the candidates' BatchNorms
+            as well. Off, as DARTS (Liu et al., ICLR 2019) has it for the same
+            reason: the weights could shrink the useless candidate themselves,
+            and less would be left for the architecture to decide.
     """
+
+    def __init__(self, train_affine: bool = False) -> None:
+        self.train_affine = train_affine
 
     def build_supernet(self, model: nn.Module) -> nn.Module:
         """Replace every BatchNorm2d of ``model.backbone`` by a :class:`MixedBatchNorm2d`.
@@ -32,11 +41,15 @@ class BNSplitSpace:
         slots = bn_slots(model.backbone)
         if not slots:
             raise InputError(f"{type(model.backbone).__name__} has no BatchNorm2d to search over; choose another backbone")
-        for slot in slots:
-            layer = model.backbone.get_submodule(slot)
+        layers = {slot: model.backbone.get_submodule(slot) for slot in slots}
+        for slot, layer in layers.items():
             if not isinstance(layer, nn.BatchNorm2d):
                 raise InputError(f'the slot "{slot}" is split already; build the supernet from a backbone that shares all')
-            replace_module(model.backbone, slot, MixedBatchNorm2d(layer))
+        for slot, layer in layers.items():
+            mixed = MixedBatchNorm2d(layer)
+            for bn in (mixed.share, mixed.visible, mixed.infrared):
+                bn.requires_grad_(self.train_affine)
+            replace_module(model.backbone, slot, mixed)
         return model
 
     def architecture_parameters(self, model: nn.Module) -> list[nn.Parameter]:

@@ -1,0 +1,190 @@
+"""Evidence that the search works: a sensor gap planted at one BatchNorm, which the search must find.
+
+A small network of six conv 1×1 – BatchNorm – ReLU layers sees visible and
+infrared feature maps of one distribution. Inside it, right before one
+BatchNorm, the infrared half alone goes through a fixed affine map per channel
+(gain and offset). Splitting that BatchNorm undoes the map; splitting an earlier
+one comes too soon, and after the following ReLU and the mixing of channels a
+later one can make up for a part of it only. The search machinery of the package
+runs on it with the defaults of config.py, its 90 epochs shortened to ``--steps``
+iterations; the architecture sees identities that the weights never do. The
+planted slot wins when it ends first in preference for split (logit of split
+minus logit of share). The row "none" plants nothing: what it prints is noise.
+
+``--train-affine`` trains the BatchNorms' scales and shifts as well, which
+``search.train_affine`` leaves off.
+
+    python benchmarks/planted_split.py [--seeds 10] [--steps 120] [--train-affine]
+"""
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import statistics
+import time
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from torchreid_nas.config import default_config
+from torchreid_nas.layers.split_bn import halves
+from torchreid_nas.losses import C3MMDLoss, CrossModalityTripletLoss
+from torchreid_nas.models import TwoStreamNetwork
+from torchreid_nas.search import BilevelOptimizer, BNSplitSpace
+
+SLOTS = 6
+POSITIONS = {"beginning": 0, "middle": SLOTS // 2, "end": SLOTS - 1}
+STEPS = 120
+CHANNELS = 12
+INPUT_CHANNELS, SIZE = 8, 4
+IDENTITIES, HELD_OUT = 32, 16
+BATCH_IDENTITIES, INSTANCES = 16, 4
+NOISE = 0.2  # standard deviation; that of the identities' patterns is 1
+LOG_GAIN, OFFSET = 1.0, 1.0  # standard deviations over the channels
+
+
+class InfraredDistortion(nn.Module):
+    """x -> gain_c · x + offset_c on the infrared half of a joint batch (N, C, H, W); nothing here is trained."""
+
+    def __init__(self, channels: int, generator: torch.Generator) -> None:
+        super().__init__()
+        gain = torch.exp(LOG_GAIN * torch.randn(channels, 1, 1, generator=generator))
+        self.register_buffer("gain", gain)
+        self.register_buffer("offset", OFFSET * torch.randn(channels, 1, 1, generator=generator))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        visible, infrared = halves(x)
+        return torch.cat((visible, self.gain * infrared + self.offset))
+
+
+class PlantedBackbone(nn.Sequential):
+    """``SLOTS`` layers of conv 1×1 – BatchNorm – ReLU, with the distortion before one BatchNorm (None: nowhere)."""
+
+    def __init__(self, position: int | None, generator: torch.Generator) -> None:
+        super().__init__()
+        for index in range(SLOTS):
+            conv = nn.Conv2d(CHANNELS if index else INPUT_CHANNELS, CHANNELS, kernel_size=1, bias=False)
+            self.add_module(f"conv{index}", conv)
+            if index == position:
+                self.add_module("distortion", InfraredDistortion(CHANNELS, generator))
+            self.add_module(f"bn{index}", nn.BatchNorm2d(CHANNELS))
+            self.add_module(f"relu{index}", nn.ReLU())
+
+
+class Identities:
+    """Generated identities: a smooth pattern each, seen through noise, alike in both modalities.
+
+    ``batch`` returns a joint batch (2·P·K, C, H, W) and the identities (P·K,) of each half.
+    """
+
+    def __init__(self, first: int, count: int, generator: torch.Generator) -> None:
+        coarse = torch.randn(count, INPUT_CHANNELS, 2, 2, generator=generator)
+        self.patterns = F.interpolate(coarse, size=(SIZE, SIZE), mode="bilinear", align_corners=True)
+        self.first, self.generator = first, generator
+
+    def batch(self) -> tuple[torch.Tensor, torch.Tensor]:
+        chosen = torch.randperm(len(self.patterns), generator=self.generator)[:BATCH_IDENTITIES]
+        half = chosen.repeat_interleave(INSTANCES)
+        images = self.patterns[half.repeat(2)]
+        return images + NOISE * torch.randn(images.shape, generator=self.generator), self.first + half
+
+
+def search(position: int | None, seed: int, steps: int = STEPS, train_affine: bool = False) -> torch.Tensor:
+    """Search once and return the preference for split of every slot, (SLOTS,): logit of split minus logit of share."""
+    cfg = default_config()
+    options = cfg.search
+    generator = torch.Generator().manual_seed(seed)
+    training = Identities(0, IDENTITIES, generator)
+    validation = Identities(IDENTITIES, HELD_OUT, generator)
+    torch.manual_seed(seed)
+    model = TwoStreamNetwork(PlantedBackbone(position, generator), CHANNELS, IDENTITIES)
+    space = BNSplitSpace(train_affine)
+    space.build_supernet(model)
+    alphas = space.architecture_parameters(model)
+    chosen = {id(alpha) for alpha in alphas}
+    weights = [p for p in model.parameters() if id(p) not in chosen and p.requires_grad]
+    bilevel = BilevelOptimizer(
+        torch.optim.SGD(weights, options.lr, options.momentum, weight_decay=options.weight_decay),
+        torch.optim.Adam(
+            alphas, options.arch_lr, (options.arch_beta1, options.arch_beta2), weight_decay=options.arch_weight_decay
+        ),
+        options.order, options.grad_clip,
+    )
+    triplet = CrossModalityTripletLoss(cfg.loss.triplet.margin)
+    c3mmd = C3MMDLoss(INSTANCES, cfg.loss.c3mmd.weight_correlation, cfg.loss.c3mmd.weight_mmd)
+
+    def loss(identities: Identities, metric_only: bool) -> torch.Tensor:
+        images, pids = identities.batch()
+        before, after = model.features(images)
+        total = triplet(*before.chunk(2), pids) + c3mmd(*after.chunk(2))
+        return total if metric_only else total + F.cross_entropy(model.classifier(after), pids.repeat(2))
+
+    for step in range(steps):
+        epoch = step * options.max_epoch // steps
+        decays = max(0, epoch - options.warmup_epochs)
+        space.anneal(model, options.temperature * options.temperature_decay**decays)
+        bilevel.step_weights(loss(training, metric_only=False))
+        if epoch >= options.warmup_epochs and (step + 1) % options.interval == 0:
+            bilevel.step_architecture(lambda: loss(validation, metric_only=True))
+    return torch.stack([alpha.detach()[1] - alpha.detach()[0] for alpha in alphas])
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What the searches of one position came to, one entry per seed.
+
+    Args:
+        ranks: place of the planted slot by preference for split, 1 for first.
+        preferences: its preference.
+        gaps: its preference minus the largest of the other slots, negative where it lost.
+    """
+
+    ranks: tuple[int, ...]
+    preferences: tuple[float, ...]
+    gaps: tuple[float, ...]
+
+    @property
+    def wins(self) -> int:
+        return sum(rank == 1 for rank in self.ranks)
+
+
+def run(position: int | None, seeds: int, steps: int = STEPS, train_affine: bool = False) -> Outcome:
+    """Search with ``seeds`` seeds; with nothing planted (None) the slot that ends first stands for it."""
+    ranks, preferences, gaps = [], [], []
+    for seed in range(seeds):
+        found = search(position, seed, steps, train_affine)
+        slot = int(found.argmax()) if position is None else position
+        others = torch.cat((found[:slot], found[slot + 1:]))
+        ranks.append(1 + int((others >= found[slot]).sum()))
+        preferences.append(found[slot].item())
+        gaps.append((found[slot] - others.max()).item())
+    return Outcome(tuple(ranks), tuple(preferences), tuple(gaps))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=10, help="searches per position (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=STEPS, help="weight steps of a search (default: %(default)s)")
+    parser.add_argument("--train-affine", action="store_true", help="train scale and shift of the BatchNorms too")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)  # faster than more: the tensors are tiny
+    print(
+        f"{'planted at':<14}{'wins':>8}{'mean rank':>11}{'preference':>12}"
+        f"{'gap to next':>13}{'least gap':>11}{'s/search':>10}"
+    )
+    for name, position in {**POSITIONS, "none": None}.items():
+        start = time.perf_counter()
+        outcome = run(position, arguments.seeds, arguments.steps, arguments.train_affine)
+        seconds = (time.perf_counter() - start) / arguments.seeds
+        wins = f"{outcome.wins}/{arguments.seeds}" if position is not None else "-"
+        rank = f"{statistics.mean(outcome.ranks):.1f}" if position is not None else "-"
+        print(
+            f"{name:<14}{wins:>8}{rank:>11}{statistics.mean(outcome.preferences):>12.2f}"
+            f"{statistics.mean(outcome.gaps):>13.2f}{min(outcome.gaps):>11.2f}{seconds:>10.2f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""The table of results: its columns, its rounding, and results that are none."""
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from torchreid_nas import report
+from torchreid_nas.errors import InputError
+
+
+def entry(**changes):
+    return {
+        "dataset": "regdb", "direction": "visible → infrared", "feature": "after BNNeck", "ranks": [1, 5, 10, 20],
+        "cmc": [0.5, 0.75123, 0.9, 1.0], "cmc_std": [0.0123, 0.01, 0.005, 0.0], "mAP": 0.456789, "mAP_std": 0.02,
+        "mINP": 0.3, "mINP_std": 0.03, "num_valid_queries": 2060, "num_trials": 1, **changes,
+    }
+
+
+def cells(table):
+    """The columns of tabulate's "simple" format stand at least two spaces apart."""
+    return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in table.splitlines()]
+
+
+def test_the_table_of_one_trial():
+    header, _, row = cells(report.results_table({"results": [entry()], "config": "demo"}))
+    assert header == [
+        "data set", "direction", "feature", "Rank-1", "Rank-5", "Rank-10", "Rank-20", "mAP", "mINP",
+        "queries", "trials",
+    ]
+    assert row == [
+        "regdb", "visible → infrared", "after BNNeck", "50.00", "75.12", "90.00", "100.00", "45.68", "30.00",
+        "2,060", "1",
+    ]
+
+
+def test_the_table_of_several_trials_and_features():
+    results = json.loads(json.dumps({"results": [entry(num_trials=10), entry(feature="before BNNeck")]}))
+    _, _, mean, single = cells(report.results_table(results))
+    assert mean[3:] == [
+        "50.00 ± 1.23", "75.12 ± 1.00", "90.00 ± 0.50", "100.00 ± 0.00", "45.68 ± 2.00", "30.00 ± 3.00",
+        "2,060", "10",
+    ]
+    assert single[2:4] == ["before BNNeck", "50.00"]
+
+
+def test_ranks_that_an_entry_lacks_stay_empty():
+    other = entry(dataset="sysu_mm01", ranks=[1, 15], cmc=[0.4, 0.8])
+    header, _, first, second = cells(report.results_table({"results": [entry(), other]}))
+    assert header[3:8] == ["Rank-1", "Rank-5", "Rank-10", "Rank-15", "Rank-20"]
+    assert first[3:7] == ["50.00", "75.12", "90.00", "100.00"]
+    assert second[3:6] == ["40.00", "80.00", "45.68"]
+
+
+def test_results_that_are_no_table():
+    with pytest.raises(InputError, match='no entry under "results"'):
+        report.results_table({"results": []})
+    broken = entry()
+    del broken["mINP"]
+    with pytest.raises(InputError, match="lacks 'mINP'.*test again"):
+        report.results_table({"results": [broken]})

@@ -1,0 +1,251 @@
+"""CDNet and CNet (Li et al., CVPR 2021): searched lightweight networks of combined blocks."""
+from __future__ import annotations
+
+__all__ = ["CDNetBackbone", "CDNet", "init_params", "cdnet", "cdnet_x0_75", "cdnet_x0_5", "cdnet_x0_25", "cnet"]
+
+import os
+from collections import OrderedDict
+from typing import Any, Callable
+
+import torch
+from torch import nn
+
+from torchreid_nas.architecture import Architecture, ArchitectureSpec
+from torchreid_nas.errors import InputError, nearest
+from torchreid_nas.genotypes import candidate_kernels
+from torchreid_nas.layers import CDBlock, ConvBN
+from torchreid_nas.models.cdnet_weights import load_pretrained
+from torchreid_nas.models.necks import BLNeck, FBLNeck
+
+_STEM_CHANNELS = 64
+_STAGE_CHANNELS = (256, 384, 512)
+# Width 1/8 is the finest step at which every block still quarters twice.
+_WIDTH_STEP = 0.125
+
+BlockMaker = Callable[[str, int, int], nn.Module]
+
+
+class CDNetBackbone(nn.Module):
+    """CDNet's macro architecture: stem, three stages of two blocks, a DownSample after the first two.
+
+    Args:
+        make_block: a function of slot (``"stage1.0"`` …), input and output
+            channels that returns the block; :meth:`from_architecture` makes
+            CDBlocks, a supernet its mixtures.
+        width: multiplier of all channel counts (64, 256, 384, 512), as OSNet's;
+            a multiple of 0.125 up to 4.
+        small_images: the stem of the authors' CIFAR networks, a 3×3 convolution
+            at stride 1 without pooling, in the place of 7×7 at stride 2 and
+            max pooling.
+
+    Attributes:
+        stage_dims: channels of the three stages' maps.
+        feature_dim: channels of the last one.
+        stride: by how much images shrink, 16, or 4 with the stem for small images.
+
+    Initialisation as the authors': convolutions Kaiming normal, BatchNorms 1
+    and 0, biases 0.
+
+    Raises:
+        InputError: a width that gives a block channels it cannot quarter twice.
+    """
+
+    def __init__(self, make_block: BlockMaker, width: float = 1.0, small_images: bool = False) -> None:
+        super().__init__()
+        if not 0 < width <= 4 or width % _WIDTH_STEP:
+            channels = " ".join(f"{base * width:g}" for base in _STAGE_CHANNELS)
+            raise InputError(
+                f"the width {width} gives CDNet's stages {channels} channels, expected multiples of 16; "
+                f"choose a multiple of {_WIDTH_STEP} above 0 and at most 4"
+            )
+        channels = int(_STEM_CHANNELS * width)
+        self.stage_dims = tuple(int(base * width) for base in _STAGE_CHANNELS)
+        self.feature_dim = self.stage_dims[-1]
+        self.stride = 4 if small_images else 16
+        self.stem = ConvBN(3, channels, 3) if small_images else ConvBN(3, channels, 7, stride=2)
+        if not small_images:
+            self.stem.add_module("pool", nn.MaxPool2d(3, stride=2, padding=1))
+        for stage, out_channels in enumerate(self.stage_dims, start=1):
+            layers = OrderedDict(
+                (str(block), make_block(f"stage{stage}.{block}", in_channels, out_channels))
+                for block, in_channels in enumerate((channels, out_channels))
+            )
+            if stage < len(self.stage_dims):
+                layers["downsample"] = ConvBN(out_channels, out_channels)
+                layers["downsample"].add_module("pool", nn.AvgPool2d(2))
+            self.add_module(f"stage{stage}", nn.Sequential(layers))
+            channels = out_channels
+        init_params(self)
+
+    @classmethod
+    def from_architecture(
+        cls, architecture: ArchitectureSpec = "cdnet", width: float = 1.0, small_images: bool = False,
+    ) -> "CDNetBackbone":
+        """Return the backbone of an architecture of CDNet's spaces; see :meth:`Architecture.genotype`."""
+        choices = dict(Architecture.genotype(architecture).choices)
+
+        def make_block(slot: str, in_channels: int, out_channels: int) -> CDBlock:
+            return CDBlock(in_channels, out_channels, *candidate_kernels(choices[slot]))
+
+        return cls(make_block, width, small_images)
+
+    def stage_maps(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the maps of the second stage (after its DownSample) and of the third.
+
+        Shapes: (B, 3, H, W) -> (B, C_2, H/16, W/16), (B, C_3, H/16, W/16); with
+        the stem for small images H/4, W/4.
+
+        Raises:
+            InputError: images so small that a DownSample has nothing to average.
+        """
+        after_stem = self.stem(x)
+        if min(after_stem.shape[2:]) < 4:
+            raise InputError(
+                f"images of {x.shape[2]}x{x.shape[3]} are too small for CDNet, which shrinks them {self.stride} times; "
+                f"give at least {self.stride}x{self.stride}"
+            )
+        second = self.stage2(self.stage1(after_stem))
+        return second, self.stage3(second)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the last stage's map, (B, ``feature_dim``, H/16, W/16)."""
+        return self.stage_maps(x)[-1]
+
+
+class CDNet(nn.Module):
+    """CDNet with a neck: :class:`CDNetBackbone` -> :class:`FBLNeck` or :class:`BLNeck`.
+
+    Args:
+        num_classes: training identities.
+        architecture: a point of the combined (depth) space: ``"cdnet"`` and
+            ``"cnet"`` are the published ones; else see :meth:`Architecture.genotype`.
+        neck: ``"fblneck"`` (768-d features at width 1) or ``"blneck"`` (512-d).
+        width: see :class:`CDNetBackbone`.
+        dropout: of the neck; 0.2 in the paper.
+        loss: torchreid's convention for ``forward`` in train mode: ``"softmax"``
+            returns a tuple of logits, ``"triplet"`` a tuple of logits and a
+            tuple of features, an entry per branch.
+        small_images: see :class:`CDNetBackbone`.
+
+    Raises:
+        InputError: an unknown neck, loss or candidate, or a width that does not fit.
+    """
+
+    def __init__(
+        self, num_classes: int, architecture: ArchitectureSpec = "cdnet", neck: str = "fblneck", width: float = 1.0,
+        dropout: float = 0.2, loss: str = "softmax", small_images: bool = False,
+    ) -> None:
+        super().__init__()
+        if loss not in ("softmax", "triplet"):
+            raise InputError(f'the loss "{loss}" is unknown to this model, expected "softmax" or "triplet"')
+        if neck not in _NECKS:
+            raise InputError(
+                f'the neck "{neck}" is unknown, expected one of {", ".join(_NECKS)}{nearest(neck, _NECKS)}'
+            )
+        self.loss = loss
+        self.architecture = Architecture.genotype(architecture)
+        self.backbone = CDNetBackbone.from_architecture(self.architecture, width, small_images)
+        self.neck = _NECKS[neck](self.backbone.stage_dims, num_classes, dropout)
+        self.feature_dim = self.neck.feature_dim
+        init_params(self.neck)
+
+    def forward(self, images: torch.Tensor):
+        """Train mode: as ``loss`` says. Eval mode: features (B, ``feature_dim``), not normalised.
+
+        Args:
+            images: (B, 3, H, W), normalised; 256×128 in the paper.
+
+        Raises:
+            InputError: images too small for the backbone or the neck's stripes.
+        """
+        output = self.neck(self.backbone.stage_maps(images))
+        return output[0] if self.training and self.loss == "softmax" else output
+
+
+_NECKS = {
+    "fblneck": FBLNeck,
+    "blneck": lambda dims, num_classes, dropout: BLNeck(dims[-1], num_classes, dropout),
+}
+
+
+def init_params(module: nn.Module) -> None:
+    """Initialise as the authors do, in place.
+
+    Convolutions Kaiming normal, linear layers N(0, 0.001²), BatchNorms 1 and 0, biases 0.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight)
+        elif isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=0.001)
+        elif isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)) and layer.affine:
+            nn.init.ones_(layer.weight)
+        else:
+            continue
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+def cdnet(
+    num_classes: int, loss: str = "softmax", pretrained: bool | str | os.PathLike = False, use_gpu: bool = True,
+    architecture: ArchitectureSpec = "cdnet", neck: str = "fblneck", width: float = 1.0, dropout: float = 0.2,
+    small_images: bool = False,
+) -> CDNet:
+    """The published CDNet: 1.8 M parameters, 955 M multiply-adds at 256×128, 768-d features.
+
+    Args:
+        num_classes: training identities.
+        loss: see :class:`CDNet`.
+        pretrained: False, or the path of weights in this package's or the
+            authors' layout. The backbone is taken whole, of the neck what fits.
+        use_gpu: accepted for torchreid's ``build_model``; move the model with ``.to(device)``.
+        architecture: see :class:`CDNet`.
+        neck: see :class:`CDNet`.
+        width: channel multiplier.
+        dropout: of the neck.
+        small_images: the stem of the authors' CIFAR networks.
+
+    Raises:
+        InputError: what :class:`CDNet` refuses, or weights that cannot be had.
+    """
+    if pretrained is True:
+        raise InputError(
+            "pretrained weights of CDNet cannot be downloaded yet, they come with the zoo of a later version; "
+            "name a file of them (pretrained=PATH) or train from scratch (pretrained=False)"
+        )
+    model = CDNet(num_classes, architecture, neck, width, dropout, loss, small_images)
+    if pretrained:
+        load_pretrained(model, pretrained)
+    return model
+
+
+def cdnet_x0_75(
+    num_classes: int, loss: str = "softmax", pretrained: bool | str | os.PathLike = False, use_gpu: bool = True,
+    **options: Any,
+) -> CDNet:
+    """:func:`cdnet` with 0.75 of the channels."""
+    return cdnet(num_classes, loss, pretrained, use_gpu, width=0.75, **options)
+
+
+def cdnet_x0_5(
+    num_classes: int, loss: str = "softmax", pretrained: bool | str | os.PathLike = False, use_gpu: bool = True,
+    **options: Any,
+) -> CDNet:
+    """:func:`cdnet` with half of the channels."""
+    return cdnet(num_classes, loss, pretrained, use_gpu, width=0.5, **options)
+
+
+def cdnet_x0_25(
+    num_classes: int, loss: str = "softmax", pretrained: bool | str | os.PathLike = False, use_gpu: bool = True,
+    **options: Any,
+) -> CDNet:
+    """:func:`cdnet` with a quarter of the channels."""
+    return cdnet(num_classes, loss, pretrained, use_gpu, width=0.25, **options)
+
+
+def cnet(
+    num_classes: int, loss: str = "softmax", pretrained: bool | str | os.PathLike = False, use_gpu: bool = True,
+    **options: Any,
+) -> CDNet:
+    """The published CNet of the combined space (all depths 1), 1.4 M parameters; options as :func:`cdnet`."""
+    return cdnet(num_classes, loss, pretrained, use_gpu, **{"architecture": "cnet", **options})

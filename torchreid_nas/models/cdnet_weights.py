@@ -1,0 +1,115 @@
+"""The layout of the CDNet authors' checkpoints (github.com/solicucu/ReID), and weights to start from."""
+from __future__ import annotations
+
+__all__ = ["authors_block_key", "authors_keys", "authors_counters", "rename_neck", "load_pretrained"]
+
+import os
+import re
+from typing import TYPE_CHECKING, Any, Mapping
+
+from torchreid_nas.errors import InputError
+from torchreid_nas.files import load_checkpoint
+from torchreid_nas.genotypes import COMBINED_SPACE
+
+if TYPE_CHECKING:
+    from torchreid_nas.models.cdnet import CDNet
+
+_COUNTER = "num_batches_tracked"
+# Names within a CBlock. The order matters: "expand" is their name of what is "shortcut" here.
+_BLOCK_RENAMES = (
+    (r"^reduce\.", "squeeze.op."),
+    (r"^expand\.", "restore.op."),
+    (r"^shortcut\.", "expand.op."),
+    (r"^gate\.", "adaption."),
+    (r"^branch([12])\.(\d+)\.bn\.", r"conv\1.\2.op.2."),
+    (r"^branch([12])\.(\d+)\.", r"conv\1.\2.op."),
+    (r"\.(conv|pointwise)\.", ".0."),
+    (r"\.(bn|depthwise)\.", ".1."),
+)
+_CONV_BN = {"conv": "0", "bn": "1"}
+
+
+def authors_block_key(key: str) -> str:
+    """Translate a state-dict key below a CBlock, ``reduce.conv.weight``, into the authors', ``squeeze.op.0.weight``."""
+    for pattern, replacement in _BLOCK_RENAMES:
+        key = re.sub(pattern, replacement, key)
+    return key
+
+
+def authors_keys(model: CDNet) -> dict[str, str]:
+    """Map every key of the model's state dict to the authors', step counters left out.
+
+    Their blocks of the combined space are CBlocks without a series around them.
+    A neck with the global branch alone has the keys of their ImageNet neck; see
+    :func:`rename_neck` for the other one.
+    """
+    series = model.architecture.space != COMBINED_SPACE
+    return {key: _authors_key(key, series) for key in model.state_dict() if not key.endswith(_COUNTER)}
+
+
+def authors_counters(model: CDNet) -> set[str]:
+    """Return the step counters of the BatchNorms under the authors' names; their files may hold them or not."""
+    series = model.architecture.space != COMBINED_SPACE
+    return {_authors_key(key, series) for key in model.state_dict() if key.endswith(_COUNTER)}
+
+
+def rename_neck(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the authors' BLNeck, which has one branch without a prefix, the names of their global branch."""
+    return {re.sub(r"^neck\.(fcs|classifier)\.", r"neck.global_\1.", key): value for key, value in given.items()}
+
+
+def load_pretrained(model: CDNet, path: str | os.PathLike) -> None:
+    """Start ``model`` from weights in this package's or the authors' layout, whatever neck and classes they had.
+
+    The backbone is taken whole; of the neck what has its name and shape there:
+    from an ImageNet file the layer of the global branch.
+
+    Raises:
+        InputError: truncated file, or the backbone of another network. The model is then unchanged.
+    """
+    content = load_checkpoint(path)
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping):
+        raise InputError(f'the weights "{path}" hold no dictionary; expected a state dict')
+    given = rename_neck({str(key).removeprefix("module."): value for key, value in content.items()})
+    own = model.state_dict()
+    if any(key.startswith("base.") for key in given):
+        series = model.architecture.space != COMBINED_SPACE
+        ours = {_authors_key(key, series): key for key in own}
+        given = {ours.get(key, key): value for key, value in given.items()}
+    for key, value in own.items():
+        fits = key in given and given[key].shape == value.shape
+        if fits:
+            own[key] = given[key]
+        elif key.startswith("backbone.") and not key.endswith(_COUNTER):
+            what = f"{tuple(given[key].shape)}, expected {tuple(value.shape)}" if key in given else "missing"
+            raise InputError(f'the weights "{path}" do not fit this CDNet: "{key}" is {what}; {_REMEDY}')
+    extra = {key for key in given if key.startswith(("backbone.", "base.")) and key not in own}
+    if extra:
+        raise InputError(f'the weights "{path}" do not fit this CDNet, which has no "{min(extra)}"; {_REMEDY}')
+    model.load_state_dict(own)
+
+
+_REMEDY = "build the model with the architecture, width and stem that they were trained with"
+
+
+def _authors_key(key: str, series: bool) -> str:
+    part, _, rest = key.partition(".")
+    if part == "neck":
+        return "neck." + re.sub(r"^(global|local)_branch\.(fc|classifier)\.", _branch_key, rest)
+    name, _, rest = rest.partition(".")
+    if name == "stem":
+        layer, _, tensor = rest.partition(".")
+        return f"base.stem.conv1.op.{_CONV_BN[layer]}.{tensor}"
+    first_cell = 3 * (int(name.removeprefix("stage")) - 1)
+    position, layer, rest = rest.split(".", 2)
+    if position == "downsample":
+        return f"base.cells.{first_cell + 2}.conv1x1.op.{_CONV_BN[layer]}.{rest}"
+    inner = f"ops.{layer}." if series else ""
+    return f"base.cells.{first_cell + int(position)}.{inner}{authors_block_key(rest)}"
+
+
+def _branch_key(match: re.Match) -> str:
+    branch, layer = match.groups()
+    return f"{branch}_{'fcs' if layer == 'fc' else layer}."

@@ -1,0 +1,157 @@
+"""Necks: what stands between feature maps and losses, for any backbone.
+
+A neck maps feature maps to a tuple of features, one per branch, and each
+feature to logits. In train mode ``forward`` returns ``(logits, features)``,
+each a tuple with one (B, classes) or (B, D) tensor per branch; in eval mode the
+concatenated features, from which classifiers and their layers are absent.
+"""
+from __future__ import annotations
+
+__all__ = ["BNNeck", "BalanceBranch", "BLNeck", "FBLNeck"]
+
+from typing import Sequence, Union
+
+import torch
+from torch import nn
+
+from torchreid_nas.errors import InputError
+from torchreid_nas.layers import BNNeck
+
+NeckOutput = Union[torch.Tensor, tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]]
+
+
+class BalanceBranch(nn.Module):
+    """The balance of CDNet's necks: layers between the triplet's feature and the classifier's.
+
+    Linear, BatchNorm1d, ReLU, then a classifier with bias: the triplet loss acts
+    on the input, cross entropy on the output.
+
+    Args:
+        in_features: D of the feature.
+        num_classes: training identities.
+        hidden: width of the layer in between, 512 in the paper.
+
+    Shapes: (B, D) -> (B, ``num_classes``).
+    """
+
+    def __init__(self, in_features: int, num_classes: int, hidden: int = 512) -> None:
+        super().__init__()
+        self.fc = nn.Sequential(nn.Linear(in_features, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True))
+        self.classifier = nn.Linear(hidden, num_classes)
+
+    def forward(self, feature: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.fc(feature))
+
+
+class BLNeck(nn.Module):
+    """The Balance Neck (Li et al., CVPR 2021): global average pooling, dropout, one :class:`BalanceBranch`.
+
+    Args:
+        in_channels: C of the last feature map.
+        num_classes: training identities.
+        dropout: probability, on the feature that the triplet loss sees; 0.2 in the paper.
+        hidden: see :class:`BalanceBranch`.
+
+    Attributes:
+        feature_dim: C.
+
+    Shapes: (B, C, h, w), or a sequence of maps of which it is the last, ->
+    features (B, C), logits (B, ``num_classes``).
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, dropout: float = 0.2, hidden: int = 512) -> None:
+        super().__init__()
+        _check_dropout(dropout)
+        self.feature_dim = in_channels
+        self.dropout = nn.Dropout(dropout)
+        self.global_branch = BalanceBranch(in_channels, num_classes, hidden)
+
+    def features(self, maps: torch.Tensor | Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """Return the one feature, (B, C), as a tuple."""
+        last = maps if isinstance(maps, torch.Tensor) else maps[-1]
+        return (self.dropout(last.mean((2, 3))),)
+
+    def classify(self, features: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """Return the logits, (B, ``num_classes``), as a tuple."""
+        return (self.global_branch(features[0]),)
+
+    def forward(self, maps: torch.Tensor | Sequence[torch.Tensor]) -> NeckOutput:
+        """Train mode: (logits, features), tuples of one tensor. Eval mode: the feature (B, C)."""
+        features = self.features(maps)
+        return (self.classify(features), features) if self.training else features[0]
+
+
+class FBLNeck(nn.Module):
+    """The Fine-grained Balance Neck (Li et al., CVPR 2021): a global branch, and a local one of horizontal stripes.
+
+    Global: the last map is average pooled. Local: the map before it goes
+    through a linear 1×1 convolution to ``local_channels``, is cut into
+    ``stripes`` from top to bottom, each average pooled, and concatenated. Each
+    of the two features has its own :class:`BalanceBranch`.
+
+    Args:
+        in_channels: (C_2, C_3), channels of the last two feature maps.
+        num_classes: training identities.
+        dropout: probability, on both features; 0.2 in the paper.
+        hidden: see :class:`BalanceBranch`.
+        local_channels: 128 in the paper.
+        stripes: 2 in the paper. A map whose height they do not divide gives the
+            upper stripes one row more.
+
+    Attributes:
+        feature_dim: C_3 + ``stripes`` · ``local_channels``; 768 in the paper.
+
+    Shapes: maps (B, C_2, h_2, w_2) and (B, C_3, h_3, w_3), the last two of a
+    sequence, -> features (B, C_3) and (B, ``stripes`` · ``local_channels``), in
+    eval mode concatenated in this order; logits (B, ``num_classes``) each.
+
+    Raises:
+        InputError: a dropout outside of [0, 1), no stripe; in ``forward``, a
+            single map or one with fewer rows than stripes.
+    """
+
+    def __init__(
+        self, in_channels: Sequence[int], num_classes: int, dropout: float = 0.2, hidden: int = 512,
+        local_channels: int = 128, stripes: int = 2,
+    ) -> None:
+        super().__init__()
+        _check_dropout(dropout)
+        if stripes < 1:
+            raise InputError(f"FBLNeck cuts its map into one stripe or more, got {stripes}")
+        before_last, last = in_channels[-2:]
+        self.stripes = stripes
+        self.feature_dim = last + stripes * local_channels
+        self.squeeze = nn.Conv2d(before_last, local_channels, 1, bias=False)
+        self.dropout = nn.Dropout(dropout)
+        self.global_branch = BalanceBranch(last, num_classes, hidden)
+        self.local_branch = BalanceBranch(stripes * local_channels, num_classes, hidden)
+
+    def features(self, maps: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """Return the global and the local feature."""
+        if isinstance(maps, torch.Tensor) or len(maps) < 2:
+            raise InputError(
+                "FBLNeck needs the last two feature maps of its backbone, got one; give both or choose BLNeck"
+            )
+        before_last, last = maps[-2:]
+        if before_last.shape[2] < self.stripes:
+            raise InputError(
+                f"FBLNeck cuts its map into {self.stripes} stripes, which the map of {before_last.shape[2]}x"
+                f"{before_last.shape[3]} is too small for; give larger images or choose BLNeck"
+            )
+        stripes = self.squeeze(before_last).tensor_split(self.stripes, dim=2)
+        local = torch.cat([stripe.mean((2, 3)) for stripe in stripes], dim=1)
+        return self.dropout(last.mean((2, 3))), self.dropout(local)
+
+    def classify(self, features: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """Return the logits of the global and the local branch, each (B, ``num_classes``)."""
+        return self.global_branch(features[0]), self.local_branch(features[1])
+
+    def forward(self, maps: Sequence[torch.Tensor]) -> NeckOutput:
+        """Train mode: (logits, features), tuples of global and local. Eval mode: both features concatenated."""
+        features = self.features(maps)
+        return (self.classify(features), features) if self.training else torch.cat(features, dim=1)
+
+
+def _check_dropout(dropout: float) -> None:
+    if not 0 <= dropout < 1:
+        raise InputError(f"the neck's dropout is {dropout}, expected a probability from 0 to below 1")

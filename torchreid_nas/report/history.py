@@ -1,0 +1,100 @@
+"""The history of a run, ``history.jsonl``: reading it, and what a search's rows say about its slots."""
+from __future__ import annotations
+
+__all__ = ["decision_epochs", "read_history", "split_probabilities", "warmup_epochs"]
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
+
+from torchreid_nas.architecture import SHARE, SPLIT
+from torchreid_nas.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def read_history(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """Read ``history.jsonl``: a JSON object with an ``epoch`` per line; blank lines are passed over.
+
+    Raises:
+        InputError: the file is missing, or a line is no such object; its number is named.
+    """
+    try:
+        lines = Path(path).read_bytes().splitlines()
+    except OSError as error:
+        raise InputError(f'the history "{path}" cannot be read ({error.strerror}); check the path') from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict) or not isinstance(row.get("epoch"), int):
+            raise InputError(
+                f'the history "{path}", line {number}, is no JSON object with an "epoch"; '
+                "restore the file, or cut it before that line"
+            )
+        rows.append(row)
+    return rows
+
+
+def decision_epochs(history: Sequence[Mapping[str, Any]], slots: Sequence[str]) -> list[int | None]:
+    """Return for every slot the first epoch from which on its preference keeps the sign that it ends with.
+
+    The preference is P(split) − P(share). Zero is a sign of its own (nothing
+    decided, as in warm-up): a slot that leaves it and never turns was decided
+    in the epoch in which it left, whichever way it went. None: it ends at zero.
+
+    Args:
+        history: one row or more with ``epoch`` and ``probabilities``.
+        slots: names of the slots.
+    """
+    epochs = []
+    for slot in slots:
+        signs = [_sign(row["probabilities"][slot]) for row in history]
+        first = len(signs) - 1
+        while first > 0 and signs[first - 1] == signs[-1]:
+            first -= 1
+        epochs.append(history[first]["epoch"] if signs[-1] else None)
+    return epochs
+
+
+def _sign(probabilities: Mapping[str, float]) -> int:
+    return (probabilities[SPLIT] > probabilities[SHARE]) - (probabilities[SPLIT] < probabilities[SHARE])
+
+
+def warmup_epochs(history: Sequence[Mapping[str, Any]]) -> int:
+    """Return the number of rows before the first architecture step."""
+    return next((index for index, row in enumerate(history) if "architecture" in row), len(history))
+
+
+def split_probabilities(history: Sequence[Mapping[str, Any]], slots: Sequence[str]) -> np.ndarray:
+    """Return P(split) as an array (epochs, slots), float64, slots in the order given.
+
+    Raises:
+        InputError: an empty history, one without probabilities or of other
+            slots; the first row that does not fit is named.
+    """
+    import numpy as np
+
+    if not history:
+        raise InputError("the history of the search holds no epoch; search for at least one before drawing it")
+    for row in history:
+        given = row.get("probabilities")
+        if not isinstance(given, Mapping):
+            raise InputError(
+                f'the history has no "probabilities" in epoch {row.get("epoch")}; '
+                "give that of a search, not of a training"
+            )
+        missing = [slot for slot in slots if slot not in given]
+        if missing or len(given) != len(slots):
+            other = f'not "{missing[0]}"' if missing else f"{len(given)} slots instead of {len(slots)}"
+            raise InputError(
+                f"the history of the search is of another backbone than the architecture: epoch {row.get('epoch')} has "
+                f"{other}; give both from one run"
+            )
+    return np.array([[row["probabilities"][slot][SPLIT] for slot in slots] for row in history], dtype=np.float64)

@@ -1,0 +1,43 @@
+"""What all figures share: their colours, how a figure comes to be and how it is saved.
+
+Figures are drawn on an Agg canvas of their own: no display, no pyplot, no
+global state. matplotlib is imported where it is used, so that a run that draws
+nothing does not pay for it.
+"""
+from __future__ import annotations
+
+__all__ = ["FAINT", "GRID", "INK", "MIDDLE", "SHARE_COLOURS", "SPLIT_COLOURS", "new_figure", "save_figure"]
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from torchreid_nas.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Blue and orange stay apart for every kind of colour blindness, and both run into one near-white middle.
+SHARE_COLOURS = ("#0b3f7f", "#3a86c0", "#aed1e8")
+SPLIT_COLOURS = ("#fbcd98", "#e8862a", "#a03d04")
+MIDDLE, INK, FAINT, GRID = "#f6f5f2", "#24292f", "#7a828c", "#d9dde2"
+_DPI = 160
+
+
+def new_figure(size: tuple[float, float], **kwargs: Any) -> Figure:
+    """Return an empty white figure of ``size`` in inches; ``kwargs`` go to matplotlib's ``Figure``."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, dpi=_DPI, facecolor="white", **kwargs)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Figure, path: str | os.PathLike) -> None:
+    """Write the figure as PNG through a temporary name; the folder of ``path`` is made.
+
+    Raises:
+        InputError: the file cannot be written; an older picture stays as it was.
+    """
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=_DPI)

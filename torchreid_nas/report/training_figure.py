@@ -1,0 +1,93 @@
+"""The picture of how a training or a search went: its losses, its learning rate and its held-out scores."""
+from __future__ import annotations
+
+__all__ = ["draw_training"]
+
+import math
+import os
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
+
+from torchreid_nas.errors import InputError
+from torchreid_nas.report.style import FAINT, GRID, INK, SHARE_COLOURS, SPLIT_COLOURS, new_figure, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_CURVES = (SHARE_COLOURS[1], SPLIT_COLOURS[1])
+_NO_LOSS = {"epoch", "lr", "seconds", "temperature", "changed"}
+_TITLES = {
+    "ce": "cross-entropy", "c3mmd": "C3MMD", "architecture": "architecture loss (validation part)",
+    "lr": "learning rate", "validation_score": "score", "validation_rank1": "Rank-1",
+}
+
+
+def draw_training(history: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
+    """Draw the curves of a training or a search, as PNG: a panel per loss term, the learning rate, the held-out scores.
+
+    Args:
+        history: rows, see :func:`~torchreid_nas.report.read_history`. Every
+            number other than ``epoch``, ``lr``, ``seconds``, ``temperature`` and ``changed``
+            is a loss; ``validation_…`` are fractions in [0, 1], drawn in
+            percent, present in the epochs that were validated.
+        path: the picture; its folder is made.
+
+    Raises:
+        InputError: a history without epochs or numbers, or a folder that cannot be written.
+    """
+    keys = list(dict.fromkeys(key for row in history for key, value in row.items() if isinstance(value, (int, float))))
+    losses = [key for key in keys if key not in _NO_LOSS and not key.startswith("validation_")]
+    scores = [key for key in keys if key.startswith("validation_")]
+    panels = [[key] for key in losses] + [["lr"]] * ("lr" in keys) + [scores] * bool(scores)
+    if not panels:
+        raise InputError("the history of the training holds nothing to draw; train for at least one epoch before")
+    columns = min(3, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure = new_figure((3.7 * columns + 0.3, 2.5 * rows + 0.2), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat[len(panels):]:
+        axes.remove()
+    for index, (axes, names) in enumerate(zip(grid.flat, panels)):
+        _draw_curves(axes, history, names)
+        if index + columns >= len(panels):
+            axes.set_xlabel("epoch", fontsize=9.5, color=INK)
+    save_figure(figure, path)
+
+
+def _draw_curves(axes: Axes, history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    scores = names[0].startswith("validation_")
+    for index, name in enumerate(names):
+        points = [(row["epoch"], row[name] * (100 if scores else 1)) for row in history if name in row]
+        # Points are drawn where a line alone would hide which epochs were looked at.
+        axes.plot(
+            *zip(*points), color=_CURVES[index % 2], linestyle="-" if index < 2 else "--", linewidth=1.6,
+            marker="o" if scores or len(points) == 1 else None, markersize=3.2,
+            label=_TITLES.get(name, name.removeprefix("validation_")),
+        )
+    title = "held-out identities (%)" if scores else _TITLES.get(names[0], names[0])
+    axes.set_title(title, fontsize=10.5, color=INK, loc="left")
+    if scores:
+        axes.legend(frameon=False, fontsize=8.5, labelcolor=INK)
+    first, last = history[0]["epoch"], history[-1]["epoch"]
+    margin = max(0.03 * (last - first), 0.5 if first == last else 0)
+    axes.set_xlim(first - margin, last + margin)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+    if names == ["lr"]:
+        _scale_learning_rate(axes, [row["lr"] for row in history if "lr" in row])
+    axes.grid(color=GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=8.5, colors=INK, color=FAINT, length=3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+
+
+def _scale_learning_rate(axes: Axes, rates: Sequence[float]) -> None:
+    """Logarithmic where the rates span a decade, which then has labelled ticks; linear from zero otherwise."""
+    from matplotlib.ticker import NullFormatter
+
+    if 0 < 10 * min(rates) <= max(rates):
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.set_ylim(0, 1.08 * max(rates) or 1)
