@@ -331,3 +331,14 @@ def test_help_of_the_thin_script():
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )
     assert done.returncode == 0 and "--dry-run" in done.stdout
+
+
+def test_weights_to_start_from_are_not_what_is_tested_after_training(data_root, finished, tmp_path):
+    overrides = {"model.architecture": finished / "architecture.json", "model.load_weights": finished / "train" / "model.pth"}
+    assert main(arguments(data_root, tmp_path / "tested", "--stages", "test", **overrides)) == 0
+    assert main(arguments(data_root, tmp_path / "trained", **overrides, **{"train.lr": 0.01})) == 0
+    given, tested, trained = (
+        json.loads((folder / "results.json").read_text())["results"]
+        for folder in (finished, tmp_path / "tested", tmp_path / "trained")
+    )
+    assert tested == given and trained != given

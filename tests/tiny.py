@@ -8,3 +8,14 @@ TINY = {
     "search.max_epoch": 3, "search.warmup_epochs": 1, "search.arch_lr": 0.1,
 }
 """A config that trains on the tiny data in seconds."""
+
+TINY_CDNET = {
+    "model.name": "cdnet", "model.width": 0.125, "model.pretrained": False,
+    "data.sources": ["market1501"], "data.targets": ["market1501"],
+    "data.height": 64, "data.width": 32, "data.workers": 0, "data.transforms": ["random_flip"],
+    "sampler.num_instances": 2, "train.batch_size": 8, "train.num_batches": 3, "train.max_epoch": 2,
+    "train.lr": 0.002, "train.staged_lr": False, "train.warmup_epochs": 1, "train.ema": 0.0, "train.stepsize": [2],
+    "loss.triplet.margin": 0.3, "search.space": "combined_depth", "search.max_epoch": 2, "search.warmup_epochs": 0,
+    "search.interval": 1, "search.arch_lr": 0.1, "search.val_images": 4,
+}
+"""The same for CDNet and its search."""

@@ -31,6 +31,8 @@ def default_config() -> CfgNode:
     cfg.model.architecture = "search"  # what the search stage found, a preset, or an architecture file
     cfg.model.width = 1.0
     cfg.model.last_stride = 1
+    cfg.model.neck = "fblneck"  # CDNet: "fblneck" or "blneck"
+    cfg.model.dropout = 0.2  # CDNet: of the neck
     cfg.model.standardize_input = False  # ours: the control beside split BatchNorms
 
     cfg.data = CfgNode()
@@ -98,6 +100,7 @@ def default_config() -> CfgNode:
     cfg.search.interval = 2  # an architecture step every n-th iteration
     cfg.search.order = 1
     cfg.search.lr = 0.025
+    cfg.search.lr_min = 0.0  # end of the cosine
     cfg.search.momentum = 0.9
     cfg.search.weight_decay = 5e-4
     cfg.search.grad_clip = 5.0
@@ -105,6 +108,8 @@ def default_config() -> CfgNode:
     cfg.search.arch_beta1 = 0.5
     cfg.search.arch_beta2 = 0.999
     cfg.search.arch_weight_decay = 5e-4
+    cfg.search.arch_stepsize = []  # epochs at which arch_lr is multiplied by arch_gamma
+    cfg.search.arch_gamma = 0.1
     cfg.search.sampling = "softmax"  # ours: both candidates are computed at the price of one, noise would only add variance
     cfg.search.temperature = 5.0
     cfg.search.temperature_decay = 0.96
@@ -113,6 +118,17 @@ def default_config() -> CfgNode:
     cfg.search.split_cost = 0.0  # weight of the expected share of split slots in the architecture loss
     cfg.search.train_affine = False  # train the candidates' scales and shifts too; off as in DARTS
     cfg.search.patience = 0  # stop when the architecture has not changed for n epochs; 0: never
+    cfg.search.relaxation = "topk"  # block spaces: "topk" (CDNet), "softmax" (DARTS) or "gumbel" (GDAS)
+    cfg.search.k = 2
+    cfg.search.tie_jitter = 1e-6  # ours: seeded noise that breaks the ties of the start
+    cfg.search.last_conv = True  # block spaces: the last 1x1 convolution that only CDNet's search network has
+    cfg.search.val_images = 4  # block spaces: images per identity of the validation part
+    cfg.search.overlap = False  # leave them in the training part too, as CDNet's authors do
+    cfg.search.budget = CfgNode()  # ours, block spaces: at most one target for the network at test time; 0 for none
+    cfg.search.budget.macs = 0.0
+    cfg.search.budget.parameters = 0.0
+    cfg.search.budget.latency = 0.0  # milliseconds for one image on this machine
+    cfg.search.budget.weight = 1.0
     cfg.search.keep_weights = False  # start the training of the found network from the supernet's weights
 
     cfg.test = CfgNode()
@@ -136,6 +152,7 @@ def default_config() -> CfgNode:
     cfg.synthetic.width = 64
     cfg.synthetic.gap = 0.7
     cfg.synthetic.difficulty = 0.5
+    cfg.synthetic.cameras = 6  # of Market-1501
     cfg.synthetic.seed = 0
     return cfg
 
@@ -187,7 +204,20 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "adam.beta1": _FRACTION,
     "adam.beta2": _FRACTION,
     "sgd.momentum": _FRACTION,
-    "search.space": _one_of("bn_split"),
+    "model.neck": _one_of("fblneck", "blneck"),
+    "model.dropout": _FRACTION,
+    "search.space": _one_of("bn_split", "combined_depth", "combined"),
+    "search.lr_min": _NOT_NEGATIVE,
+    "search.arch_stepsize": (lambda v: v == sorted(set(v)) and all(x > 0 for x in v), "rising epochs above 0"),
+    "search.arch_gamma": _POSITIVE,
+    "search.relaxation": _one_of("topk", "softmax", "gumbel"),
+    "search.k": _AT_LEAST_ONE,
+    "search.tie_jitter": _NOT_NEGATIVE,
+    "search.val_images": _AT_LEAST_ONE,
+    "search.budget.macs": _NOT_NEGATIVE,
+    "search.budget.parameters": _NOT_NEGATIVE,
+    "search.budget.latency": _NOT_NEGATIVE,
+    "search.budget.weight": _POSITIVE,
     "search.max_epoch": _AT_LEAST_ONE,
     "search.warmup_epochs": _NOT_NEGATIVE,
     "search.interval": _AT_LEAST_ONE,

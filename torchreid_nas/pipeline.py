@@ -4,7 +4,7 @@ A run is a folder:
 
     config.yaml            the resolved config
     search/                checkpoint.pth, history.jsonl, TensorBoard events
-    architecture.json      what the search found; architecture.cfg in the authors' format
+    architecture.json      what the search found; architecture.cfg the same in the authors' format
     train/                 checkpoint.pth, history.jsonl, model.pth (the weights to test), TensorBoard events
     results.json           the protocol's figures
     figures/               architecture.png, training.png
@@ -15,7 +15,6 @@ __all__ = ["STAGES", "Run", "run_trials"]
 
 import dataclasses
 import hashlib
-import os
 from pathlib import Path
 from typing import Any, Sequence
 
@@ -25,32 +24,28 @@ from torch import nn
 from yacs.config import CfgNode
 
 import torchreid_nas
-from torchreid_nas import models, report
-from torchreid_nas.architecture import SHARE, Architecture, ArchitectureSpec, authors_slots
+from torchreid_nas import report
+from torchreid_nas.architecture import BN_SPACE, Architecture, ArchitectureSpec, authors_slots
 from torchreid_nas.config import changed_keys, config_to_yaml
-from torchreid_nas.data import CrossModalityDataManager
-from torchreid_nas.data.synthetic import SyntheticSettings, write_dataset
-from torchreid_nas.engine import (
-    CrossModalityEngine, CrossModalityLossWeights, CrossModalitySearchEngine, SearchOptions, TrainingOptions,
-    seed_everything,
-)
-from torchreid_nas.errors import InputError, nearest
+from torchreid_nas.data import ReIDDataManager
+from torchreid_nas.data.synthetic import LAYOUTS, SyntheticSettings, write_dataset
+from torchreid_nas.engine import BilevelSearch, ResumableEngine, SearchOptions, seed_everything
+from torchreid_nas.errors import InputError
 from torchreid_nas.files import load_checkpoint, read_json, remove_leftovers, write_json, write_text
-from torchreid_nas.layers import SplitBatchNorm2d, bn_slots
 from torchreid_nas.optim import build_lr_scheduler, build_optimizer
 from torchreid_nas.results import average_rows, result_row
-from torchreid_nas.search import BNSplitSpace
+from torchreid_nas.search import SearchSpace
+from torchreid_nas.tasks import make_task
 from torchreid_nas.zoo import checkpoint_num_classes, load_weights
 
 STAGES = ("search", "train", "test")
 SEARCHED = "search"
-_MODELS = {"two_stream_resnet18": models.two_stream_resnet18, "two_stream_resnet50": models.two_stream_resnet50}
 # Where a key may change between a run and its resumption without changing a number.
 _HARMLESS = ("data.root", "data.save_dir", "data.targets")
 _DECIDES = {
-    "search": ("model.name", "model.pretrained", "model.width", "model.last_stride", "model.standardize_input", "data",
-               "sampler", "loss", "search", "synthetic", "train.seed", "train.batch_size", "train.num_batches",
-               "train.amp", "train.channels_last"),
+    "search": ("model.name", "model.pretrained", "model.width", "model.last_stride", "model.standardize_input",
+               "model.neck", "model.dropout", "data", "sampler", "loss", "search", "synthetic", "train.seed",
+               "train.batch_size", "train.num_batches", "train.amp", "train.channels_last"),
     "train": ("model", "data", "sampler", "loss", "train", "adam", "sgd", "synthetic"),
 }
 
@@ -78,12 +73,10 @@ class Run:
 
     def __init__(self, cfg: CfgNode, resume: bool = False) -> None:
         self.cfg, self.resume = cfg, resume
+        self._trains = False
         self.folder = Path(cfg.data.save_dir)
         self.device = _device(cfg.device)
-        if cfg.model.name not in _MODELS:
-            raise InputError(
-                f'model.name is "{cfg.model.name}", expected one of {", ".join(_MODELS)}{nearest(cfg.model.name, _MODELS)}'
-            )
+        self.task = make_task(cfg, self.device)
         # Deterministic convolution kernels: the same config and seed give the same numbers on the same machine.
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
 
@@ -95,6 +88,7 @@ class Run:
         Raises:
             InputError: a stage lacks what it needs, or would overwrite another run.
         """
+        self._trains = "train" in stages
         self._check(stages)
         remove_leftovers(self.folder)
         self.provide_data()
@@ -113,7 +107,7 @@ class Run:
             return
         settings = SyntheticSettings(**{key: value for key, value in synthetic.items() if key != "enabled"})
         names = [*self.cfg.data.sources, *self.cfg.data.targets]
-        for layout in ("regdb", "sysu_mm01"):
+        for layout in LAYOUTS:
             if any(name.startswith(layout) for name in names):
                 print(f"== synthetic stand-in for {layout}: {write_dataset(layout, self.cfg.data.root, settings)}")
 
@@ -125,8 +119,12 @@ class Run:
         engine.run(save_dir=folder, max_epoch=self.cfg.search.max_epoch, start_epoch=engine.resume(folder))
         history = report.read_history(folder / "history.jsonl")
         architecture = space.derive(engine.model, self._source(epoch=len(history)))
-        report.draw_architecture(history, architecture, self.folder / "figures" / "architecture.png")
-        if set(architecture.slots) == set(_resnet_names(len(architecture))):
+        report.draw_architecture(
+            history, architecture, self.folder / "figures" / "architecture.png", **self.task.figure_options()
+        )
+        if architecture.space != BN_SPACE:
+            architecture.save_layers(self.folder / "architecture.cfg")
+        elif set(architecture.slots) == set(_resnet_names(len(architecture))):
             architecture.save_ints(self.folder / "architecture.cfg")
         # Last: its presence says that the search is finished.
         architecture.save(self.folder / "architecture.json")
@@ -147,9 +145,10 @@ class Run:
         cfg = self.cfg
         weights = self._weights()
         data = self._data(targets=cfg.data.targets)
-        model = self.build_model(checkpoint_num_classes(weights), self.architecture(), pretrained=False)
+        model = self.task.build_model(checkpoint_num_classes(weights), self.architecture(), pretrained=False)
         load_weights(model, weights)
-        engine = CrossModalityEngine(data, model, options=dataclasses.replace(self._options(), ema=0.0))
+        options = dataclasses.replace(self.task.training_options(), ema=0.0)
+        engine = self.task.train_class(data, model, options=options, **self.task.engine_options())
         engine.run(
             save_dir=self.folder, test_only=True, dist_metric=cfg.test.dist_metric,
             normalize_feature=cfg.test.normalize_feature, ranks=cfg.test.ranks, rerank=cfg.test.rerank,
@@ -159,29 +158,26 @@ class Run:
             result_row(cfg, data, dataset, feature, mean, std)
             for dataset, features in engine.results.items() for feature, (mean, std) in features.items()
         ]
-        slots = bn_slots(model.backbone)
-        split = sum(isinstance(model.backbone.get_submodule(slot), SplitBatchNorm2d) for slot in slots)
-        results = {"results": rows, "slots": len(slots), "split_slots": split, **self._source()}
+        results = {"results": rows, **self.task.describe(model), **self._source()}
         write_json(self.folder / "results.json", results)
         print(report.results_table(results))
 
     # -- what the stages build ------------------------------------------------
 
-    def search_engine(self) -> tuple[CrossModalitySearchEngine, BNSplitSpace]:
+    def search_engine(self) -> tuple[BilevelSearch, SearchSpace]:
         """Return the engine of the search, its supernet built, and the space."""
         cfg, search = self.cfg, self.cfg.search
         seed_everything(cfg.train.seed)
         data = self._data(targets=[])
-        train_loader, val_loader, num_pids = data.search_split(
-            by=search.split, fraction=search.val_fraction or None, seed=cfg.train.seed, num_batches=data.num_batches
-        )
-        space = BNSplitSpace(search.train_affine)
-        model = space.build_supernet(self.build_model(num_pids, SHARE)).to(self.device)
+        train_loader, val_loader, num_pids = self.task.search_split(data)
+        model = self.task.build_model(num_pids, self.task.plain_architecture)
+        model = self.task.space().build_supernet(model).to(self.device)
+        space = self.task.space(model)
         alphas = space.architecture_parameters(model)
         ids = {id(alpha) for alpha in alphas}
         optimizer = torch.optim.SGD(
-            [p for p in model.parameters() if p.requires_grad and id(p) not in ids], lr=search.lr, momentum=search.momentum,
-            weight_decay=search.weight_decay,
+            [p for p in model.parameters() if p.requires_grad and id(p) not in ids], lr=search.lr,
+            momentum=search.momentum, weight_decay=search.weight_decay,
         )
         architecture_optimizer = torch.optim.Adam(
             alphas, lr=search.arch_lr, betas=(search.arch_beta1, search.arch_beta2),
@@ -190,26 +186,27 @@ class Run:
         warmup = min(search.warmup_epochs, search.max_epoch - 1)
         if warmup < search.warmup_epochs:
             print(f"search.warmup_epochs {search.warmup_epochs} shortened to {warmup}: search.max_epoch is {search.max_epoch}")
-        engine = CrossModalitySearchEngine(
+        engine = self.task.search_class(
             _SearchData(train_loader, num_pids, data.sources), model, optimizer,
-            torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, search.max_epoch), space=space, val_loader=val_loader,
-            architecture_optimizer=architecture_optimizer,
+            torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, search.max_epoch, search.lr_min), space=space,
+            val_loader=val_loader, architecture_optimizer=architecture_optimizer,
             search=SearchOptions(
-                warmup, search.interval, search.order, search.grad_clip, search.sampling, search.temperature,
-                search.temperature_decay, search.split == "identity", search.split_cost, search.patience,
+                warmup_epochs=warmup, interval=search.interval, order=search.order, grad_clip=search.grad_clip,
+                temperature=search.temperature, temperature_decay=search.temperature_decay,
+                arch_stepsize=search.arch_stepsize, arch_gamma=search.arch_gamma, patience=search.patience,
+                **self.task.search_options(),
             ),
-            options=dataclasses.replace(self._options(), ema=0.0), num_instances=cfg.sampler.num_instances,
-            losses=self._loss_weights(),
+            options=dataclasses.replace(self.task.training_options(), ema=0.0), **self.task.engine_options(),
         )
         return engine, space
 
-    def train_engine(self, architecture: ArchitectureSpec | None = None) -> CrossModalityEngine:
+    def train_engine(self, architecture: ArchitectureSpec | None = None) -> ResumableEngine:
         """Return the engine of the training, its model built with the config's architecture or the one given."""
         cfg = self.cfg
         seed_everything(cfg.train.seed)
         data = self._data(targets=[], holdout=cfg.train.holdout)
         architecture = architecture or self.architecture()
-        model = self.build_model(data.num_train_pids, architecture)
+        model = self.task.build_model(data.num_train_pids, architecture)
         if cfg.model.load_weights:
             load_weights(model, cfg.model.load_weights)
         elif cfg.search.keep_weights and cfg.model.architecture == SEARCHED:
@@ -217,18 +214,9 @@ class Run:
         print(f"{cfg.model.name}, {architecture}")
         model.to(self.device)
         optimizer = build_optimizer(model, cfg)
-        return CrossModalityEngine(
-            data, model, optimizer, build_lr_scheduler(optimizer, cfg), self._options(), cfg.sampler.num_instances,
-            self._loss_weights(),
-        )
-
-    def build_model(self, num_classes: int, architecture: ArchitectureSpec, pretrained: bool = True) -> nn.Module:
-        """Return the config's network with ``architecture``."""
-        cfg = self.cfg.model
-        weights = {"imagenet": True, "": False}.get(cfg.pretrained, cfg.pretrained) if pretrained else False
-        return _MODELS[cfg.name](
-            num_classes, architecture, pretrained=weights, width=cfg.width, last_stride=cfg.last_stride,
-            standardize_input=cfg.standardize_input,
+        return self.task.train_class(
+            data, model, optimizer, build_lr_scheduler(optimizer, cfg), self.task.training_options(),
+            **self.task.engine_options(),
         )
 
     def architecture(self) -> ArchitectureSpec:
@@ -256,10 +244,8 @@ class Run:
                 f'model.architecture is "{self.cfg.model.architecture}", so nothing would use what a search finds; '
                 f'leave search out of --stages or set model.architecture {SEARCHED}'
             )
-        if self.cfg.model.pretrained == "imagenet" and self.cfg.model.width != 1 and set(stages) & {"search", "train"}:
-            raise InputError(
-                f"model.pretrained imagenet fits model.width 1 only, got {self.cfg.model.width}; set model.pretrained False"
-            )
+        if "search" in stages:
+            self.task.check_space()
         for stage in ("search", "train"):
             if stage not in stages or not (self.folder / stage).exists():
                 continue
@@ -298,7 +284,8 @@ class Run:
         write_text(self.folder / stage / "config.yaml", config_to_yaml(self.cfg))
 
     def _weights(self) -> Path:
-        if self.cfg.model.load_weights:
+        """What to test: the trained weights, or, when nothing is trained, those that the config names."""
+        if self.cfg.model.load_weights and not self._trains:
             return Path(self.cfg.model.load_weights)
         path = self.folder / "train" / "model.pth"
         if not path.exists():
@@ -307,41 +294,21 @@ class Run:
             )
         return path
 
-    def _data(self, targets: Sequence[str], holdout: float = 0.0) -> CrossModalityDataManager:
-        cfg = self.cfg
-        data = CrossModalityDataManager(
-            root=cfg.data.root, sources=cfg.data.sources, targets=list(targets), height=cfg.data.height,
-            width=cfg.data.width, transforms=cfg.data.transforms, norm_mean=cfg.data.norm_mean,
-            norm_std=cfg.data.norm_std, split_id=cfg.data.split_id, batch_size_train=cfg.train.batch_size,
-            batch_size_test=cfg.test.batch_size, workers=min(cfg.data.workers, _cores()), num_instances=cfg.sampler.num_instances,
-            num_batches=cfg.train.num_batches or None, use_gpu=self.device.type == "cuda", seed=cfg.train.seed,
-            gallery_draw=cfg.test.gallery_draw, shot=cfg.test.shot, num_trials=cfg.test.num_trials,
-            holdout=holdout, holdout_seed=cfg.train.seed,
-        )
+    def _data(self, targets: Sequence[str], holdout: float = 0.0) -> ReIDDataManager:
+        data = self.task.data(targets, holdout)
         print(data.summary())
         return data
 
-    def _options(self) -> TrainingOptions:
-        train = self.cfg.train
-        return TrainingOptions(
-            self.device, train.seed, train.amp, train.channels_last, train.ema, train.eval_freq
-        )
-
-    def _loss_weights(self) -> CrossModalityLossWeights:
-        loss = self.cfg.loss
-        return CrossModalityLossWeights(
-            loss.triplet.weight_x, loss.triplet.weight_t, loss.triplet.margin, loss.c3mmd.weight_correlation,
-            loss.c3mmd.weight_mmd, loss.softmax.label_smooth,
-        )
-
     def _take_supernet_weights(self, model: nn.Module) -> None:
-        """Start from the supernet's weights; the classifier stays new, its identities differ."""
-        state = load_checkpoint(self.folder / "search" / "checkpoint.pth")["model"]
-        space = BNSplitSpace()
-        supernet = space.build_supernet(self.build_model(state["classifier.weight"].shape[0], SHARE, pretrained=False))
-        supernet.load_state_dict(state)
-        derived = space.derive_network(supernet).state_dict()
-        model.load_state_dict({k: v for k, v in derived.items() if not k.startswith("classifier.")}, strict=False)
+        """Start from the supernet's weights; a classifier for other identities stays new."""
+        path = self.folder / "search" / "checkpoint.pth"
+        supernet = self.task.build_model(checkpoint_num_classes(path), self.task.plain_architecture, pretrained=False)
+        space = self.task.space()
+        space.build_supernet(supernet).load_state_dict(load_checkpoint(path)["model"])
+        derived, own = space.derive_network(supernet).state_dict(), model.state_dict()
+        model.load_state_dict(
+            {key: value for key, value in derived.items() if key in own and own[key].shape == value.shape}, strict=False
+        )
 
     def _source(self, **more: Any) -> dict[str, Any]:
         """Where a result comes from, to be kept beside it."""
@@ -391,11 +358,6 @@ def _resnet_names(count: int) -> Sequence[str]:
         return authors_slots(count)
     except InputError:
         return ()
-
-
-def _cores() -> int:
-    """Cores that this process may use: more loader processes than that only stand in each other's way."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _device(name: str) -> torch.device:

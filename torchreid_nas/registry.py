@@ -1,4 +1,4 @@
-"""Registration in torchreid, in both of its layouts; the only module that touches its private registries."""
+"""Registration in torchreid, in both of its layouts."""
 from __future__ import annotations
 
 __all__ = ["register_all", "register_model", "register_image_dataset", "register_loss", "register_engine"]
@@ -10,10 +10,7 @@ from typing import Any, Callable, MutableMapping
 import torchreid
 
 from torchreid_nas import data, engine, losses, models
-
-# Reached through vars(): inside a function of a class the double underscore would be mangled.
-_MODELS: MutableMapping[str, Callable] = vars(torchreid.models)["__model_factory"]
-_IMAGE_DATASETS: MutableMapping[str, Any] = vars(torchreid.data.datasets)["__image_datasets"]
+from torchreid_nas.host import IMAGE_DATASETS, MODELS
 
 
 def register_model(name: str, factory: Callable) -> None:
@@ -22,7 +19,7 @@ def register_model(name: str, factory: Callable) -> None:
     Raises:
         ValueError: torchreid already has another model of that name.
     """
-    _register(_MODELS, name, factory, "model")
+    _register(MODELS, name, factory, "model")
 
 
 def register_image_dataset(name: str, dataset: Callable) -> None:
@@ -31,7 +28,7 @@ def register_image_dataset(name: str, dataset: Callable) -> None:
     Raises:
         ValueError: torchreid already has another data set of that name.
     """
-    _register(_IMAGE_DATASETS, name, dataset, "data set")
+    _register(IMAGE_DATASETS, name, dataset, "data set")
 
 
 def register_loss(cls: type) -> None:
@@ -52,12 +49,15 @@ def register_all() -> None:
         register_image_dataset(name, dataset)
     for name in losses.__all__:
         register_loss(getattr(losses, name))
-    for cls in (engine.CrossModalityEngine, engine.CrossModalitySearchEngine):
+    for cls in (
+        engine.BalanceNeckEngine, engine.BalanceNeckSearchEngine, engine.CrossModalityEngine,
+        engine.CrossModalitySearchEngine,
+    ):
         register_engine(cls)
 
 
 _MODEL_NAMES = (
-    "two_stream_resnet18", "two_stream_resnet50", "cdnet", "cdnet_x0_75", "cdnet_x0_5", "cdnet_x0_25", "cnet",
+    "two_stream_resnet18", "two_stream_resnet50", "two_stream_cdnet", "cdnet", "cdnet_x0_75", "cdnet_x0_5", "cdnet_x0_25", "cnet",
 )
 
 _DATASETS = {

@@ -34,11 +34,9 @@ def checkpoint_num_classes(path: str | os.PathLike) -> int:
         if isinstance(content, Mapping) and isinstance(content.get(entry), Mapping):
             content = content[entry]
     for key, value in content.items() if isinstance(content, Mapping) else ():
-        if str(key).endswith("classifier.weight"):
+        if "classifier" in str(key) and isinstance(value, torch.Tensor) and value.ndim == 2:
             return value.shape[0]
-    raise InputError(
-        f'the checkpoint "{path}" has no "classifier.weight"; expected weights of a two-stream network or a CDNet'
-    )
+    raise InputError(f'the checkpoint "{path}" has no classifier; expected the weights of a re-ID network')
 
 
 def load_weights(model: nn.Module, path: str | os.PathLike) -> nn.Module:

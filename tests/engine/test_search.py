@@ -95,3 +95,13 @@ def test_state_goes_on_exactly(tiny_config, tmp_path):
         torch.testing.assert_close(value, expected[key], rtol=0, atol=0)
     histories = [(tmp_path / name / "history.jsonl").read_text().splitlines() for name in ("whole", "parts")]
     assert len(histories[0]) == len(histories[1]) == 3
+
+
+def test_the_architectures_learning_rate_falls_at_its_epochs(tiny_config, tmp_path):
+    engine, _, _ = search_engine(tiny_config, **{"search.arch_stepsize": [1, 2], "search.arch_gamma": 0.5})
+    rates = []
+    (group,) = engine.bilevel.architecture_optimizer.param_groups
+    record = engine.record
+    engine.record = lambda values: rates.append(group["lr"]) or record(values)
+    engine.run(save_dir=tmp_path / "run", max_epoch=3)
+    assert rates == [0.1] * 3 + [0.05] * 3 + [0.025] * 3

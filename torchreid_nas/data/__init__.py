@@ -1,4 +1,5 @@
 """Cross-modality data sets, their sampler, transforms and data manager."""
+from torchreid_nas.data.cross_modality_manager import CrossModalityDataManager
 from torchreid_nas.data.dataset import (
     INFRARED,
     MODALITIES,
@@ -7,10 +8,11 @@ from torchreid_nas.data.dataset import (
     as_cross_modality,
     read_image,
 )
-from torchreid_nas.data.manager import CrossModalityDataManager
+from torchreid_nas.data.identity_manager import IdentityDataManager
+from torchreid_nas.data.manager import ReIDDataManager
 from torchreid_nas.data.regdb import RegDB
 from torchreid_nas.data.sampler import CrossModalityIdentitySampler
-from torchreid_nas.data.splits import split_identities, split_images
+from torchreid_nas.data.splits import split_identities, split_images, split_images_by_count
 from torchreid_nas.data.sysu_mm01 import SYSUMM01
 from torchreid_nas.data.transforms import build_cross_modality_transforms
 
@@ -21,6 +23,8 @@ __all__ = [
     "CrossModalityDataManager",
     "CrossModalityDataset",
     "CrossModalityIdentitySampler",
+    "IdentityDataManager",
+    "ReIDDataManager",
     "RegDB",
     "SYSUMM01",
     "as_cross_modality",
@@ -28,4 +32,5 @@ __all__ = [
     "read_image",
     "split_identities",
     "split_images",
+    "split_images_by_count",
 ]

@@ -1,7 +1,7 @@
 """From names of data sets to the loaders of search, training and test."""
 from __future__ import annotations
 
-__all__ = ["CrossModalityDataManager"]
+__all__ = ["ReIDDataManager"]
 
 import contextlib
 import functools
@@ -12,27 +12,24 @@ from typing import Any, Iterator, Sequence
 import numpy as np
 import torchreid
 from tabulate import tabulate
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
-from torchreid_nas.data.dataset import INFRARED, MODALITIES, VISIBLE, CrossModalityDataset, Item, as_cross_modality
-from torchreid_nas.data.sampler import CrossModalityIdentitySampler, group_by_identity
-from torchreid_nas.data.splits import relabel, split_identities, split_images
+from torchreid_nas.data.dataset import MODALITIES, CrossModalityDataset, Item, as_cross_modality
+from torchreid_nas.data.splits import relabel, split_identities
 from torchreid_nas.data.transforms import build_cross_modality_transforms
 from torchreid_nas.errors import InputError, nearest
-
-DEFAULT_FRACTION = 0.25
-PARTS = ("identity", "image")
+from torchreid_nas.host import IMAGE_DATASETS
 
 
-class CrossModalityDataManager(torchreid.data.ImageDataManager.__base__):
-    """torchreid's ``DataManager`` for cross-modality data sets.
+class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
+    """torchreid's ``DataManager``, quiet, with held-out identities and a split for searches.
 
     Offers what torchreid's ``Engine`` asks for (``train_loader``,
     ``test_loader[name]["query" | "gallery"]``, ``test_dataset``, ``sources``,
     ``targets``, ``num_train_pids``, ...) and never prints; :meth:`summary`
-    tells what was found. Training batches are [visible; infrared], see
-    :class:`CrossModalityIdentitySampler`. Where the protocol draws galleries
-    at random, the gallery loader runs over the whole pool, so that features
+    tells what was found. How training batches are drawn, and how the training
+    data is parted for a search, is the subclasses' part. Where the protocol
+    draws galleries at random, the gallery loader runs over the whole pool, so that features
     are extracted once, and :meth:`test_galleries` tells which belong to each
     trial.
 
@@ -44,11 +41,11 @@ class CrossModalityDataManager(torchreid.data.ImageDataManager.__base__):
         transforms, norm_mean, norm_std: see
             :func:`build_cross_modality_transforms`.
         split_id: the RegDB trial, from 0.
-        batch_size_train: images in a training batch, both modalities together.
+        batch_size_train: images in a training batch, all modalities together.
         batch_size_test: images in a test batch.
         workers: loader processes; 0 loads in this one.
-        num_instances: images per identity and modality in a training batch.
-        num_batches: training batches per epoch; default the paper's.
+        num_instances: images per identity (and modality) in a training batch.
+        num_batches: training batches per epoch; default the sampler's own count.
         use_gpu: pin memory when CUDA is there.
         seed: of the sampler and of :meth:`search_split`.
         gallery_draw, shot: of the galleries of SYSU-MM01.
@@ -59,10 +56,9 @@ class CrossModalityDataManager(torchreid.data.ImageDataManager.__base__):
 
     Attributes:
         trainset: what ``train_loader`` reads, labels 0..num_train_pids-1.
-        validation_loader: ``{"query": ..., "gallery": ...}``, the infrared and
-            the visible images of the held-out identities in test transforms
-            (from both loaders either direction of retrieval can be computed),
-            or None. ``validation_dataset`` holds their items.
+        validation_loader: ``{"query": ..., "gallery": ...}``, images of the
+            held-out identities in test transforms, or None.
+            ``validation_dataset`` holds their items.
 
     Raises:
         InputError: unknown name, missing or broken data, or an argument out of
@@ -167,81 +163,6 @@ class CrossModalityDataManager(torchreid.data.ImageDataManager.__base__):
             for items in (dataset.query, dataset.gallery_pool)
         )
 
-    def search_split(
-        self,
-        by: str = "identity",
-        fraction: float | None = None,
-        seed: int | None = None,
-        batch_size: int | None = None,
-        num_instances: int | None = None,
-        num_batches: int | None = None,
-        augment_validation: bool = True,
-    ) -> tuple[DataLoader, DataLoader, int]:
-        """Part the training data into one for the weights and one for the architecture.
-
-        Both loaders sample as in training. By identity the first part is
-        relabelled 0..n-1 and the second n, n+1, ..., so that its labels can
-        never pass for classes of the first; by image both share the labels of
-        training. When the second part has fewer identities than a batch
-        needs, its batches take all that there are.
-
-        Args:
-            by: ``"identity"`` or ``"image"``.
-            fraction: share of the second part; default the official 99 of
-                SYSU-MM01's 395 identities when it is the only source and
-                ``by`` is ``"identity"``, otherwise 0.25. Rounding: see
-                :func:`split_identities` and :func:`split_images`.
-            seed: of split and samplers; default the manager's.
-            batch_size, num_instances: default those of training.
-            num_batches: of the first part, per epoch; default the paper's formula.
-            augment_validation: give the second part the transform of training
-                too, otherwise that of testing.
-
-        Returns:
-            The loader of the first part, that of the second, and n.
-
-        Raises:
-            InputError: an argument is out of range, or a part has too few
-                identities with both modalities (the second needs two).
-        """
-        if by not in PARTS:
-            raise InputError(f'a search is split by {" or ".join(PARTS)}, not by "{by}"{nearest(by, PARTS)}')
-        seed = self.seed if seed is None else seed
-        batch_size = self.batch_size_train if batch_size is None else batch_size
-        num_instances = self.num_instances if num_instances is None else num_instances
-        items = self.trainset.train
-        share = DEFAULT_FRACTION if fraction is None else fraction
-        if by == "image":
-            first, second = split_images(items, self.trainset.modality_of, share, seed)
-            num_pids = self.num_train_pids
-        else:
-            pids = {item[1] for item in items}
-            if fraction is None and self._val_pids:
-                held_out = sorted(self._val_pids)
-                kept = sorted(pids - self._val_pids)
-            else:
-                kept, held_out = split_identities(pids, share, seed)
-            num_pids = len(kept)
-            first = relabel(items, {pid: label for label, pid in enumerate(kept)})
-            second = relabel(items, {pid: num_pids + i for i, pid in enumerate(held_out)})
-        usable = sum(map(all, group_by_identity(second, self.trainset.modality_of).values()))
-        if usable < 2:
-            raise InputError(
-                f"the architecture's part of the search, split by {by}, has {usable} identities with images in both "
-                "modalities, expected at least 2; raise the validation fraction or use more training data"
-            )
-        second_size = min(batch_size, 2 * num_instances * usable)
-        second_transform = self.transform_tr if augment_validation else self.transform_te
-        return (
-            self._identity_loader(
-                self.trainset.view(first, self.transform_tr), batch_size, num_instances, num_batches, seed
-            ),
-            self._identity_loader(
-                self.trainset.view(second, second_transform), second_size, num_instances, None, seed
-            ),
-            num_pids,
-        )
-
     def summary(self) -> str:
         """Return a table of what was found: identities and images per modality of each part."""
         parts = [("train: " + " + ".join(self.sources), self.trainset, self.trainset.train)]
@@ -259,6 +180,18 @@ class CrossModalityDataManager(torchreid.data.ImageDataManager.__base__):
             rows.append([title, len({item[1] for item in items}), *counts])
         return tabulate(rows, headers=["part", "identities", *(f"{word} images" for word in MODALITIES)])
 
+    # -- for subclasses -------------------------------------------------------
+
+    def make_sampler(
+        self, dataset: CrossModalityDataset, batch_size: int, num_instances: int, num_batches: int | None, seed: int,
+    ) -> Sampler:
+        """Return the sampler of a training loader over ``dataset.data``."""
+        raise NotImplementedError
+
+    def validation_parts(self, dataset: CrossModalityDataset, items: Sequence[Item]) -> dict[str, list[Item]]:
+        """Part the images of the held-out identities into ``"query"`` and ``"gallery"``."""
+        raise NotImplementedError
+
     def _set_train(self, dataset: CrossModalityDataset, holdout: float, holdout_seed: int) -> None:
         """Part the held-out identities from those of training, and make both kinds of loaders."""
         kept, held_out = split_identities((item[1] for item in dataset.train), holdout, holdout_seed)
@@ -275,16 +208,14 @@ class CrossModalityDataManager(torchreid.data.ImageDataManager.__base__):
         if not held_out:
             return
         items = relabel(dataset.train, {pid: pid for pid in held_out})
-        usable = sum(map(all, group_by_identity(items, dataset.modality_of).values()))
+        self.validation_dataset = self.validation_parts(dataset, items)
+        parts = self.validation_dataset.values()
+        usable = len(set.intersection(*({item[1] for item in part} for part in parts)))
         if usable < 2:
             raise InputError(
-                f"of the {len(held_out)} identities held out of training {usable} have images in both modalities, "
-                f"expected at least 2 to retrieve one among others; raise the held-out share ({holdout})"
+                f"of the {len(held_out)} identities held out of training {usable} have images to be found by "
+                f"(of both modalities, or of two cameras), expected at least 2; raise the held-out share ({holdout})"
             )
-        self.validation_dataset = {
-            part: [item for item in items if dataset.modality_of(item[2]) == modality]
-            for part, modality in (("query", INFRARED), ("gallery", VISIBLE))
-        }
         self.validation_loader = {
             part: self._test_loader(dataset, items) for part, items in self.validation_dataset.items()
         }
@@ -297,9 +228,7 @@ class CrossModalityDataManager(torchreid.data.ImageDataManager.__base__):
         num_batches: int | None,
         seed: int,
     ) -> DataLoader:
-        sampler = CrossModalityIdentitySampler(
-            dataset.data, dataset.modality_of, batch_size, num_instances, num_batches, seed
-        )
+        sampler = self.make_sampler(dataset, batch_size, num_instances, num_batches, seed)
         return _Loader(
             dataset, batch_size, sampler=sampler, num_workers=self.workers, pin_memory=self.use_gpu, drop_last=True
         )
@@ -330,10 +259,16 @@ def _names(key: str, value: str | Sequence[str] | None) -> list[str]:
 
 def _load(name: str, options: dict[str, Any]) -> CrossModalityDataset:
     """Make a data set of torchreid's registry; classes that do not know an option ignore it."""
-    datasets = torchreid.data.datasets
-    known = vars(datasets)["__image_datasets"]
-    if name not in known:
+    if name not in IMAGE_DATASETS:
         raise InputError(
-            f'there is no image data set "{name}", expected one of {", ".join(known)}{nearest(name, known)}'
+            f'there is no image data set "{name}", expected one of {", ".join(IMAGE_DATASETS)}'
+            f"{nearest(name, IMAGE_DATASETS)}"
         )
-    return as_cross_modality(datasets.init_image_dataset(name, verbose=False, **options))
+    try:
+        return as_cross_modality(IMAGE_DATASETS[name](verbose=False, **options))
+    except (RuntimeError, OSError) as error:
+        # torchreid's own data sets say only which path is not found, or fail to download from addresses long gone.
+        raise InputError(
+            f'the data set "{name}" is missing or incomplete: {error}; put it under "{options["root"]}" as torchreid '
+            f"expects it, or write a stand-in: torchreid-nas synthetic {name} --root {options['root']}"
+        ) from error

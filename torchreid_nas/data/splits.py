@@ -1,7 +1,7 @@
 """Parting training data: by identity, or by the images of each identity."""
 from __future__ import annotations
 
-__all__ = ["relabel", "split_identities", "split_images"]
+__all__ = ["relabel", "split_identities", "split_images", "split_images_by_count"]
 
 import math
 from typing import Callable, Iterable, Mapping, Sequence
@@ -56,6 +56,39 @@ def split_images(
             second[generator.permutation(positions)[: _share(len(positions), fraction)]] = True
     return (
         [item for item, is_second in zip(items, second) if not is_second],
+        [item for item, is_second in zip(items, second) if is_second],
+    )
+
+
+def split_images_by_count(
+    items: Sequence[Item], count: int, overlap: bool, seed: int
+) -> tuple[list[Item], list[Item]]:
+    """Take ``count`` images of each identity at random for a second part (CDNet's split for its search).
+
+    An identity keeps at least half of its images in the first part, so that
+    both parts hold every identity with two images or more. Items keep order
+    and labels.
+
+    Args:
+        items: 4-tuples.
+        count: images per identity of the second part.
+        overlap: the first part keeps all images, as in the CDNet authors' code.
+        seed: of the choice.
+
+    Raises:
+        InputError: ``count`` is below 1.
+    """
+    if count < 1:
+        raise InputError(f"search.val_images is {count}, expected at least 1 image per identity")
+    generator = np.random.default_rng(seed)
+    groups: dict[int, list[int]] = {}
+    for position, item in enumerate(items):
+        groups.setdefault(item[1], []).append(position)
+    second = np.zeros(len(items), dtype=bool)
+    for positions in groups.values():
+        second[generator.permutation(positions)[: min(count, len(positions) // 2)]] = True
+    return (
+        [item for item, is_second in zip(items, second) if overlap or not is_second],
         [item for item, is_second in zip(items, second) if is_second],
     )
 

@@ -1,10 +1,12 @@
 """Engines: what torchreid's training and evaluation loop drives."""
+from torchreid_nas.engine.balance import BalanceNeckEngine
 from torchreid_nas.engine.base import ResumableEngine, TrainingOptions, seed_everything
 from torchreid_nas.engine.cross_modality import FEATURES, CrossModalityEngine, CrossModalityLossWeights
 from torchreid_nas.engine.ema import ExponentialMovingAverage
-from torchreid_nas.engine.search import BilevelSearch, CrossModalitySearchEngine, SearchOptions
+from torchreid_nas.engine.search import BalanceNeckSearchEngine, BilevelSearch, CrossModalitySearchEngine, SearchOptions
 
 __all__ = [
-    "BilevelSearch", "CrossModalityEngine", "CrossModalityLossWeights", "CrossModalitySearchEngine",
-    "ExponentialMovingAverage", "FEATURES", "ResumableEngine", "SearchOptions", "TrainingOptions", "seed_everything",
+    "BalanceNeckEngine", "BalanceNeckSearchEngine", "BilevelSearch", "CrossModalityEngine", "CrossModalityLossWeights",
+    "CrossModalitySearchEngine", "ExponentialMovingAverage", "FEATURES", "ResumableEngine", "SearchOptions",
+    "TrainingOptions", "seed_everything",
 ]

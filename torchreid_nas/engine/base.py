@@ -1,7 +1,7 @@
 """What every engine of this package adds to torchreid's: device, precision, resume, held-out choice of the best epoch."""
 from __future__ import annotations
 
-__all__ = ["ResumableEngine", "TrainingOptions", "seed_everything"]
+__all__ = ["ResumableEngine", "TrainingOptions", "distances", "seed_everything"]
 
 import contextlib
 import dataclasses
@@ -12,14 +12,17 @@ import time
 from pathlib import Path
 from typing import Any, Mapping
 
+import numpy as np
 import torch
 import torchreid
 from torch import nn
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from torchreid_nas.engine.ema import ExponentialMovingAverage
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import load_checkpoint, save_checkpoint, write_text
+from torchreid_nas.metrics import RankingResult
 
 _AMP = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -62,8 +65,9 @@ class ResumableEngine(torchreid.engine.Engine):
     best epoch is chosen on ``datamanager.validation_loader`` (held-out
     training identities) where there is one, never on a test set.
 
-    Subclasses implement torchreid's ``forward_backward`` and, for a held-out
-    choice, :meth:`validate`.
+    Subclasses implement :meth:`losses` and :meth:`score`, and, for a held-out
+    choice, :meth:`validate`. After :meth:`test`, ``results[data set][feature]``
+    holds the mean :class:`RankingResult` over the galleries and its deviation.
 
     Args:
         datamanager: any data manager of torchreid's form.
@@ -95,6 +99,7 @@ class ResumableEngine(torchreid.engine.Engine):
         self._progress: tqdm | None = None
         self._sums: dict[str, tuple[torch.Tensor, int]] = {}
         self._stateful_optimizer: Any = optimizer
+        self.results: dict[str, dict[str, tuple[RankingResult, dict[str, Any]]]] = {}
 
     # -- what torchreid's loop calls ------------------------------------------
 
@@ -125,6 +130,17 @@ class ResumableEngine(torchreid.engine.Engine):
             self._append_history(row)
             self.save_checkpoint()
 
+    def forward_backward(self, data: Mapping[str, Any]) -> dict[str, float]:
+        """One step of torchreid's loop."""
+        terms = self.losses(data)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(sum(terms.values())).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.ema:
+            self.ema.update()
+        return self.record(terms)
+
     def update_lr(self, names=None) -> None:
         """Remember the rate that the epoch ran with, then step the schedules."""
         self._lr = self.get_current_lr(names)
@@ -149,12 +165,39 @@ class ResumableEngine(torchreid.engine.Engine):
         """torchreid's evaluation of every target; without targets there is nothing to do."""
         return super().test(**kwargs) if self.test_loader else 0.0
 
+    @torch.no_grad()
+    def _evaluate(
+        self, dataset_name="", query_loader=None, gallery_loader=None, dist_metric="euclidean",
+        normalize_feature=False, visrank=False, visrank_topk=10, save_dir="", use_metric_cuhk03=False,
+        ranks=(1, 5, 10, 20), rerank=False,
+    ) -> tuple[float, float]:
+        """torchreid's hook: score one target; the last feature of :meth:`score` is the one that counts."""
+        distmat = self.score(dataset_name, query_loader, gallery_loader, dist_metric, normalize_feature, rerank)
+        if visrank:
+            torchreid.utils.visualize_ranked_results(
+                distmat, self.datamanager.fetch_test_loaders(dataset_name), self.datamanager.data_type,
+                width=self.datamanager.width, height=self.datamanager.height,
+                save_dir=f"{save_dir}/visrank_{dataset_name}", topk=visrank_topk,
+            )
+        *_, (mean, _) = self.results[dataset_name].values()
+        return float(mean.cmc[0]), mean.mAP
+
     def run(self, save_dir: str = "log", **kwargs) -> None:
         """torchreid's loop; ``save_dir`` is also where the run goes on from when :meth:`resume` was called."""
         self.save_dir = Path(save_dir)
         super().run(save_dir=str(save_dir), **kwargs)
 
     # -- for subclasses -------------------------------------------------------
+
+    def losses(self, data: Mapping[str, Any], metric_only: bool = False) -> dict[str, torch.Tensor]:
+        """Forward a batch and return the weighted terms of the loss by name."""
+        raise NotImplementedError
+
+    def score(
+        self, dataset_name: str, query_loader, gallery_loader, dist_metric: str, normalize_feature: bool, rerank: bool,
+    ) -> np.ndarray:
+        """Fill ``results[dataset_name]`` under the target's protocol and return a distance matrix for pictures."""
+        raise NotImplementedError
 
     def begin_epoch(self) -> None:
         """Make the epoch depend on its number: random states and the sampler's order."""
@@ -190,6 +233,19 @@ class ResumableEngine(torchreid.engine.Engine):
         """Mixed precision as configured."""
         dtype = _AMP[self.options.amp]
         return torch.autocast(self.options.device.type, dtype or torch.bfloat16, enabled=dtype is not None)
+
+    @staticmethod
+    def distance_matrix(
+        query: torch.Tensor, gallery: torch.Tensor, metric: str, normalize: bool, rerank: bool,
+    ) -> np.ndarray:
+        """Return (Q, G) distances, re-ranked by torchreid's k-reciprocal encoding if asked for."""
+        distmat = distances(query, gallery, metric, normalize).numpy()
+        if not rerank:
+            return distmat
+        return torchreid.utils.re_ranking(
+            distmat, distances(query, query, metric, normalize).numpy(),
+            distances(gallery, gallery, metric, normalize).numpy(),
+        )
 
     def to_device(self, images: torch.Tensor) -> torch.Tensor:
         """Move images to the device in the configured memory format."""
@@ -288,3 +344,10 @@ class ResumableEngine(torchreid.engine.Engine):
             f"epoch {row['epoch']:>3}/{self.max_epoch}  " + "  ".join(shown)
             + f"  {row['seconds']:.1f} s  eta {int(remaining) // 60}:{int(remaining) % 60:02d}", flush=True,
         )
+
+
+def distances(query: torch.Tensor, gallery: torch.Tensor, metric: str, normalize: bool) -> torch.Tensor:
+    """Return torchreid's (Q, G) distance matrix, of L2-normalised features if asked for."""
+    if normalize:
+        query, gallery = F.normalize(query), F.normalize(gallery)
+    return torchreid.metrics.compute_distance_matrix(query, gallery, metric)

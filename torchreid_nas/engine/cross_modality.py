@@ -10,12 +10,11 @@ import numpy as np
 import torch
 import torchreid
 from torch import nn
-from torch.nn import functional as F
 
-from torchreid_nas.engine.base import ResumableEngine, TrainingOptions
+from torchreid_nas.engine.base import ResumableEngine, TrainingOptions, distances
 from torchreid_nas.layers import MODALITIES
 from torchreid_nas.losses import C3MMDLoss, CrossModalityTripletLoss
-from torchreid_nas.metrics import PROTOCOLS, RankingResult, average_results, evaluate_regdb
+from torchreid_nas.metrics import PROTOCOLS, average_results, evaluate_regdb
 
 FEATURES = ("before BNNeck", "after BNNeck")
 
@@ -50,9 +49,6 @@ class CrossModalityEngine(ResumableEngine):
         model, optimizer, scheduler, options: see :class:`ResumableEngine`.
         num_instances: images per identity and modality in a batch (K).
         losses: see :class:`CrossModalityLossWeights`.
-
-    After :meth:`test`, ``results[data set][feature]`` holds the mean
-    :class:`RankingResult` over the galleries and its standard deviation.
     """
 
     def __init__(
@@ -66,7 +62,6 @@ class CrossModalityEngine(ResumableEngine):
         )
         self.criterion_t = CrossModalityTripletLoss(self.weights.margin)
         self.criterion_c3mmd = C3MMDLoss(num_instances, self.weights.weight_correlation, self.weights.weight_mmd)
-        self.results: dict[str, dict[str, tuple[RankingResult, dict[str, float]]]] = {}
 
     # -- training -------------------------------------------------------------
 
@@ -90,17 +85,6 @@ class CrossModalityEngine(ResumableEngine):
             *after.chunk(2), visible_pids=visible_pids, infrared_pids=infrared_pids
         )
         return terms
-
-    def forward_backward(self, data: Mapping[str, Any]) -> dict[str, float]:
-        """One step of torchreid's loop."""
-        terms = self.losses(data)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(sum(terms.values())).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        if self.ema:
-            self.ema.update()
-        return self.record(terms)
 
     # -- evaluation -----------------------------------------------------------
 
@@ -138,45 +122,23 @@ class CrossModalityEngine(ResumableEngine):
             return None
         (_, query), q_pids, _ = self.extract(loaders["query"])
         (_, gallery), g_pids, _ = self.extract(loaders["gallery"])
-        distmat = _distances(query, gallery, "euclidean", normalize=True).numpy()
+        distmat = distances(query, gallery, "euclidean", normalize=True).numpy()
         forth, back = evaluate_regdb(distmat, q_pids, g_pids), evaluate_regdb(distmat.T, g_pids, q_pids)
         return {"score": (forth.mAP + back.mAP) / 2, "rank1": float(forth.cmc[0] + back.cmc[0]) / 2}
 
-    @torch.no_grad()
-    def _evaluate(
-        self, dataset_name="", query_loader=None, gallery_loader=None, dist_metric="euclidean",
-        normalize_feature=False, visrank=False, visrank_topk=10, save_dir="", use_metric_cuhk03=False,
-        ranks=(1, 5, 10, 20), rerank=False,
-    ) -> tuple[float, float]:
-        """torchreid's hook: score one target under its protocol, from one extraction of its features."""
+    def score(
+        self, dataset_name: str, query_loader, gallery_loader, dist_metric: str, normalize_feature: bool, rerank: bool,
+    ) -> np.ndarray:
+        """Score one target under its protocol, all of its galleries from one extraction of the features."""
         query, q_pids, q_camids = self.extract(query_loader)
         gallery, g_pids, g_camids = self.extract(gallery_loader)
         protocol = PROTOCOLS[self.datamanager.protocol(dataset_name)]
         self.results[dataset_name] = {}
         for name, qf, gf in zip(FEATURES, query, gallery):
-            distmat = _distances(qf, gf, dist_metric, normalize_feature).numpy()
-            if rerank:
-                distmat = torchreid.utils.re_ranking(
-                    distmat,
-                    _distances(qf, qf, dist_metric, normalize_feature).numpy(),
-                    _distances(gf, gf, dist_metric, normalize_feature).numpy(),
-                )
+            distmat = self.distance_matrix(qf, gf, dist_metric, normalize_feature, rerank)
             trials = [
                 protocol(distmat[:, chosen], q_pids, g_pids[chosen], q_camids, g_camids[chosen])
                 for chosen in self.datamanager.test_galleries(dataset_name)
             ]
             self.results[dataset_name][name] = average_results(trials)
-        if visrank:
-            torchreid.utils.visualize_ranked_results(
-                distmat, self.datamanager.fetch_test_loaders(dataset_name), self.datamanager.data_type,
-                width=self.datamanager.width, height=self.datamanager.height,
-                save_dir=f"{save_dir}/visrank_{dataset_name}", topk=visrank_topk,
-            )
-        mean, _ = self.results[dataset_name][FEATURES[1]]
-        return float(mean.cmc[0]), mean.mAP
-
-
-def _distances(query: torch.Tensor, gallery: torch.Tensor, metric: str, normalize: bool) -> torch.Tensor:
-    if normalize:
-        query, gallery = F.normalize(query), F.normalize(gallery)
-    return torchreid.metrics.compute_distance_matrix(query, gallery, metric)
+        return distmat

@@ -1,13 +1,15 @@
 """The bilevel search as a layer over any engine of this package: weights and architecture in turn."""
 from __future__ import annotations
 
-__all__ = ["BilevelSearch", "CrossModalitySearchEngine", "SearchOptions"]
+__all__ = ["BalanceNeckSearchEngine", "BilevelSearch", "CrossModalitySearchEngine", "SearchOptions"]
 
 import dataclasses
-from typing import Any, Iterator, Mapping
+from bisect import bisect_right
+from typing import Any, Iterator, Mapping, Sequence
 
 import torch
 
+from torchreid_nas.engine.balance import BalanceNeckEngine
 from torchreid_nas.engine.cross_modality import CrossModalityEngine
 from torchreid_nas.errors import InputError
 from torchreid_nas.search import BilevelOptimizer, SearchSpace
@@ -22,12 +24,14 @@ class SearchOptions:
         interval: an architecture step after every n-th weight step.
         order: 1, or 2 with DARTS's finite differences.
         grad_clip: largest norm of the weights' gradient, 0 for none.
-        sampling: ``"softmax"`` or ``"gumbel"`` noise on the logits.
+        sample: draw the space's noise (Gumbel, jitter of ties) anew at every step.
         temperature: of the relaxation after warm-up.
         temperature_decay: its factor per epoch after warm-up.
         metric_only: the validation part has other identities, so the
             architecture loss leaves cross-entropy out.
         cost_weight: weight of the space's expected cost in the architecture loss.
+        arch_stepsize: epochs at which the architecture's learning rate is multiplied by ``arch_gamma``.
+        arch_gamma: see ``arch_stepsize``.
         patience: stop when the architecture has stood for n epochs; 0 for never.
     """
 
@@ -35,11 +39,13 @@ class SearchOptions:
     interval: int = 2
     order: int = 1
     grad_clip: float = 5.0
-    sampling: str = "softmax"
+    sample: bool = False
     temperature: float = 5.0
     temperature_decay: float = 0.96
     metric_only: bool = True
     cost_weight: float = 0.0
+    arch_stepsize: Sequence[int] = ()
+    arch_gamma: float = 0.1
     patience: int = 0
 
 
@@ -64,6 +70,7 @@ class BilevelSearch:
     ) -> None:
         super().__init__(datamanager, model, optimizer, scheduler, **kwargs)
         self.space, self.val_loader, self.search = space, val_loader, search or SearchOptions()
+        self._architecture_rates = [group["lr"] for group in architecture_optimizer.param_groups]
         if self.options.amp == "fp16":
             raise InputError("a search cannot run in fp16, whose gradients of the architecture underflow; set train.amp bf16 or none")
         self.bilevel = BilevelOptimizer(optimizer, architecture_optimizer, self.search.order, self.search.grad_clip)
@@ -73,7 +80,7 @@ class BilevelSearch:
         self._architecture = space.derive(model)
 
     def begin_epoch(self) -> None:
-        """Set temperature, noise and validation batches, which depend on the epoch's number alone."""
+        """Set temperature, noise, rate and validation batches, which depend on the epoch's number alone."""
         super().begin_epoch()
         self._searching = self.epoch >= self.search.warmup_epochs
         decays = max(0, self.epoch - self.search.warmup_epochs)
@@ -81,10 +88,13 @@ class BilevelSearch:
         self.space.anneal(self.model, self._temperature)
         self._noise = torch.Generator().manual_seed(self.options.seed * 1_000_003 + self.epoch)
         self._validation, self._passes = None, 0
+        decay = self.search.arch_gamma ** bisect_right(self.search.arch_stepsize, self.epoch)
+        for group, rate in zip(self.bilevel.architecture_optimizer.param_groups, self._architecture_rates):
+            group["lr"] = rate * decay
 
     def forward_backward(self, data: Mapping[str, Any]) -> dict[str, float]:
         """One weight step and, when it is its turn, one architecture step."""
-        if self.search.sampling == "gumbel" and self._searching:
+        if self.search.sample:
             self.space.sample(self.model, self._noise)
         terms = self.losses(data)
         self.bilevel.step_weights(sum(terms.values()))
@@ -109,7 +119,9 @@ class BilevelSearch:
         """The validation part is walked again and again; every pass of every epoch has an order of its own."""
         batch = next(self._validation, None) if self._validation is not None else None
         if batch is None:
-            self.val_loader.sampler.set_epoch(self.epoch + 100_003 * self._passes)
+            # torchreid's own samplers draw from the global random state, which the epoch seeds.
+            if hasattr(self.val_loader.sampler, "set_epoch"):
+                self.val_loader.sampler.set_epoch(self.epoch + 100_003 * self._passes)
             self._passes += 1
             self._validation = iter(self.val_loader)
             batch = next(self._validation)
@@ -138,6 +150,10 @@ class BilevelSearch:
         super().load_state_dict(state)
         self.unchanged_epochs = state["unchanged_epochs"]
         self._architecture = self.space.derive(self.model)
+
+
+class BalanceNeckSearchEngine(BilevelSearch, BalanceNeckEngine):
+    """The search of CDNet: which kernels and depth each block has."""
 
 
 class CrossModalitySearchEngine(BilevelSearch, CrossModalityEngine):

@@ -2,9 +2,9 @@
 from torchreid_nas.models.cdnet import CDNet, CDNetBackbone, cdnet, cdnet_x0_5, cdnet_x0_25, cdnet_x0_75, cnet
 from torchreid_nas.models.necks import BLNeck, BNNeck, FBLNeck
 from torchreid_nas.models.resnet import ResNetBackbone
-from torchreid_nas.models.two_stream import TwoStreamNetwork, two_stream_resnet18, two_stream_resnet50
+from torchreid_nas.models.two_stream import TwoStreamNetwork, two_stream_cdnet, two_stream_resnet18, two_stream_resnet50
 
 __all__ = [
     "BLNeck", "BNNeck", "CDNet", "CDNetBackbone", "FBLNeck", "ResNetBackbone", "TwoStreamNetwork", "cdnet",
-    "cdnet_x0_25", "cdnet_x0_5", "cdnet_x0_75", "cnet", "two_stream_resnet18", "two_stream_resnet50",
+    "cdnet_x0_25", "cdnet_x0_5", "cdnet_x0_75", "cnet", "two_stream_cdnet", "two_stream_resnet18", "two_stream_resnet50",
 ]

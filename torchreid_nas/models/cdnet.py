@@ -13,8 +13,9 @@ from torch import nn
 from torchreid_nas.architecture import Architecture, ArchitectureSpec
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.genotypes import candidate_kernels
-from torchreid_nas.layers import CDBlock, ConvBN
+from torchreid_nas.layers import CDBlock, ConvBN, MixedBatchNorm2d, SplitBatchNorm2d
 from torchreid_nas.models.cdnet_weights import load_pretrained
+from torchreid_nas.models.deploy import DeployedNetwork, deploy_network
 from torchreid_nas.models.necks import BLNeck, FBLNeck
 
 _STEM_CHANNELS = 64
@@ -160,6 +161,24 @@ class CDNet(nn.Module):
         """
         output = self.neck(self.backbone.stage_maps(images))
         return output[0] if self.training and self.loss == "softmax" else output
+
+    def deploy(self, modality: str | None = None) -> DeployedNetwork:
+        """Return the network for test time, of folded BatchNorms and without the necks' layers for training.
+
+        Args:
+            modality: ``"visible"`` or ``"infrared"`` for a network that
+                :func:`torchreid_nas.layers.split_batchnorm` has split, else None.
+
+        Raises:
+            InputError: a modality where nothing is split, or none where something is.
+        """
+        per_modality = (SplitBatchNorm2d, MixedBatchNorm2d)
+        if modality is not None and not any(isinstance(module, per_modality) for module in self.modules()):
+            raise InputError(
+                f'this CDNet has one network for all images, none for the modality "{modality}"; '
+                "call deploy() without argument, or split its BatchNorms with split_batchnorm before training"
+            )
+        return deploy_network(self, self.feature_dim, modality)
 
 
 _NECKS = {

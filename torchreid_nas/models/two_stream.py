@@ -1,18 +1,23 @@
 """Two-stream visible-infrared re-ID network of CM-NAS (Fu et al., ICCV 2021), one backbone with split BatchNorms."""
 from __future__ import annotations
 
-__all__ = ["TwoStreamNetwork", "two_stream_resnet18", "two_stream_resnet50"]
+__all__ = ["FEATURES", "TwoStreamNetwork", "two_stream_cdnet", "two_stream_resnet18", "two_stream_resnet50"]
 
 import contextlib
 import os
+from collections import OrderedDict
 
 import torch
 from torch import nn
 
 from torchreid_nas.architecture import SPLIT, ArchitectureSpec
-from torchreid_nas.errors import InputError
+from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.layers import BNNeck, SplitBatchNorm2d, modality_context, split_batchnorm
+from torchreid_nas.models.cdnet import CDNetBackbone
+from torchreid_nas.models.deploy import DeployedNetwork, deploy_network
 from torchreid_nas.models.resnet import ResNetBackbone
+
+FEATURES = ("before BNNeck", "after BNNeck")
 
 
 class TwoStreamNetwork(nn.Module):
@@ -74,6 +79,30 @@ class TwoStreamNetwork(nn.Module):
         logits = self.classifier(after)
         return (logits, before) if self.loss == "triplet" else logits
 
+    def deploy(self, modality: str | None = None, feature: str = "after BNNeck") -> DeployedNetwork:
+        """Return the plain network of one modality for test time, of folded BatchNorms and without classifier.
+
+        Args:
+            modality: ``"visible"`` or ``"infrared"``; may be None where nothing is split.
+            feature: ``"after BNNeck"``, as ``forward`` in eval mode, or ``"before BNNeck"``.
+
+        Raises:
+            InputError: no or another modality, another feature, or a supernet.
+        """
+        if feature not in FEATURES:
+            raise InputError(
+                f'the feature "{feature}" is unknown, expected one of {", ".join(FEATURES)}{nearest(feature, FEATURES)}'
+            )
+        layers = OrderedDict(
+            standardize=self.standardize, backbone=self.backbone, global_avgpool=self.global_avgpool,
+            flatten=nn.Flatten(), bnneck=self.bnneck,
+        )
+        if isinstance(self.standardize, nn.Identity):
+            del layers["standardize"]
+        if feature == "before BNNeck":
+            del layers["bnneck"]
+        return deploy_network(nn.Sequential(layers), self.feature_dim, modality)
+
 
 def _two_stream_resnet(
     depth: int, num_classes: int, architecture: ArchitectureSpec, loss: str, pretrained: bool | str | os.PathLike,
@@ -122,3 +151,24 @@ def two_stream_resnet18(
 ) -> TwoStreamNetwork:
     """The same with ResNet-18 (20 slots, 512-d features), for small runs; arguments as :func:`two_stream_resnet50`."""
     return _two_stream_resnet(18, num_classes, architecture, loss, pretrained, width, last_stride, standardize_input)
+
+
+def two_stream_cdnet(
+    num_classes: int, architecture: ArchitectureSpec = SPLIT, pretrained: bool | str | os.PathLike = False,
+    loss: str = "softmax", use_gpu: bool = True, width: float = 1.0, standardize_input: bool = False,
+    genotype: ArchitectureSpec = "cdnet",
+) -> TwoStreamNetwork:
+    """A lightweight two-stream network on CDNet's backbone (ours: none of the papers has it).
+
+    ``architecture`` says which of its BatchNorms are split, ``genotype`` which
+    CDNet it is. No ImageNet weights exist for download; other arguments as
+    :func:`two_stream_resnet50`.
+
+    Raises:
+        InputError: an architecture or genotype that does not fit, or ``pretrained``.
+    """
+    if pretrained:
+        raise InputError("two_stream_cdnet has no pretrained weights; set model.pretrained False")
+    backbone = CDNetBackbone.from_architecture(genotype, width)
+    split_batchnorm(backbone, architecture)
+    return TwoStreamNetwork(backbone, backbone.feature_dim, num_classes, loss, standardize_input)

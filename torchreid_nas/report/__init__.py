@@ -1,12 +1,15 @@
 """Pictures and tables of a finished run: how its architecture came about, how its training went, what it reached."""
 from __future__ import annotations
 
-from torchreid_nas.report.architecture_figure import draw_architecture
+from torchreid_nas.report.architecture_figure import draw_architecture, draw_bn_split
+from torchreid_nas.report.genotype_figure import draw_genotype
 from torchreid_nas.report.history import decision_epochs, read_history
+from torchreid_nas.report.network_parts import NetworkPart, network_parts
 from torchreid_nas.report.slots import short_names, stages
 from torchreid_nas.report.table import results_table
 from torchreid_nas.report.training_figure import draw_training
 
 __all__ = [
-    "decision_epochs", "draw_architecture", "draw_training", "read_history", "results_table", "short_names", "stages",
+    "NetworkPart", "decision_epochs", "draw_architecture", "draw_bn_split", "draw_genotype", "draw_training",
+    "network_parts", "read_history", "results_table", "short_names", "stages",
 ]

@@ -1,7 +1,7 @@
-"""The picture of how the architecture of a search came about."""
+"""The picture of how the architecture of a search came about: of any space, and that of the BN space."""
 from __future__ import annotations
 
-__all__ = ["draw_architecture"]
+__all__ = ["draw_architecture", "draw_bn_split"]
 
 import math
 import os
@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 from torchreid_nas.architecture import BN_SPACE, SPLIT, Architecture
 from torchreid_nas.errors import InputError
-from torchreid_nas.report.history import decision_epochs, split_probabilities, warmup_epochs
+from torchreid_nas.genotypes import CANDIDATES
+from torchreid_nas.report.genotype_figure import draw_genotype
+from torchreid_nas.report.history import choice_probabilities, decision_epochs, warmup_epochs
 from torchreid_nas.report.slots import is_downsample, short_names, stages
-from torchreid_nas.report.style import FAINT, INK, MIDDLE, SHARE_COLOURS, SPLIT_COLOURS, new_figure, save_figure
+from torchreid_nas.report.style import (
+    FAINT, INK, MIDDLE, SHARE_COLOURS, SPLIT_COLOURS, WARMUP, epoch_ticks, new_figure, save_figure,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,12 +26,38 @@ if TYPE_CHECKING:
 # Reaches of the colour scale around 0.5, of which the smallest sufficient one is taken: their fifths have short
 # decimals for the ticks, and preferences far below the first stay pale instead of being blown up to full colour.
 _REACHES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
-_WARMUP = {"facecolor": MIDDLE, "edgecolor": "#c4cad1", "hatch": "////", "linewidth": 0}
 # Height of a stage's two lines of heading, in inches.
 _HEADING = 0.33
 
 
 def draw_architecture(
+    history: Sequence[Mapping[str, Any]], architecture: Architecture, path: str | os.PathLike, **network: Any,
+) -> None:
+    """Draw how a search came to ``architecture``, as its space is drawn, as PNG.
+
+    Args:
+        history: rows of a search, see :func:`~torchreid_nas.report.read_history`.
+        architecture: what the search derived in the end.
+        path: the picture; its folder is made.
+        network: the keywords of :func:`draw_genotype` that say which network
+            its blocks make (``height``, ``width``, ``neck`` …). The picture of
+            the BN space (:func:`draw_bn_split`) draws no network and leaves them aside.
+
+    Raises:
+        InputError: a space that has no picture, or what the space's picture refuses.
+    """
+    if architecture.space == BN_SPACE:
+        draw_bn_split(history, architecture, path)
+    elif architecture.space in CANDIDATES:
+        draw_genotype(history, architecture, path, **network)
+    else:
+        raise InputError(
+            f'an architecture of the space "{architecture.space}" cannot be drawn; '
+            f'give one of {", ".join((BN_SPACE, *CANDIDATES))}'
+        )
+
+
+def draw_bn_split(
     history: Sequence[Mapping[str, Any]], architecture: Architecture, path: str | os.PathLike,
 ) -> None:
     """Draw how a search of the BN space came to ``architecture``, as PNG.
@@ -58,7 +88,7 @@ def draw_architecture(
             "give one of a search over BatchNorms"
         )
     slots = architecture.slots
-    probabilities = split_probabilities(history, slots)
+    probabilities = choice_probabilities(history, slots, (SPLIT,))[:, :, 0]
     warmup = warmup_epochs(history)
 
     names = short_names(slots)
@@ -107,7 +137,7 @@ def _draw_heat(axes: Axes, probabilities: np.ndarray, warmup: int, labelled: boo
     )
     axes.vlines(np.arange(1, count), 0, epochs, color="white", linewidth=0.7)
     if warmup:
-        axes.axhspan(0, warmup, **_WARMUP, zorder=2.5)
+        axes.axhspan(0, warmup, **WARMUP, zorder=2.5)
         if labelled:
             axes.text(
                 count / 2, warmup / 2, "warm-up: weights only", ha="center", va="center_baseline", fontsize=9,
@@ -121,14 +151,7 @@ def _draw_heat(axes: Axes, probabilities: np.ndarray, warmup: int, labelled: boo
 
 
 def _draw_epoch_axis(axes: Axes, epochs: Sequence[int], height: float) -> None:
-    room = height / len(epochs)
-    step = next((step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500) if step * room >= 0.24), 1000)
-    # The first and the last epoch are always named; neighbours give way where both do not fit.
-    ends = {0, len(epochs) - 1}
-    shown = [
-        index for index, epoch in enumerate(epochs)
-        if index in ends or epoch % step == 0 and all(abs(index - end) * room >= 0.2 for end in ends)
-    ]
+    shown = epoch_ticks(epochs, height, apart=0.2)
     axes.set_yticks([index + 0.5 for index in shown], [str(epochs[index]) for index in shown])
     axes.tick_params(axis="y", labelsize=9, colors=INK, length=3, color=FAINT)
     axes.set_ylabel("epoch", fontsize=10, color=INK)
@@ -232,7 +255,7 @@ def _draw_header(figure: Figure, architecture: Architecture, left: float, name_w
     if any(is_downsample(slot) for slot in architecture.slots):
         handles.append(Line2D([], [], marker="v", ms=4, mew=0, color=FAINT, linestyle="", label="downsample"))
     if name_warmup:
-        handles.append(Patch(**_WARMUP, label="warm-up"))
+        handles.append(Patch(**WARMUP, label="warm-up"))
     figure.legend(
         handles=handles, loc="center left", bbox_to_anchor=(left / width, 1 - 0.68 / height), ncols=len(handles),
         frameon=False, fontsize=9, labelcolor=INK, borderpad=0, borderaxespad=0, handlelength=1.2,

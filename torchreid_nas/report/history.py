@@ -1,7 +1,7 @@
 """The history of a run, ``history.jsonl``: reading it, and what a search's rows say about its slots."""
 from __future__ import annotations
 
-__all__ = ["decision_epochs", "read_history", "split_probabilities", "warmup_epochs"]
+__all__ = ["choice_probabilities", "decision_epochs", "read_history", "warmup_epochs"]
 
 import json
 import os
@@ -72,12 +72,14 @@ def warmup_epochs(history: Sequence[Mapping[str, Any]]) -> int:
     return next((index for index, row in enumerate(history) if "architecture" in row), len(history))
 
 
-def split_probabilities(history: Sequence[Mapping[str, Any]], slots: Sequence[str]) -> np.ndarray:
-    """Return P(split) as an array (epochs, slots), float64, slots in the order given.
+def choice_probabilities(
+    history: Sequence[Mapping[str, Any]], slots: Sequence[str], choices: Sequence[str],
+) -> np.ndarray:
+    """Return the probabilities as an array (epochs, slots, choices), float64, slots and choices in the order given.
 
     Raises:
-        InputError: an empty history, one without probabilities or of other
-            slots; the first row that does not fit is named.
+        InputError: an empty history, one without probabilities, of other slots
+            or of other choices; the first row that does not fit is named.
     """
     import numpy as np
 
@@ -97,4 +99,14 @@ def split_probabilities(history: Sequence[Mapping[str, Any]], slots: Sequence[st
                 f"the history of the search is of another backbone than the architecture: epoch {row.get('epoch')} has "
                 f"{other}; give both from one run"
             )
-    return np.array([[row["probabilities"][slot][SPLIT] for slot in slots] for row in history], dtype=np.float64)
+        for slot in slots:
+            lacking = [choice for choice in choices if choice not in given[slot]]
+            if lacking:
+                raise InputError(
+                    f"the history of the search is of another space than the architecture: epoch {row.get('epoch')} "
+                    f'has no probability of "{lacking[0]}" for "{slot}"; give both from one run'
+                )
+    return np.array(
+        [[[row["probabilities"][slot][choice] for choice in choices] for slot in slots] for row in history],
+        dtype=np.float64,
+    )

@@ -6,10 +6,13 @@ nothing does not pay for it.
 """
 from __future__ import annotations
 
-__all__ = ["FAINT", "GRID", "INK", "MIDDLE", "SHARE_COLOURS", "SPLIT_COLOURS", "new_figure", "save_figure"]
+__all__ = [
+    "FAINT", "GRID", "INK", "MIDDLE", "SHARE_COLOURS", "SPLIT_COLOURS", "WARMUP", "epoch_ticks", "new_figure",
+    "save_figure",
+]
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Sequence
 
 from torchreid_nas.files import atomic_path
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 SHARE_COLOURS = ("#0b3f7f", "#3a86c0", "#aed1e8")
 SPLIT_COLOURS = ("#fbcd98", "#e8862a", "#a03d04")
 MIDDLE, INK, FAINT, GRID = "#f6f5f2", "#24292f", "#7a828c", "#d9dde2"
+WARMUP = {"facecolor": MIDDLE, "edgecolor": "#c4cad1", "hatch": "////", "linewidth": 0}
 _DPI = 160
 
 
@@ -41,3 +45,24 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> None:
     """
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_DPI)
+
+
+def epoch_ticks(epochs: Sequence[int], length: float, apart: float) -> list[int]:
+    """Return the indices of the epochs that an axis with one cell per epoch names.
+
+    Round ones; the first and the last always, their neighbours giving way
+    where both do not fit.
+
+    Args:
+        epochs: numbers of the epochs, in order.
+        length: of the axis, in inches.
+        apart: the least distance of two ticks' centres, in inches.
+    """
+    room = length / len(epochs)
+    # Round epochs stand a fifth further apart than they must: an axis full of numbers is hard to read.
+    step = next((step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500) if step * room >= 1.2 * apart), 1000)
+    ends = {0, len(epochs) - 1}
+    return [
+        index for index, epoch in enumerate(epochs)
+        if index in ends or epoch % step == 0 and all(abs(index - end) * room >= apart for end in ends)
+    ]

@@ -2,12 +2,13 @@
 
 A :class:`Person` is drawn in a :class:`Pose` before a :class:`Scene` and taken
 by a :class:`Camera` (:func:`photograph`); the writers of :data:`LAYOUTS` store
-such photographs as RegDB and SYSU-MM01 do. No figure from them is one of those
+such photographs as RegDB, SYSU-MM01 and Market-1501 do. No figure from them is one of those
 data sets.
 """
 from torchreid_nas.data.synthetic.camera import Camera, photograph
 from torchreid_nas.data.synthetic.figure import Pose
 from torchreid_nas.data.synthetic.layouts import LAYOUTS, write_dataset, write_regdb, write_sysu_mm01
+from torchreid_nas.data.synthetic.market1501 import write_market1501
 from torchreid_nas.data.synthetic.person import Person
 from torchreid_nas.data.synthetic.scene import Scene
 from torchreid_nas.data.synthetic.settings import SyntheticSettings
@@ -23,6 +24,7 @@ __all__ = [
     "contact_sheet",
     "photograph",
     "write_dataset",
+    "write_market1501",
     "write_regdb",
     "write_sysu_mm01",
 ]

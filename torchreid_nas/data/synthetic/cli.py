@@ -12,13 +12,14 @@ from torchreid_nas.data.synthetic.sheet import contact_sheet
 
 _HELP = {
     "identities": "number of persons",
-    "images": "images per identity and modality (RegDB) or camera (SYSU-MM01)",
+    "images": "images per identity and modality (RegDB) or camera (SYSU-MM01, Market-1501)",
     "height": "of the images in pixels",
     "width": "of the images in pixels",
-    "gap": "between the sensors: 0 none, 1 strong",
+    "gap": "between the sensors of RegDB and SYSU-MM01: 0 none, 1 strong",
     "difficulty": "0 easy to 1 hard: nuisance, and how alike persons look",
     "seed": "of everything",
     "trials": "train/test splits of RegDB",
+    "cameras": "of Market-1501",
 }
 
 
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--root", required=True, metavar="DIR", help="where the data set's folder is made")
     for field in fields(SyntheticSettings):
         kind = int if isinstance(field.default, int) else float
-        metavar = {"identities": "N", "images": "N", "trials": "N"}.get(field.name, field.name[0].upper())
+        metavar = "N" if field.name in ("identities", "images", "trials", "cameras") else field.name[0].upper()
         parser.add_argument(
             f"--{field.name}", type=kind, default=field.default, metavar=metavar,
             help=f"{_HELP[field.name]} (default {field.default})",

@@ -14,9 +14,10 @@ from tqdm import tqdm
 
 from torchreid_nas.data.synthetic.camera import Camera, photograph
 from torchreid_nas.data.synthetic.figure import Pose
+from torchreid_nas.data.synthetic.market1501 import write_market1501
 from torchreid_nas.data.synthetic.person import Person
 from torchreid_nas.data.synthetic.scene import Scene
-from torchreid_nas.data.synthetic.settings import SyntheticSettings, generator
+from torchreid_nas.data.synthetic.settings import COMMON_SETTINGS, SyntheticSettings, generator
 from torchreid_nas.data.synthetic.store import stored
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.files import write_text
@@ -27,6 +28,8 @@ MODALITY_FOLDERS: dict[str, dict[str, tuple[str, ...]]] = {
     "sysu_mm01": {"visible": ("cam1", "cam2", "cam4", "cam5"), "infrared": ("cam3", "cam6")},
 }
 
+# What the files of both visible-infrared layouts depend on.
+_USES = (*COMMON_SETTINGS, "gap", "trials")
 _REGDB_PLACES = 16
 # SYSU-MM01: camera -> (spectrum, place, outdoor). Cameras 2 and 3 look at the
 # same place, which is why its protocol skips camera 2 for queries of camera 3.
@@ -62,7 +65,7 @@ def write_regdb(root: str | os.PathLike, settings: SyntheticSettings) -> Path:
             f"RegDB has as many training as test identities, so identities={settings.identities} must be even; "
             f"choose {settings.identities + 1}"
         )
-    return stored(root, "RegDB", "regdb", settings, lambda folder: _fill_regdb(folder, settings))
+    return stored(root, "RegDB", "regdb", settings, _USES, lambda folder: _fill_regdb(folder, settings))
 
 
 def _fill_regdb(folder: Path, settings: SyntheticSettings) -> None:
@@ -109,7 +112,7 @@ def write_sysu_mm01(root: str | os.PathLike, settings: SyntheticSettings) -> Pat
     Raises:
         InputError: see :func:`~.store.stored`.
     """
-    return stored(root, "SYSU-MM01", "sysu_mm01", settings, lambda folder: _fill_sysu_mm01(folder, settings))
+    return stored(root, "SYSU-MM01", "sysu_mm01", settings, _USES, lambda folder: _fill_sysu_mm01(folder, settings))
 
 
 def _fill_sysu_mm01(folder: Path, settings: SyntheticSettings) -> None:
@@ -191,6 +194,7 @@ def _photograph(
 LAYOUTS: dict[str, Callable[[str | os.PathLike, SyntheticSettings], Path]] = {
     "regdb": write_regdb,
     "sysu_mm01": write_sysu_mm01,
+    "market1501": write_market1501,
 }
 
 

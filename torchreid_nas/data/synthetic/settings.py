@@ -1,7 +1,7 @@
 """What a synthetic data set depends on: one frozen value, checked on creation, stored beside the files."""
 from __future__ import annotations
 
-__all__ = ["SyntheticSettings", "generator"]
+__all__ = ["COMMON_SETTINGS", "SyntheticSettings", "domain_seed", "generator"]
 
 import numbers
 from dataclasses import dataclass, fields
@@ -21,7 +21,12 @@ _RANGES: dict[str, tuple[float, float]] = {
     "difficulty": (0.0, 1.0),
     "seed": (0, 2**32 - 1),
     "trials": (1, 1000),
+    # A query needs another camera to be found in; file names have one digit for it.
+    "cameras": (2, 9),
 }
+
+# What every layout depends on; its writer adds what it alone does.
+COMMON_SETTINGS = ("identities", "images", "height", "width", "difficulty", "seed")
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class SyntheticSettings:
 
     Attributes:
         identities: number of persons.
-        images: images per identity and modality (RegDB) or camera (SYSU-MM01).
+        images: images per identity and modality (RegDB) or camera (SYSU-MM01, Market-1501).
         height, width: size of the stored images in pixels.
         gap: how far the infrared sensor is from the visible one. 0: unit gain,
             no offset, full pattern contrast; 1: gain 0.25, clearly darker,
@@ -44,6 +49,7 @@ class SyntheticSettings:
             identities, and so is each of its images.
         trials: RegDB's train/test splits, and at least ten gallery draws in
             SYSU-MM01's ``rand_perm_cam.mat``.
+        cameras: of Market-1501, which has no use for ``gap`` and ``trials``.
 
     Raises:
         InputError: a value of the wrong type or out of its range.
@@ -57,6 +63,7 @@ class SyntheticSettings:
     difficulty: float = 0.5
     seed: int = 0
     trials: int = 10
+    cameras: int = 6
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -82,3 +89,13 @@ def generator(seed: int, stream: str, *indices: int) -> np.random.Generator:
         indices: which person, camera, image, ... of that purpose.
     """
     return np.random.default_rng([seed, *stream.encode(), *indices])
+
+
+def domain_seed(seed: int, domain: str) -> int:
+    """Return the seed of one domain: persons, cameras and places drawn from it are those of no other domain.
+
+    Args:
+        seed: the seed of the settings.
+        domain: torchreid's name of the data set, e.g. ``"market1501"``.
+    """
+    return int(generator(seed, domain).integers(2**32))

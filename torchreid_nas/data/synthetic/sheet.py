@@ -1,9 +1,10 @@
-"""A contact sheet of a generated data set: what the persons look like in both modalities."""
+"""A contact sheet of a generated data set: what the persons look like in each modality or camera."""
 from __future__ import annotations
 
 __all__ = ["contact_sheet"]
 
 import os
+import re
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -17,27 +18,32 @@ _MARGIN = 8
 _CAPTION = 20
 _PAPER, _INK = (250, 250, 250), (70, 70, 70)
 
+# What one identity shows: rows of files, None where there is no image.
+_Block = list[list["Path | None"]]
+
 
 def contact_sheet(
     folder: str | os.PathLike,
     path: str | os.PathLike,
     identities: int = 12,
     images: int = 2,
-    columns: int = 6,
+    columns: int | None = None,
     scale: float = 1.0,
 ) -> Path:
     """Draw a PNG with the first identities of a generated data set and return its path.
 
-    Each identity is a block of ``images`` columns, visible images above
-    infrared ones, of different cameras where there are several; a caption says
-    that the pictures are synthetic.
+    With two modalities each identity is a block of ``images`` columns, visible
+    images above infrared ones, of different cameras where there are several.
+    Otherwise it is a block of ``images`` rows with one column per camera, empty
+    where a camera did not see it, and the last two blocks show distractors and
+    junk. A caption says that the pictures are synthetic.
 
     Args:
         folder: the data set's folder, or the root that holds it.
         path: the PNG to write.
         identities: blocks on the sheet, fewer where the data set has fewer.
-        images: images per identity and modality.
-        columns: blocks per row.
+        images: images per identity and modality or camera.
+        columns: blocks per row (default: 6 with two modalities, otherwise 2).
         scale: enlargement of the stored images.
 
     Raises:
@@ -49,39 +55,71 @@ def contact_sheet(
     if path.suffix.lower() != ".png":
         raise InputError(f'the contact sheet "{path}" must end in .png; name it so')
     for name, value in (("identities", identities), ("images", images), ("columns", columns)):
-        if value < 1:
+        if value is not None and value < 1:
             raise InputError(f"contact sheet: {name}={value} must be at least 1")
     folder, marker = find_synthetic(folder)
     settings = marker["settings"]
     size = max(round(settings["width"] * scale), 1), max(round(settings["height"] * scale), 1)
-    modalities = MODALITY_FOLDERS[marker["layout"]]
     count = min(identities, settings["identities"])
-    columns = min(columns, count)
-    block = images * size[0] + _MARGIN, len(modalities) * size[1] + _MARGIN
-    sheet = Image.new(
-        "RGB", (columns * block[0] + _MARGIN, -(-count // columns) * block[1] + _CAPTION + _MARGIN), _PAPER
-    )
-    for place in range(count):
-        left = _MARGIN + place % columns * block[0]
-        top = _CAPTION + place // columns * block[1]
-        for row, folders in enumerate(modalities.values()):
-            for column, file in enumerate(_images(folder, folders, place + 1)[:images]):
-                with Image.open(file) as image:
-                    picture = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-                sheet.paste(picture, (left + column * size[0], top + row * size[1]))
-    caption = f"Synthetic stand-in in the layout of {folder.name}, not {folder.name}: {' above '.join(modalities)}"
-    ImageDraw.Draw(sheet).text((_MARGIN, 4), caption, fill=_INK, font=ImageFont.load_default())
+    modalities = MODALITY_FOLDERS.get(marker["layout"])
+    if modalities:
+        blocks = [_by_modality(folder, modalities, identity, images) for identity in range(1, count + 1)]
+        content = " above ".join(modalities)
+    else:
+        labels = [*(f"{identity:04d}" for identity in range(1, count + 1)), "0000", "-1"]
+        blocks = _by_camera(folder, settings["cameras"], labels, images)
+        content = f"cameras 1 to {settings['cameras']} from left to right; last two blocks: distractors, junk"
+    columns = min(columns or (6 if modalities else 2), len(blocks))
+    caption = f"Synthetic stand-in in the layout of {folder.name}, not {folder.name}: {content}"
+    sheet = _draw(blocks, columns, size, caption)
     with atomic_path(path) as temporary:
         sheet.save(temporary)
     return path
 
 
-def _images(folder: Path, folders: tuple[str, ...], identity: int) -> list[Path]:
-    """Return the images of one identity, the first one of each camera first."""
-    files = [
-        (rank, camera, file)
-        for camera, name in enumerate(folders)
-        for label in {str(identity), f"{identity:04d}"}
-        for rank, file in enumerate(sorted((folder / name / label).glob("*.*")))
+def _draw(blocks: list[_Block], columns: int, size: tuple[int, int], caption: str) -> Image.Image:
+    """Return the sheet of ``blocks``, all with the same numbers of rows and columns."""
+    across, down = len(blocks[0][0]) * size[0] + _MARGIN, len(blocks[0]) * size[1] + _MARGIN
+    rows = -(-len(blocks) // columns)
+    sheet = Image.new("RGB", (columns * across + _MARGIN, rows * down + _CAPTION + _MARGIN), _PAPER)
+    for place, block in enumerate(blocks):
+        left, top = _MARGIN + place % columns * across, _CAPTION + place // columns * down
+        for row, files in enumerate(block):
+            for column, file in enumerate(files):
+                if file is None:
+                    continue
+                with Image.open(file) as image:
+                    picture = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+                sheet.paste(picture, (left + column * size[0], top + row * size[1]))
+    ImageDraw.Draw(sheet).text((_MARGIN, 4), caption, fill=_INK, font=ImageFont.load_default())
+    return sheet
+
+
+def _by_modality(folder: Path, modalities: dict[str, tuple[str, ...]], identity: int, images: int) -> _Block:
+    """Return one row per modality with the images of one identity, the first one of each camera first."""
+    block = []
+    for folders in modalities.values():
+        files = [
+            (rank, camera, file)
+            for camera, name in enumerate(folders)
+            for label in {str(identity), f"{identity:04d}"}
+            for rank, file in enumerate(sorted((folder / name / label).glob("*.*")))
+        ]
+        block.append(_padded([file for _, _, file in sorted(files)], images))
+    return block
+
+
+def _by_camera(folder: Path, cameras: int, labels: list[str], images: int) -> list[_Block]:
+    """Return one block per label, as file names begin, with one column per camera."""
+    columns = {(label, camera): [] for label in labels for camera in range(1, cameras + 1)}
+    for file in sorted(folder.rglob("*.jpg"), key=lambda file: file.name):
+        label, camera = re.match(r"(-?\d+)_c(\d)", file.name).groups()
+        columns.get((label, int(camera)), []).append(file)
+    return [
+        [list(row) for row in zip(*(_padded(columns[label, camera], images) for camera in range(1, cameras + 1)))]
+        for label in labels
     ]
-    return [file for _, _, file in sorted(files)]
+
+
+def _padded(files: list[Path], count: int) -> list[Path | None]:
+    return [*files[:count], *[None] * (count - len(files))]

@@ -8,7 +8,7 @@ import secrets
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Collection
 
 from torchreid_nas.data.synthetic.settings import SyntheticSettings
 from torchreid_nas.errors import InputError
@@ -20,19 +20,28 @@ _VERSION = 1
 
 
 def stored(
-    root: str | os.PathLike, name: str, layout: str, settings: SyntheticSettings, fill: Callable[[Path], None]
+    root: str | os.PathLike,
+    name: str,
+    layout: str,
+    settings: SyntheticSettings,
+    uses: Collection[str],
+    fill: Callable[[Path], None],
 ) -> Path:
     """Return the folder ``<root>/<name>``, written by ``fill`` unless it is already there with the same settings.
 
     ``fill`` writes into a temporary folder beside it, which takes its name at
-    the end; when anything fails, the temporary folder is removed.
+    the end; when anything fails, the temporary folder is removed. ``uses`` names
+    the settings that the layout depends on: only they are written down and
+    compared, so a setting of another layout, or a new one, does not turn down
+    what is already there.
 
     Raises:
         InputError: the folder exists and was not generated, or with other
             settings; it cannot be written or the disk is full.
     """
     folder = Path(root) / name
-    wanted = {"layout": layout, "version": _VERSION, "settings": asdict(settings)}
+    used = {key: value for key, value in asdict(settings).items() if key in uses}
+    wanted = {"layout": layout, "version": _VERSION, "settings": used}
     if os.path.lexists(folder):
         _require_same(folder, wanted)
         return folder

@@ -1,0 +1,65 @@
+"""BalanceNeckEngine: sums over branches by hand, evaluation by hand, and torchreid's own models under it."""
+import copy
+
+import numpy as np
+import pytest
+import torch
+import torchreid
+from torch.nn import functional as F
+
+from tiny import TINY_CDNET
+from torchreid_nas.metrics import evaluate_market1501
+from torchreid_nas.pipeline import Run
+
+
+def run_of(tiny_config, **changes):
+    return Run(tiny_config(**{**TINY_CDNET, "model.architecture": "cdnet", "model.dropout": 0.0, **changes}))
+
+
+@pytest.mark.parametrize("neck, branches", [("fblneck", 2), ("blneck", 1)])
+def test_losses_are_summed_over_the_branches(tiny_config, neck, branches):
+    engine = run_of(tiny_config, **{"model.neck": neck}).train_engine()
+    batch = next(iter(engine.train_loader))
+    engine.model.train()
+    reference = copy.deepcopy(engine.model)
+    terms = engine.losses(batch)
+    logits, features = reference(batch["img"])
+    assert len(logits) == len(features) == branches
+    triplet = torchreid.losses.TripletLoss(margin=0.3)
+    torch.testing.assert_close(terms["ce"], sum(F.cross_entropy(branch, batch["pid"]) for branch in logits))
+    torch.testing.assert_close(terms["triplet"], sum(triplet(branch, batch["pid"]) for branch in features))
+    assert set(engine.losses(batch, metric_only=True)) == {"triplet"}
+
+
+def test_evaluation_is_the_market_protocol_on_the_concatenated_feature(tiny_config):
+    run = run_of(tiny_config)
+    data = run.task.data(["market1501"])
+    engine = run.train_engine()
+    model = copy.deepcopy(engine.model).eval()
+    engine.datamanager, engine.test_loader = data, data.test_loader
+    engine.test(normalize_feature=True)
+    sides = []
+    with torch.no_grad():
+        for part in ("query", "gallery"):
+            items = list(data.test_loader["market1501"][part].dataset)
+            feature = F.normalize(model(torch.stack([item["img"] for item in items])))
+            sides.append((feature, *(np.array([item[key] for item in items]) for key in ("pid", "camid"))))
+    (query, q_pids, q_camids), (gallery, g_pids, g_camids) = sides
+    expected = evaluate_market1501((2 - 2 * query @ gallery.T).numpy(), q_pids, g_pids, q_camids, g_camids)
+    mean, _ = engine.results["market1501"]["test feature"]
+    assert mean.mAP == pytest.approx(expected.mAP, abs=1e-3)
+    assert mean.num_valid_queries == expected.num_valid_queries == len(q_pids)
+
+
+def test_torchreids_own_models_train_with_the_same_recipe(tiny_config, tmp_path):
+    engine = run_of(tiny_config, **{"model.name": "osnet_x0_25", "model.architecture": "none"}).train_engine()
+    before = engine.model.conv1.conv.weight.detach().clone()
+    engine.run(save_dir=tmp_path / "run", max_epoch=1)
+    assert not torch.equal(engine.model.conv1.conv.weight, before)
+
+
+def test_held_out_identities_choose_the_best_epoch(tiny_config, tmp_path):
+    engine = run_of(tiny_config, **{"train.holdout": 0.3, "train.eval_freq": 1}).train_engine()
+    assert engine.datamanager.num_train_pids == 6
+    engine.run(save_dir=tmp_path / "run", max_epoch=2)
+    assert engine.best_epoch in (1, 2) and 0 < engine.best_score <= 1

@@ -1,0 +1,48 @@
+"""Top-k Sample Search finds the one sound candidate of twelve in nine of ten seeds."""
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from torchreid_nas.search.relaxation import TopK
+
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "planted_depth.py"
+
+
+@pytest.fixture(scope="module")
+def planted():
+    specification = importlib.util.spec_from_file_location("planted_depth", SCRIPT)
+    module = importlib.util.module_from_spec(specification)
+    sys.modules["planted_depth"] = module
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    specification.loader.exec_module(module)
+    yield module
+    torch.set_num_threads(threads)
+    del sys.modules["planted_depth"]
+
+
+def test_top_2_chooses_the_sound_candidate(planted):
+    outcomes = [planted.search(TopK(), seed) for seed in range(10)]
+    assert sum(outcome.found for outcome in outcomes) >= 9, outcomes
+    # The seeds plant candidates that differ, so that no order of the candidates explains it.
+    assert len({outcome.sound for outcome in outcomes}) >= 5, outcomes
+
+
+def test_a_search_is_determined_by_its_seed(planted):
+    assert planted.search(TopK(), 1, steps=3) == planted.search(TopK(), 1, steps=3)
+    assert planted.search(TopK(), 1, steps=3) != planted.search(TopK(), 2, steps=3)
+
+
+@torch.no_grad()
+def test_all_candidates_but_the_sound_one_are_noisy(planted):
+    """The problem is what it says: twice the same input, and one candidate alone answers alike."""
+    torch.manual_seed(0)
+    model = planted.PlantedNetwork(4, TopK(), torch.Generator().manual_seed(0))
+    x = torch.randn(4, planted.CHANNELS, planted.SIZE, planted.SIZE)
+    same = [torch.equal(op(x), op(x)) for op in model.block.ops.values()]
+    assert [index for index, alike in enumerate(same) if alike] == [4]

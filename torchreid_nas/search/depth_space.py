@@ -1,0 +1,276 @@
+"""The block spaces of CDNet: which pair of kernels, and how deep, each of six blocks has.
+
+Li, Wu, Zheng. Combined Depth Space based Architecture Search For Person
+Re-identification. CVPR 2021, sections 3.1-3.2. Combined depth space: 12^6
+architectures; combined space: 6^6.
+"""
+from __future__ import annotations
+
+__all__ = ["CombinedDepthSpace", "CombinedSpace", "MBlock"]
+
+import copy
+import dataclasses
+from typing import Any, Mapping, Sequence
+
+import torch
+from torch import nn
+
+from torchreid_nas.architecture import Architecture
+from torchreid_nas.errors import InputError
+from torchreid_nas.genotypes import BLOCK_SLOTS, CANDIDATES, COMBINED_DEPTH_SPACE, COMBINED_SPACE, candidate_kernels
+from torchreid_nas.layers import CDBlock, ConvBN
+from torchreid_nas.layers.split_bn import replace_module
+from torchreid_nas.models.cdnet import init_params
+from torchreid_nas.search.cost import Budget, check_kind, measure_cost
+from torchreid_nas.search.relaxation import Relaxation, TopK
+
+_ALPHA_INIT = 1e-3
+_LAST = "last"
+
+
+class MBlock(nn.Module):
+    """All candidates of one block, summed as a relaxation of its logits says.
+
+    Σ_{i computed} w_i · op_i(x) + Σ_{others} w_i. What is not computed costs
+    nothing; its weight, zero in value, carries the gradient to α.
+
+    A candidate that was not computed keeps ``grad`` None, so an optimiser
+    leaves it alone: neither weight decay nor a momentum of earlier selections
+    moves it, nor do its BatchNorms' statistics. That holds where gradients are
+    cleared to None, torch's default, as ``BilevelOptimizer`` does.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output, a multiple of 16.
+        candidates: names, see :data:`torchreid_nas.genotypes.CANDIDATES`.
+        relaxation: see :mod:`torchreid_nas.search.relaxation`; top-2 unless told.
+
+    Attributes:
+        ops: a :class:`CDBlock` per candidate, by name.
+        alpha: (n,) logits, 10⁻³ at the start. It belongs to the architecture optimiser only.
+        noise: (n,) for the relaxation, or None.
+
+    Raises:
+        InputError: an unknown candidate, or channels that a block refuses.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, candidates: Sequence[str], relaxation: Relaxation | None = None,
+    ) -> None:
+        super().__init__()
+        self.ops = nn.ModuleDict(
+            (name, CDBlock(in_channels, out_channels, *candidate_kernels(name))) for name in candidates
+        )
+        self.alpha = nn.Parameter(torch.full((len(self.ops),), _ALPHA_INIT))
+        self.relaxation = relaxation or TopK()
+        self.noise: torch.Tensor | None = None
+        # Refuses a k above the number of candidates here rather than at the first batch.
+        self.relaxation(self.alpha)
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """Names in the order of ``alpha``."""
+        return tuple(self.ops)
+
+    def probabilities(self) -> torch.Tensor:
+        """Return softmax(α / τ), (n,), differentiable, noise left out."""
+        return torch.softmax(self.alpha / self.relaxation.temperature, dim=0)
+
+    def choice(self) -> str:
+        """Return the candidate with the largest logit, among equals the first."""
+        return self.candidates[self.alpha.detach().cpu().argmax()]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weights, computed = self.relaxation(self.alpha, self.noise)
+        ops = list(self.ops.values())
+        output = weights[computed[0]] * ops[computed[0]](x)
+        for index in computed[1:]:
+            output = output + weights[index] * ops[index](x)
+        left_out = [index for index in range(len(ops)) if index not in computed]
+        return output + weights[left_out].sum() if left_out else output
+
+    def extra_repr(self) -> str:
+        return str(self.relaxation)
+
+
+class CombinedDepthSpace:
+    """The combined depth space: 12 candidates for each of the six blocks of a CDNet.
+
+    Works on a model whose ``backbone`` is a
+    :class:`torchreid_nas.models.CDNetBackbone`, whatever its neck and width.
+
+    Args:
+        relaxation: of every block; :class:`TopK` with k = 2 unless told.
+        last_conv: append the 1×1 convolution with BatchNorm and ReLU that ends
+            the paper's search network, and it alone, to the third stage.
+
+    The supernet at k = 1 equals the network of its derived architecture
+    exactly, the last convolution kept (see :meth:`derive_network`).
+    """
+
+    name = COMBINED_DEPTH_SPACE
+
+    def __init__(self, relaxation: Relaxation | None = None, last_conv: bool = True) -> None:
+        self.relaxation = relaxation or TopK()
+        self.last_conv = last_conv
+        self.budget: Budget | None = None
+
+    def build_supernet(self, model: nn.Module) -> nn.Module:
+        """Replace the six blocks of ``model.backbone`` by :class:`MBlock`, in place, and return ``model``.
+
+        All candidates start afresh, initialised as the authors' networks:
+        weights of one of them would decide the search. Stem and DownSamples
+        keep theirs.
+
+        Raises:
+            InputError: the backbone does not have the six blocks, or is a
+                supernet already.
+        """
+        backbone = model.backbone
+        if any(isinstance(layer, MBlock) for layer in backbone.modules()):
+            raise InputError("this network is a supernet already; build the supernet from a plain CDNet")
+        found = tuple(name for name, layer in backbone.named_modules() if isinstance(layer, CDBlock))
+        if found != BLOCK_SLOTS:
+            raise InputError(
+                f"{type(backbone).__name__} has {len(found)} combined depth blocks ({', '.join(found) or 'none'}), "
+                f"expected the {len(BLOCK_SLOTS)} of CDNet: {', '.join(BLOCK_SLOTS)}"
+            )
+        for slot in BLOCK_SLOTS:
+            block = backbone.get_submodule(slot)
+            channels = block[0].reduce.conv.in_channels, block[-1].expand.conv.out_channels
+            mixed = MBlock(*channels, CANDIDATES[self.name], self.relaxation)
+            replace_module(backbone, slot, _like(mixed, block))
+        if self.last_conv:
+            last = ConvBN(backbone.feature_dim, backbone.feature_dim)
+            backbone.stage3.add_module(_LAST, _like(last, backbone.stem))
+        return model
+
+    def architecture_parameters(self, model: nn.Module) -> list[nn.Parameter]:
+        """One (n,) tensor of logits per block, in the order of the slots."""
+        return [block.alpha for block in self._blocks(model).values()]
+
+    def derive(self, model: nn.Module, source: Mapping[str, Any] | None = None) -> Architecture:
+        """The candidate with the largest logit per block; among equal ones the first, as the authors' argmax."""
+        choices = tuple((slot, block.choice()) for slot, block in self._blocks(model).items())
+        return Architecture(self.name, choices, source or {})
+
+    def derive_network(self, model: nn.Module, keep_last: bool = False) -> nn.Module:
+        """Return a copy of plain blocks with the supernet's weights.
+
+        Args:
+            model: the supernet.
+            keep_last: keep the search network's last convolution. Without it
+                the state dict fits ``cdnet(..., architecture=derive(model))``.
+        """
+        architecture = self.derive(model)
+        blocks = self._blocks(model)
+        # The copy puts a stand-in where a candidate lost: a supernet has many times the network's weights.
+        stand_in = nn.Identity()
+        network = copy.deepcopy(model, {
+            id(op): stand_in
+            for slot, choice in architecture.choices for name, op in blocks[slot].ops.items() if name != choice
+        })
+        for slot, choice in architecture.choices:
+            replace_module(network.backbone, slot, network.backbone.get_submodule(slot).ops[choice])
+        if not keep_last and hasattr(network.backbone.stage3, _LAST):
+            delattr(network.backbone.stage3, _LAST)
+        network.architecture = architecture
+        return network
+
+    @torch.no_grad()
+    def probabilities(self, model: nn.Module) -> dict[str, dict[str, float]]:
+        """Per block softmax(α / τ) by candidate, noise left out."""
+        return {
+            slot: dict(zip(block.candidates, block.probabilities().tolist()))
+            for slot, block in self._blocks(model).items()
+        }
+
+    def anneal(self, model: nn.Module, temperature: float) -> None:
+        """Set the temperature τ of the relaxation."""
+        for block in self._blocks(model).values():
+            block.relaxation = dataclasses.replace(block.relaxation, temperature=temperature)
+
+    def sample(self, model: nn.Module, generator: torch.Generator | None) -> None:
+        """Draw the noise of the relaxation (jitter, Gumbel) for the next passes; None turns it off."""
+        for block in self._blocks(model).values():
+            noise = block.relaxation.draw(len(block.ops), generator) if generator is not None else None
+            block.noise = noise if noise is None else noise.to(block.alpha)
+
+    # -- budget ---------------------------------------------------------------
+
+    def set_budget(
+        self, model: nn.Module, kind: str, target: float, weight: float = 1.0,
+        input_size: tuple[int, int] = (256, 128), repeats: int = 20,
+    ) -> Budget:
+        """Measure every candidate where it stands, and make :meth:`cost` a term that keeps a target (ours).
+
+        Args:
+            model: the supernet.
+            kind: ``"macs"``, ``"parameters"`` or ``"latency"`` (milliseconds,
+                batch 1, on the device of ``model`` in this machine); see
+                :func:`torchreid_nas.search.cost.measure_cost`.
+            target: for the whole network at test time, the neck included, the
+                search network's last convolution not.
+            weight: of the term.
+            input_size: (height, width) of the images.
+            repeats: passes of each latency.
+
+        The input is zeros for what surrounds the blocks and normal noise of
+        seed 0 for the candidates.
+
+        Raises:
+            InputError: an unknown kind, a size too small for the network, or
+                what :class:`Budget` refuses.
+        """
+        check_kind(kind)
+        network = self.derive_network(model).eval()
+        parameter = next(network.parameters())
+        shapes: dict[str, torch.Size] = {}
+        hooks = [
+            network.backbone.get_submodule(slot).register_forward_hook(
+                lambda _, inputs, __, slot=slot: shapes.update({slot: inputs[0].shape})
+            )
+            for slot in BLOCK_SLOTS
+        ]
+        images = parameter.new_zeros(1, 3, *input_size)
+        with torch.no_grad():
+            network(images)
+        for hook in hooks:
+            hook.remove()
+        generator = torch.Generator().manual_seed(0)
+        table = {}
+        for slot, block in self._blocks(model).items():
+            x = torch.randn(shapes[slot], generator=generator).to(parameter)
+            ops = copy.deepcopy(block.ops).eval()
+            table[slot] = {name: measure_cost(op, x, kind, repeats) for name, op in ops.items()}
+        chosen = sum(table[slot][choice] for slot, choice in self.derive(model).choices)
+        # A latency in place can fall below the sum of its parts' latencies, each measured with cold caches.
+        fixed = max(0.0, measure_cost(network, images, kind, repeats) - chosen)
+        self.budget = Budget(kind, target, weight, table, fixed)
+        return self.budget
+
+    def cost(self, model: nn.Module) -> torch.Tensor:
+        """The budget's term, weight · max(0, E / target − 1), differentiable in α.
+
+        Raises:
+            InputError: no budget has been set.
+        """
+        if self.budget is None:
+            raise InputError("the cost of this space is a budget's, and none is set; call set_budget first")
+        return self.budget.penalty({slot: block.probabilities() for slot, block in self._blocks(model).items()})
+
+    @staticmethod
+    def _blocks(model: nn.Module) -> dict[str, MBlock]:
+        return {slot: model.backbone.get_submodule(slot) for slot in BLOCK_SLOTS}
+
+
+class CombinedSpace(CombinedDepthSpace):
+    """The combined space: the six pairs of kernels, all of depth 1. It leads to CNet."""
+
+    name = COMBINED_SPACE
+
+
+def _like(layer: nn.Module, other: nn.Module) -> nn.Module:
+    """Initialise ``layer`` as the authors do, on the device, in the dtype and mode of ``other``."""
+    init_params(layer)
+    return layer.to(next(other.parameters())).train(other.training)

@@ -1,0 +1,21 @@
+"""Tasks: what of a run depends on the kind of re-identification — data, model, space, engines."""
+from __future__ import annotations
+
+from torch import device as Device
+from yacs.config import CfgNode
+
+from torchreid_nas.tasks.base import Task
+from torchreid_nas.tasks.cross_modality import CrossModalityTask
+from torchreid_nas.tasks.single_modality import SingleModalityTask
+
+__all__ = ["CrossModalityTask", "SingleModalityTask", "Task", "make_task"]
+
+
+def make_task(cfg: CfgNode, device: Device) -> Task:
+    """Return the task of a config: two-stream models match across modalities, all others within one.
+
+    Raises:
+        InputError: the model is unknown, or the search space is not one of its.
+    """
+    kind = CrossModalityTask if cfg.model.name in CrossModalityTask.models() else SingleModalityTask
+    return kind(cfg, device)

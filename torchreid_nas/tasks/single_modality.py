@@ -1,0 +1,90 @@
+"""Re-identification within one modality: CDNet, its search, and torchreid's own models as controls."""
+from __future__ import annotations
+
+__all__ = ["SingleModalityTask"]
+
+from typing import Any, Sequence
+
+import torchreid
+from torch import nn
+from torch.utils.data import DataLoader
+
+from torchreid_nas import models
+from torchreid_nas.architecture import ArchitectureSpec
+from torchreid_nas.data import IdentityDataManager
+from torchreid_nas.engine import BalanceNeckEngine, BalanceNeckSearchEngine
+from torchreid_nas.errors import InputError
+from torchreid_nas.genotypes import COMBINED_DEPTH_SPACE, COMBINED_SPACE
+from torchreid_nas.host import MODELS
+from torchreid_nas.search import CombinedDepthSpace, CombinedSpace
+from torchreid_nas.search.relaxation import RELAXATIONS
+from torchreid_nas.tasks.base import Task
+
+_SPACES = {COMBINED_DEPTH_SPACE: CombinedDepthSpace, COMBINED_SPACE: CombinedSpace}
+_BUDGETS = ("macs", "parameters", "latency")
+
+
+class SingleModalityTask(Task):
+    """CDNet: which kernels and depth each block has. Torchreid's own models train with the same recipe."""
+
+    manager = IdentityDataManager
+    spaces = tuple(_SPACES)
+    plain_architecture = "cdnet"
+    train_class, search_class = BalanceNeckEngine, BalanceNeckSearchEngine
+
+    @classmethod
+    def models(cls) -> Sequence[str]:
+        return ("cdnet", "cnet", *(name for name in MODELS if name not in ("cdnet", "cnet")))
+
+    def build_model(self, num_classes: int, architecture: ArchitectureSpec, pretrained: bool = True) -> nn.Module:
+        cfg = self.cfg.model
+        weights = pretrained and self.pretrained()
+        if cfg.name not in ("cdnet", "cnet"):
+            return torchreid.models.build_model(
+                cfg.name, num_classes, loss="triplet", pretrained=bool(weights), use_gpu=self.device.type == "cuda"
+            )
+        return models.cdnet(
+            num_classes, loss="triplet", pretrained=weights, architecture=architecture, neck=cfg.neck, width=cfg.width,
+            dropout=cfg.dropout,
+        )
+
+    def space(self, model: nn.Module | None = None) -> CombinedDepthSpace:
+        self.check_space()
+        search = self.cfg.search
+        jitter = {"tie_jitter": search.tie_jitter, "k": search.k} if search.relaxation == "topk" else {}
+        space = _SPACES[search.space](RELAXATIONS[search.relaxation](**jitter), search.last_conv)
+        if model is not None and self._budget():
+            kind, target = self._budget()
+            space.set_budget(
+                model, kind, target, search.budget.weight, (self.cfg.data.height, self.cfg.data.width)
+            )
+        return space
+
+    def search_split(self, data: IdentityDataManager) -> tuple[DataLoader, DataLoader, int]:
+        return data.search_split(images=self.cfg.search.val_images, overlap=self.cfg.search.overlap)
+
+    def search_options(self) -> dict[str, Any]:
+        return {"sample": True, "metric_only": False, "cost_weight": 1.0 if self._budget() else 0.0}
+
+    def describe(self, model: nn.Module) -> dict[str, Any]:
+        architecture = getattr(model, "architecture", None)
+        return {"architecture": dict(architecture.choices)} if architecture is not None else {}
+
+    def figure_options(self) -> dict[str, Any]:
+        model, data = self.cfg.model, self.cfg.data
+        return {"height": data.height, "width": data.width, "neck": model.neck, "model_width": model.width}
+
+    def engine_options(self) -> dict[str, Any]:
+        loss = self.cfg.loss
+        return {
+            "margin": loss.triplet.margin, "weight_x": loss.triplet.weight_x, "weight_t": loss.triplet.weight_t,
+            "label_smooth": loss.softmax.label_smooth,
+        }
+
+    def _budget(self) -> tuple[str, float] | None:
+        given = [(kind, self.cfg.search.budget[kind]) for kind in _BUDGETS if self.cfg.search.budget[kind]]
+        if len(given) > 1:
+            raise InputError(
+                f"search.budget sets {' and '.join(kind for kind, _ in given)}, expected one; set the others to 0"
+            )
+        return given[0] if given else None
