@@ -15,7 +15,7 @@ The shortcut of the CBlock matters: a convolution with BatchNorm alone would
 undo the scale of what it is given, and with it all that a single computed
 candidate (top-1, GDAS) can tell α about itself.
 
-    python benchmarks/planted_depth.py [--seeds 10] [--steps 80]
+    python benchmarks/planted_depth.py [--seeds 10] [--first-seed 0] [--steps 80]
 """
 from __future__ import annotations
 
@@ -134,8 +134,10 @@ def search(method: Relaxation, seed: int, steps: int = STEPS, plant: bool = True
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=10, help="searches per row (default: %(default)s)")
+    parser.add_argument("--first-seed", type=int, default=0, help="seed of the first search (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="steps of a search (default: %(default)s)")
     arguments = parser.parse_args()
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     torch.set_num_threads(1)  # faster than more: the tensors are tiny
     rows = {
         "top-1": (relaxation("topk", k=1), True), "top-2": (relaxation("topk"), True),
@@ -146,7 +148,7 @@ def main() -> None:
     print(f"{'relaxation':<17}{'found':>8}{'probability':>13}{'least':>8}{'s/search':>10}")
     for name, (method, plant) in rows.items():
         start = time.perf_counter()
-        outcomes = [search(method, seed, arguments.steps, plant) for seed in range(arguments.seeds)]
+        outcomes = [search(method, seed, arguments.steps, plant) for seed in seeds]
         seconds = (time.perf_counter() - start) / arguments.seeds
         probabilities = [outcome.probability for outcome in outcomes]
         found = f"{sum(outcome.found for outcome in outcomes)}/{arguments.seeds}"

@@ -5,7 +5,7 @@ __all__ = ["main"]
 
 import argparse
 import sys
-from typing import Callable, Sequence
+from typing import Sequence
 
 from torchreid_nas.config import load_config
 from torchreid_nas.errors import InputError, nearest
@@ -40,10 +40,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--root", metavar="DIR", help="folder of the data sets (data.root)")
     parser.add_argument("--output", metavar="DIR", help="folder of the run (data.save_dir)")
     parser.add_argument("--stages", help="comma list of search, train, test; default: all that the config needs")
-    parser.add_argument("--trials", help='RegDB trials by 0-based split_id: "all" or a comma list; each on its own split, then the mean')
+    parser.add_argument("--trials", help='RegDB splits by 0-based split_id: "all" or a list such as 0,3; then their mean')
     parser.add_argument("--resume", action="store_true", help="go on with what --output holds")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, …; default: a GPU where there is one")
-    parser.add_argument("--dry-run", action="store_true", help="show config, data, size, time and memory of a step; train nothing")
+    parser.add_argument("--dry-run", action="store_true", help="show config, data, size, time and memory; train nothing")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="config keys, e.g. train.max_epoch 60")
     return parser
 

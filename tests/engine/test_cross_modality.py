@@ -71,7 +71,7 @@ def test_evaluation_sends_each_modality_through_its_own_branch(tiny_config):
 
 def test_looking_at_held_out_identities_does_not_change_the_training(tiny_config, tmp_path):
     weights = []
-    for index, freq in enumerate((1, 100)):
+    for freq in (1, 100):
         folder = tmp_path / str(freq)
         run = Run(tiny_config(**{"train.holdout": 0.25, "train.eval_freq": freq, "data.save_dir": folder}))
         engine = run.train_engine("split")

@@ -17,7 +17,7 @@ def randomised(module: torch.nn.Module) -> torch.nn.Module:
     """The module in float64 with affine parameters and running statistics that matter."""
     torch.manual_seed(0)
     module.double()
-    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+    for tensor in (*module.parameters(), *module.buffers()):
         if tensor.dim() == 1:
             tensor.data.uniform_(0.5, 1.5)
     return module

@@ -72,7 +72,9 @@ class BilevelSearch:
         self.space, self.val_loader, self.search = space, val_loader, search or SearchOptions()
         self._architecture_rates = [group["lr"] for group in architecture_optimizer.param_groups]
         if self.options.amp == "fp16":
-            raise InputError("a search cannot run in fp16, whose gradients of the architecture underflow; set train.amp bf16 or none")
+            raise InputError(
+                "a search cannot run in fp16, whose gradients of the architecture underflow; set train.amp bf16 or none"
+            )
         self.bilevel = BilevelOptimizer(optimizer, architecture_optimizer, self.search.order, self.search.grad_clip)
         self._stateful_optimizer = self.bilevel
         self.unchanged_epochs = 0
