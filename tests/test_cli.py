@@ -1,5 +1,6 @@
 """The command line end to end on generated data: what it writes, how it resumes, what it says to bad input."""
 import errno
+import functools
 import json
 import os
 import shutil
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import commands
+from commands import refused
 from tiny import TINY
 from torchreid_nas.architecture import Architecture
 from torchreid_nas.cli import main
@@ -19,9 +22,7 @@ from torchreid_nas.cli import main
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-def arguments(root, output, *more, **overrides):
-    keys = [str(part) for item in {**TINY, **overrides}.items() for part in item]
-    return ["--root", str(root), "--output", str(output), *map(str, more), *keys]
+arguments = functools.partial(commands.arguments, TINY)
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +37,6 @@ def finished(data_root, tmp_path_factory):
 def copied(finished, tmp_path):
     """A copy of the whole run that a test may spoil."""
     return Path(shutil.copytree(finished, tmp_path / "copied"))
-
-
-def refused(capsys, *call, code=2):
-    """Run the command line, expect its exit code, and return the one sentence that it says."""
-    capsys.readouterr()
-    assert main(list(map(str, call))) == code
-    error = capsys.readouterr().err
-    assert error.startswith("error: ") and "Traceback" not in error
-    return error
 
 
 # -- the whole way --------------------------------------------------------------

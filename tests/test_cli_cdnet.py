@@ -1,4 +1,5 @@
 """CDNet from the command line: search, train, test, resume, budgets, controls, bad input."""
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -6,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
+import commands
+from commands import refused
 from tiny import TINY, TINY_CDNET
 from torchreid_nas.architecture import Architecture
 from torchreid_nas.cli import main
 from torchreid_nas.genotypes import BLOCK_SLOTS
 
 
-def arguments(root, output, *more, **overrides):
-    keys = [str(part) for item in {**TINY_CDNET, **overrides}.items() for part in item]
-    return ["--root", str(root), "--output", str(output), *map(str, more), *keys]
+arguments = functools.partial(commands.arguments, TINY_CDNET)
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +24,6 @@ def finished(data_root, tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished") / "run"
     assert main(arguments(data_root, folder)) == 0
     return folder
-
-
-def refused(capsys, *call):
-    capsys.readouterr()
-    assert main(list(map(str, call))) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ") and "Traceback" not in error
-    return error
 
 
 def test_a_run_searches_trains_and_tests(finished):

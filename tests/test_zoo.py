@@ -2,42 +2,22 @@
 from __future__ import annotations
 
 import copy
-import json
-import zlib
-from pathlib import Path
 from typing import Callable
 
 import numpy as np
 import pytest
 import torch
 
+from recipe import recipe_state
 from torchreid_nas.architecture import SHARE, Architecture
 from torchreid_nas.errors import InputError
 from torchreid_nas.models import TwoStreamNetwork, two_stream_resnet18, two_stream_resnet50
 from torchreid_nas.zoo import load_authors_checkpoint
 
-DATA = Path(__file__).resolve().parent / "data"
-
-
-def recipe(key: str, shape: list[int]) -> torch.Tensor:
-    """The golden files' weights: every tensor follows from its key in the authors' layout."""
-    a = np.random.default_rng(zlib.crc32(key.encode())).standard_normal(shape).astype(np.float32)
-    if key.endswith("running_var"):
-        a = np.abs(a) * 0.5 + 0.5
-    elif len(shape) == 1:
-        a = 1 + 0.1 * a if key.endswith("weight") else 0.1 * a
-    else:
-        a = a * np.float32(np.sqrt(2 / np.prod(shape[1:])))
-    return torch.from_numpy(a.astype(np.float32))
-
 
 @pytest.fixture(scope="module")
 def authors_state() -> dict[str, torch.Tensor]:
-    shapes = json.loads((DATA / "two_stream_resnet50_keys.json").read_text())
-    return {
-        key: torch.tensor(0) if key.endswith("num_batches_tracked") else recipe(key, shape)
-        for key, shape in shapes.items()
-    }
+    return recipe_state("two_stream_resnet50")
 
 
 @pytest.fixture(scope="module")
