@@ -15,8 +15,8 @@ from torchreid_nas.engine.base import ResumableEngine, TrainingOptions, distance
 from torchreid_nas.layers import MODALITIES
 from torchreid_nas.losses import C3MMDLoss, CrossModalityTripletLoss
 from torchreid_nas.metrics import PROTOCOLS, average_results, evaluate_regdb
+from torchreid_nas.models.two_stream import FEATURES
 
-FEATURES = ("before BNNeck", "after BNNeck")
 
 
 @dataclasses.dataclass(frozen=True)
