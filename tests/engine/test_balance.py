@@ -63,3 +63,20 @@ def test_held_out_identities_choose_the_best_epoch(tiny_config, tmp_path):
     assert engine.datamanager.num_train_pids == 6
     engine.run(save_dir=tmp_path / "run", max_epoch=2)
     assert engine.best_epoch in (1, 2) and 0 < engine.best_score <= 1
+
+
+def test_the_readmes_script_of_stock_torchreid_parts(data_root, tmp_path, capsys):
+    data = torchreid.data.ImageDataManager(
+        root=str(data_root), sources="market1501", height=64, width=32, batch_size_train=8, workers=0, use_gpu=False,
+        train_sampler="RandomIdentitySampler", num_instances=2,
+    )
+    model = torchreid.models.build_model("cdnet_x0_25", num_classes=data.num_train_pids, loss="triplet", pretrained=False)
+    optimizer = torchreid.optim.build_optimizer(model, optim="sgd", lr=0.065)
+    scheduler = torchreid.optim.build_lr_scheduler(optimizer, lr_scheduler="multi_step", stepsize=[1])
+    engine = torchreid.engine.ImageTripletEngine(
+        data, model, optimizer, margin=0.3, scheduler=scheduler, use_gpu=False
+    )
+    before = model.backbone.stem.conv.weight.detach().clone()
+    engine.run(save_dir=str(tmp_path), max_epoch=1, normalize_feature=True)
+    assert "mAP" in capsys.readouterr().out
+    assert not torch.equal(model.backbone.stem.conv.weight, before)
