@@ -94,19 +94,18 @@ def search_row(method, device: torch.device) -> Row:
 def saved_bytes(row: Row, batch: Batch) -> int:
     """Bytes that a forward pass keeps for its backward pass; see the module's docstring."""
     own = {tensor.untyped_storage().data_ptr() for tensor in (*row.model.parameters(), *row.model.buffers())}
-    storages: dict[int, int] = {}
+    storages: dict[int, torch.UntypedStorage] = {}
 
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
+    def pack(tensor: torch.Tensor) -> None:
+        # Holding the storage keeps its address from being given to another. The tensor itself must not be held:
+        # one that its own node saved would keep the whole graph alive for ever.
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
-            storages[storage.data_ptr()] = storage.nbytes()
-        return tensor
+            storages[storage.data_ptr()] = storage
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = row.loss(batch)
-    # The graph must live up to here: a freed storage's address would be counted for another.
-    del loss
-    return sum(storages.values())
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda nothing: nothing):
+        row.loss(batch)
+    return sum(storage.nbytes() for storage in storages.values())
 
 
 def turn(row: Row, first: Batch, second: Batch) -> None:
