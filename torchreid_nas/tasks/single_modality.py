@@ -17,7 +17,7 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.genotypes import COMBINED_DEPTH_SPACE, COMBINED_SPACE
 from torchreid_nas.host import MODELS
 from torchreid_nas.search import CombinedDepthSpace, CombinedSpace
-from torchreid_nas.search.relaxation import RELAXATIONS
+from torchreid_nas.search.relaxation import relaxation
 from torchreid_nas.tasks.base import Task
 
 _SPACES = {COMBINED_DEPTH_SPACE: CombinedDepthSpace, COMBINED_SPACE: CombinedSpace}
@@ -51,8 +51,8 @@ class SingleModalityTask(Task):
     def space(self, model: nn.Module | None = None) -> CombinedDepthSpace:
         self.check_space()
         search = self.cfg.search
-        jitter = {"tie_jitter": search.tie_jitter, "k": search.k} if search.relaxation == "topk" else {}
-        space = _SPACES[search.space](RELAXATIONS[search.relaxation](**jitter), search.last_conv)
+        options = {"tie_jitter": search.tie_jitter, "k": search.k} if search.relaxation == "topk" else {}
+        space = _SPACES[search.space](relaxation(search.relaxation, **options), search.last_conv)
         if model is not None and self._budget():
             kind, target = self._budget()
             space.set_budget(
