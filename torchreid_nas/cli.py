@@ -4,6 +4,7 @@ from __future__ import annotations
 __all__ = ["main"]
 
 import argparse
+import importlib
 import sys
 from typing import Sequence
 
@@ -11,16 +12,18 @@ from torchreid_nas.config import load_config
 from torchreid_nas.errors import InputError, nearest
 
 _STAGES = ("search", "train", "test")
+# Each module has main(argv) -> exit code; imported when asked for.
+_COMMANDS = {
+    "synthetic": "torchreid_nas.data.synthetic.cli",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, 2 for bad input (one sentence, no traceback)."""
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        if argv[:1] == ["synthetic"]:
-            from torchreid_nas.data.synthetic.cli import main as synthetic
-
-            return synthetic(argv[1:])
+        if argv and argv[0] in _COMMANDS:
+            return importlib.import_module(_COMMANDS[argv[0]]).main(argv[1:])
         return _experiment(argv)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -36,7 +36,7 @@ from torchreid_nas.optim import build_lr_scheduler, build_optimizer
 from torchreid_nas.results import average_rows, result_row
 from torchreid_nas.search import SearchSpace
 from torchreid_nas.tasks import make_task
-from torchreid_nas.zoo import checkpoint_num_classes, load_weights
+from torchreid_nas.weights import checkpoint_num_classes, load_weights
 
 STAGES = ("search", "train", "test")
 SEARCHED = "search"

@@ -12,7 +12,7 @@ from recipe import recipe_state
 from torchreid_nas.architecture import SHARE, Architecture
 from torchreid_nas.errors import InputError
 from torchreid_nas.models import TwoStreamNetwork, two_stream_resnet18, two_stream_resnet50
-from torchreid_nas.zoo import load_authors_checkpoint
+from torchreid_nas.weights import load_authors_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from recipe import recipe, recipe_state
 from torchreid_nas.errors import InputError
 from torchreid_nas.models import CDNet, cdnet, cnet
 from torchreid_nas.models.cdnet_weights import authors_keys
-from torchreid_nas.zoo import checkpoint_num_classes, load_authors_checkpoint, load_weights
+from torchreid_nas.weights import checkpoint_num_classes, load_authors_checkpoint, load_weights
 
 IMAGES = torch.randn(2, 3, 64, 32, generator=torch.Generator().manual_seed(0))
 
