@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from torchreid_nas.data import build_cross_modality_transforms
-from torchreid_nas.data.transforms import IMAGENET_MEAN, IMAGENET_STD, TRANSFORMS
+from torchreid_nas.data.transforms import IMAGENET_MEAN, IMAGENET_STD, TRANSFORMS, RandomSizedRectCrop
 from torchreid_nas.errors import InputError
 
 
@@ -91,3 +91,61 @@ def test_all_names_build_and_run(image):
 def test_bad_arguments(arguments, complaint):
     with pytest.raises(InputError, match=complaint):
         build_cross_modality_transforms(*arguments)
+
+
+def test_the_rectangle_takes_the_place_of_the_resize_before_other_crops():
+    train, test = build_cross_modality_transforms(64, 32, ["random_erase", "random_flip", "random_sized_rect_crop"])
+    assert names(train) == ["RandomSizedRectCrop", "RandomHorizontalFlip", "ToTensor", "Normalize", "RandomErasing"]
+    assert names(test) == ["Resize", "ToTensor", "Normalize"]
+    both = names(build_cross_modality_transforms(64, 32, ["pad_crop", "random_sized_rect_crop"])[0])
+    assert both[:2] == ["RandomSizedRectCrop", "RandomCrop"]
+
+
+def test_the_rectangle_is_drawn_by_ecn_s_rule():
+    torch.manual_seed(0)
+    width, height = 400, 1000
+    boxes = [RandomSizedRectCrop(8, 4).rectangle(width, height) for _ in range(2000)]
+    whole = [box for box in boxes if box == (0, 0, height, width)]
+    cut = [box for box in boxes if box not in whole]
+    # Of this shape nearly three quarters of the draws fit, so ten of them hardly ever all fail.
+    assert len(whole) <= 2
+    shares = np.array([h * w / (height * width) for _, _, h, w in cut])
+    ratios = np.array([h / w for _, _, h, w in cut])
+    assert 0.638 < shares.min() < 0.65 and 0.97 < shares.max() < 1.002
+    assert 1.99 < ratios.min() < 2.05 and 2.95 < ratios.max() < 3.01
+    for top, left, h, w in cut:
+        assert 0 <= top <= height - h and 0 <= left <= width - w
+    # A rectangle lies anywhere: over the room that it has the place is uniform.
+    places = np.array([(top / (height - h), left / (width - w)) for top, left, h, w in cut if h < 950 and w < 380])
+    assert places.mean(0) == pytest.approx([0.5, 0.5], abs=0.03) and places.std(0) == pytest.approx(12**-0.5, abs=0.03)
+
+
+def test_where_every_rectangle_fits_share_and_ratio_are_uniform():
+    # A draw fits where 0.64..1 of the area at 2..3 heights per width stays inside; narrow shares make all of them fit.
+    torch.manual_seed(0)
+    crop = RandomSizedRectCrop(8, 4)
+    crop.SHARES = (0.3, 0.5)
+    boxes = [crop.rectangle(1000, 2500) for _ in range(2000)]
+    for values, low, high in (
+        (np.array([h * w / 2.5e6 for _, _, h, w in boxes]), 0.3, 0.5), (np.array([h / w for _, _, h, w in boxes]), 2, 3)
+    ):
+        counts, _ = np.histogram(values, np.linspace(low, high, 11))
+        # Chi-square of ten cells of 200, 9 degrees of freedom: 27.9 is passed once in 1,000 seeds.
+        assert ((counts - 200) ** 2 / 200).sum() < 27.9
+
+
+def test_the_rectangle_is_cut_and_resized_bilinearly(image):
+    torch.manual_seed(3)
+    top, left, h, w = RandomSizedRectCrop(48, 24).rectangle(32, 64)
+    assert (h, w) != (64, 32)
+    torch.manual_seed(3)
+    cut = RandomSizedRectCrop(48, 24)(image)
+    expected = image.crop((left, top, left + w, top + h)).resize((24, 48), Image.Resampling.BILINEAR)
+    assert cut.size == (24, 48) and cut.tobytes() == expected.tobytes()
+
+
+def test_an_image_that_holds_no_such_rectangle_is_resized_whole():
+    # In a square the share would have to be below a half.
+    square = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8))
+    train, test = build_cross_modality_transforms(64, 32, "random_sized_rect_crop")
+    assert torch.equal(train(square), test(square))

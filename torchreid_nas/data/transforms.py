@@ -1,18 +1,23 @@
 """Augmentation of cross-modality training by name, as in torchreid, with the recipe of CM-NAS."""
 from __future__ import annotations
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "TRANSFORMS", "build_cross_modality_transforms"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "TRANSFORMS", "RandomSizedRectCrop", "build_cross_modality_transforms"]
 
+import math
 from typing import Sequence
 
+import torch
 import torchreid
+from PIL import Image
 from torchvision import transforms as T
 
 from torchreid_nas.errors import InputError, nearest
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-TRANSFORMS = ("pad_crop", "random_crop", "random_flip", "random_patch", "color_jitter", "random_erase")
+TRANSFORMS = (
+    "random_sized_rect_crop", "pad_crop", "random_crop", "random_flip", "random_patch", "color_jitter", "random_erase",
+)
 PADDING = 10
 
 
@@ -25,12 +30,14 @@ def build_cross_modality_transforms(
 ) -> tuple[T.Compose, T.Compose]:
     """Build the transforms of training and of testing; PIL image -> float32 tensor (3, height, width).
 
-    Names are torchreid's plus ``pad_crop``; the default is the recipe of
-    CM-NAS (ICCV 2021, authors' code): pad by 10 pixels and crop, flip, and
+    Names are torchreid's plus ``pad_crop`` and ``random_sized_rect_crop``
+    (ECN's recipe, see :class:`RandomSizedRectCrop`); the default is the recipe
+    of CM-NAS (ICCV 2021, authors' code): pad by 10 pixels and crop, flip, and
     erase with probability 0.5 an area of 2 to 40 %. The erased area takes the
     *value* of ``norm_mean`` after normalisation, as theirs and torchreid's do.
     The order is fixed: resize, crop, flip, patch, jitter, tensor, normalise,
-    erase.
+    erase; the rectangle is cut from the image as it is stored and resized, so
+    it takes the place of the first step.
 
     Args:
         height, width: of the network's input, in pixels.
@@ -59,7 +66,7 @@ def build_cross_modality_transforms(
     resize = T.Resize((height, width))
     normalize = [T.ToTensor(), T.Normalize(mean, std)]
     pieces = torchreid.data.transforms
-    train = [resize]
+    train = [RandomSizedRectCrop(height, width) if "random_sized_rect_crop" in names else resize]
     if "pad_crop" in names:
         train.append(T.RandomCrop((height, width), padding=PADDING))
     if "random_crop" in names:
@@ -74,3 +81,43 @@ def build_cross_modality_transforms(
     if "random_erase" in names:
         train.append(pieces.RandomErasing(mean=mean))
     return T.Compose(train), T.Compose([resize, *normalize])
+
+
+class RandomSizedRectCrop:
+    """Cut a random upright rectangle and resize it, bilinearly; PIL image -> PIL image of ``width`` x ``height``.
+
+    The recipe of ECN (Zhong et al., CVPR 2019, authors' code): the area is a
+    share of the image's uniform in 0.64 to 1, the height uniform in 2 to 3
+    times the width. Of ten draws the first that fits is taken; if none does,
+    the whole image is resized. Draws come from torch's global generator.
+
+    torchvision's ``RandomResizedCrop`` draws the ratio uniformly on a
+    logarithmic scale, and falls back on a central crop.
+    """
+
+    SHARES = (0.64, 1.0)
+    RATIOS = (2.0, 3.0)
+    ATTEMPTS = 10
+
+    def __init__(self, height: int, width: int):
+        self.height = height
+        self.width = width
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        top, left, height, width = self.rectangle(*image.size)
+        return T.functional.resized_crop(image, top, left, height, width, [self.height, self.width])
+
+    def rectangle(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Draw (top, left, height, width) in an image of ``width`` x ``height`` pixels."""
+        for _ in range(self.ATTEMPTS):
+            area = width * height * _uniform(*self.SHARES)
+            ratio = _uniform(*self.RATIOS)
+            h, w = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+            if 0 < h <= height and 0 < w <= width:
+                top, left = (int(torch.randint(room + 1, ())) for room in (height - h, width - w))
+                return top, left, h, w
+        return 0, 0, height, width
+
+
+def _uniform(low: float, high: float) -> float:
+    return low + (high - low) * torch.rand(()).item()

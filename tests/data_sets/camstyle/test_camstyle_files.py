@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from torchreid_nas.data.camstyle import FileStyler, camstyle_folder, camstyle_name
+from torchreid_nas.data.dataset import read_image
+from torchreid_nas.errors import InputError
+
+LAYOUTS = {
+    "Market-1501": (
+        "bounding_box_train/0002_c1s1_000451_03.jpg", 0, 4, False,
+        "bounding_box_train_camstyle/0002_c1s1_000451_03_fake_1to5.jpg",
+    ),
+    "DukeMTMC-reID": (
+        "bounding_box_train/0001_c8_f0046182.jpg", 7, 0, False,
+        "bounding_box_train_camstyle/0001_c8_f0046182_fake_8to1.jpg",
+    ),
+    "MSMT17": (
+        "train/0000/0000_000_15_0303morning_0015_0.jpg", 14, 0, True,
+        "bounding_box_train_camstyle/0000_000_15_0303morning_0015_0_fake_1.jpg",
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_file_of_each_layout_is_found(tmp_path, layout):
+    name, camid, new_camid, msmt17, expected = LAYOUTS[layout]
+    item = (str(tmp_path / name), 0, camid, 0)
+    assert camstyle_folder(item[0]) / camstyle_name(item[0], camid, new_camid, msmt17) == tmp_path / expected
+    (tmp_path / expected).parent.mkdir()
+    Image.new("RGB", (8, 16), (200, 40, 80)).save(tmp_path / expected)
+
+    # The other camera's image has no file, which is counted.
+    other = (str(Path(item[0]).with_name("9999_other.jpg")), 1, new_camid, 0)
+    styler = FileStyler([item, other], msmt17)
+    assert styler.camids == tuple(sorted((camid, new_camid)))
+    assert (styler.num_files, styler.num_missing) == (2, 1)
+    image = Image.new("RGB", (8, 16))
+    assert styler(image, item, new_camid).tobytes() == read_image(tmp_path / expected).tobytes()
+    assert styler(image, item, camid) is image
+    assert styler(image, other, camid) is image
+
+
+def test_each_image_gets_its_own_file_of_the_camera(market, release):
+    paths = release(market)
+    styler = FileStyler(market)
+    assert (styler.num_files, styler.num_missing) == (24, 0) == (len(paths), 0)
+    assert styler.summary() == f'24 of 24 camera-style images of 3 cameras found in "{paths[0].parent}"'
+    real = Image.new("RGB", (8, 16))
+    for styled_by in (styler, pickle.loads(pickle.dumps(styler))):
+        for position, item in enumerate(market):
+            for camid in {0, 1, 2} - {item[2]}:
+                # JPEG moves a plain colour by a grey level or two.
+                assert styled_by(real, item, camid).getpixel((4, 8)) == pytest.approx(
+                    (8 * position, 40 * camid, 200), abs=3
+                )
+
+
+def test_the_names_of_msmt17_leave_out_the_own_camera(market, release):
+    paths = release(market, msmt17=True)
+    assert all(re.search(r"_fake_[123]\.jpg$", path.name) for path in paths)
+    assert FileStyler(market, msmt17=True).num_missing == 0
+    with pytest.raises(InputError, match="has none of the 24 camera-style images.*_fake_1to2.jpg"):
+        FileStyler(market)
+
+
+def test_missing_ones_are_counted_and_replaced_by_the_real_image(market, release):
+    paths = release(market)
+    gone = {paths[0], paths[5], paths[6]}
+    for path in gone:
+        path.unlink()
+    styler = FileStyler(market)
+    assert (styler.num_files, styler.num_missing) == (24, 3)
+    assert styler.summary().startswith("21 of 24 ") and "the 3 missing are replaced by real ones" in styler.summary()
+    real = Image.new("RGB", (8, 16))
+    for item in market:
+        for camid in {0, 1, 2} - {item[2]}:
+            path = camstyle_folder(item[0]) / camstyle_name(item[0], item[2], camid)
+            assert (styler(real, item, camid) is real) == (path in gone)
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_when_all_are_missing_the_way_out_is_named(market, empty):
+    folder = camstyle_folder(market[0][0])
+    if empty:
+        folder.mkdir()
+    with pytest.raises(InputError) as caught:
+        FileStyler(market)
+    message = str(caught.value)
+    assert f'"{folder}"' in message and ("does not exist" in message) != empty and "24 camera-style images" in message
+    for part in (
+        '"0000_c1s1_000000_01_fake_1to2.jpg"', "github.com/zhunzhong07/CamStyle", "github.com/zhunzhong07/ECN",
+        "python tools/train_camstyle.py", "ecn.camstyle to fourier, statistics or none",
+    ):
+        assert part in message
+
+
+def test_a_broken_file_is_named(market, release):
+    path = release(market)[0]
+    path.write_bytes(path.read_bytes()[:100])
+    styler = FileStyler(market)
+    with pytest.raises(InputError, match=f"{path.name}.*truncated or no image"):
+        styler(Image.new("RGB", (8, 16)), market[0], 1)
+
+
+def test_a_folder_that_is_a_file_is_refused(market):
+    camstyle_folder(market[0][0]).write_text("not a folder")
+    with pytest.raises(InputError, match="cannot be listed"):
+        FileStyler(market)
+
+
+def test_images_whose_styles_would_share_a_file_are_refused():
+    # SYSU-MM01 numbers the images of each identity in each camera from 0001.
+    items = [(f"SYSU-MM01/cam{camera}/{pid:04d}/0001.jpg", pid, camera - 1, 0) for pid in (1, 2) for camera in (1, 2)]
+    with pytest.raises(InputError, match='2 training images are named "0001".*share a file'):
+        FileStyler(items)
+
+
+def test_where_names_leave_out_the_own_camera_two_cameras_may_not_share_a_stem():
+    items = [(f"train/{camid:04d}/picture.jpg", 0, camid, 0) for camid in (0, 1)]
+    with pytest.raises(InputError, match='2 training images are named "picture"'):
+        FileStyler(items, msmt17=True)
+    with pytest.raises(InputError, match="none of the 2 camera-style images"):
+        FileStyler(items)

@@ -1,0 +1,51 @@
+"""Images of a data set in the style of its other cameras: from files, or by two methods that need no training."""
+from __future__ import annotations
+
+from typing import Sequence
+
+from torchreid_nas.data.camstyle.dataset import CameraStyleDataset
+from torchreid_nas.data.camstyle.files import FileStyler
+from torchreid_nas.data.camstyle.fourier import FourierStyler
+from torchreid_nas.data.camstyle.names import CAMSTYLE_FOLDER, camstyle_folder, camstyle_name
+from torchreid_nas.data.camstyle.statistics import StatisticsStyler
+from torchreid_nas.data.camstyle.styler import CameraStyler
+from torchreid_nas.data.dataset import Item
+from torchreid_nas.errors import InputError, nearest
+
+__all__ = [
+    "CAMSTYLE_FOLDER",
+    "STYLERS",
+    "CameraStyleDataset",
+    "CameraStyler",
+    "FileStyler",
+    "FourierStyler",
+    "StatisticsStyler",
+    "camstyle_folder",
+    "camstyle_name",
+    "make_camera_styler",
+]
+
+STYLERS = ("files", "fourier", "statistics")
+
+
+def make_camera_styler(kind: str, items: Sequence[Item], msmt17: bool = False, seed: int = 0) -> CameraStyler:
+    """Make the styler of a name with its defaults.
+
+    Args:
+        kind: from ``STYLERS``.
+        items: (path, pid, camid, dsetid) of the target's training images.
+        msmt17: for files, that they are named as those of MSMT17.
+        seed: of the images that the other two learn the cameras from.
+
+    Raises:
+        InputError: unknown kind, or see the styler.
+    """
+    if kind == "files":
+        return FileStyler(items, msmt17)
+    if kind == "fourier":
+        return FourierStyler(items, seed=seed)
+    if kind == "statistics":
+        return StatisticsStyler(items, seed=seed)
+    raise InputError(
+        f'there is no camera styler "{kind}", expected one of {", ".join(STYLERS)}{nearest(kind, STYLERS)}'
+    )

@@ -1,0 +1,92 @@
+"""A training set whose images come in the style of a camera drawn at random: ECN's camera invariance."""
+from __future__ import annotations
+
+__all__ = ["CameraStyleDataset"]
+
+from typing import Any, Callable
+
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+
+from torchreid_nas.data.camstyle.styler import CameraStyler
+from torchreid_nas.data.dataset import CrossModalityDataset, Item, read_image
+from torchreid_nas.errors import InputError
+
+
+class CameraStyleDataset(Dataset):
+    """Images in the style of a camera drawn uniformly from all of the styler's, the own camera included.
+
+    As in ECN (Zhong et al., CVPR 2019, Section 3.3), where the own camera
+    gives the real image: of C cameras, that happens once in C draws. The
+    camera is drawn at each access, with torch's global generator, which a
+    ``DataLoader`` seeds in each of its workers.
+
+    ``self[i]`` is the dict of ``dataset[i]`` (``img`` after the same
+    transform) plus ``style_camid``; ``camid`` and ``modality`` remain those of
+    the real image.
+
+    Args:
+        dataset: the target's training images.
+        styler: made for the same items.
+
+    Raises:
+        InputError: a camera of the data set is none of the styler's.
+    """
+
+    def __init__(self, dataset: CrossModalityDataset, styler: CameraStyler):
+        unknown = {item[2] for item in dataset.data}.difference(styler.camids)
+        if unknown:
+            raise InputError(
+                f"the camera styler knows cameras {', '.join(map(str, styler.camids))}, but the data set has images of "
+                f"{', '.join(map(str, sorted(unknown)))} too; make the styler for the items of the data set"
+            )
+        self.dataset = dataset
+        self.styler = styler
+
+    @property
+    def data(self) -> list[Item]:
+        """The (path, pid, camid, dsetid) of all images, in the order of the indices."""
+        return self.dataset.data
+
+    @property
+    def transform(self) -> Callable | None:
+        """What is applied to each image after styling."""
+        return self.dataset.transform
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return the item of the data set with its image in a drawn style.
+
+        Raises:
+            InputError: the image, or that of its style, is missing or broken.
+        """
+        index = range(len(self))[index]
+        path, pid, camid, dsetid = self.data[index]
+        style_camid = self.styler.camids[int(torch.randint(len(self.styler.camids), ()))]
+        image = self.image(index, style_camid)
+        if self.transform is not None:
+            image = self.dataset._transform_image(self.transform, self.dataset.k_tfm, image)
+        return {
+            "img": image,
+            "pid": pid,
+            "camid": camid,
+            "impath": path,
+            "dsetid": dsetid,
+            "modality": self.dataset.modality_of(camid),
+            "index": index,
+            "style_camid": style_camid,
+        }
+
+    def image(self, index: int, camid: int) -> Image.Image:
+        """Return an image in the style of a camera, RGB before the transform; the real one for its own camera.
+
+        Raises:
+            InputError: the image, or that of its style, is missing or broken.
+        """
+        item = self.data[index]
+        image = read_image(item[0])
+        return image if camid == item[2] else self.styler(image, item, camid)

@@ -1,0 +1,113 @@
+"""Camera styles from files: the images released with CamStyle and ECN, or those of ``tools/train_camstyle.py``."""
+from __future__ import annotations
+
+__all__ = ["FileStyler"]
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Iterator, Sequence
+
+from PIL import Image
+
+from torchreid_nas.data.camstyle.names import camstyle_folder, camstyle_name
+from torchreid_nas.data.camstyle.styler import style_camids
+from torchreid_nas.data.dataset import Item, read_image
+from torchreid_nas.errors import InputError
+
+
+class FileStyler:
+    """Reads each image in the style of another camera from its file beside the training folder.
+
+    CamStyle (Zhong et al., CVPR 2018) transfers by CycleGAN, one for each pair
+    of cameras; the images released with ECN for MSMT17 are StarGAN's. Folders
+    are listed once, here; of files that are there nothing is kept, of missing
+    ones folder and name. A missing image is replaced by the real
+    one when it is drawn (ours; the authors' code stops at it).
+
+    Args:
+        items: (path, pid, camid, dsetid) of one data set's training images.
+        msmt17: files are named as those of MSMT17, without the own camera.
+
+    Attributes:
+        camids: the cameras of ``items``, ascending.
+        num_files: how many files a complete set has.
+        num_missing: how many of them are not there.
+
+    Raises:
+        InputError: all are missing, two images would share one (SYSU-MM01's
+            names repeat), or there are fewer than two cameras.
+    """
+
+    def __init__(self, items: Sequence[Item], msmt17: bool = False):
+        self.camids = style_camids(items)
+        self.msmt17 = msmt17
+        _check_distinct(items, msmt17)
+        self._folders = tuple(sorted({str(camstyle_folder(item[0])) for item in items}))
+        listed = {folder: _names_in(folder) for folder in self._folders}
+        expected = [place for item in items for place in self._places(item)]
+        self._missing = frozenset((folder, name) for folder, name in expected if name not in listed[folder])
+        self.num_files = len(expected)
+        self.num_missing = len(self._missing)
+        if self.num_missing == self.num_files:
+            folder, name = expected[0]
+            state = "has none" if os.path.isdir(folder) else "does not exist, so there are none"
+            raise InputError(
+                f'the folder "{folder}" {state} of the {self.num_files:,} camera-style images that are expected '
+                f'(one is "{name}"); put there those released for Market-1501, DukeMTMC-reID and MSMT17 '
+                "(github.com/zhunzhong07/CamStyle and github.com/zhunzhong07/ECN), make them with "
+                "python tools/train_camstyle.py, or do without: set ecn.camstyle to fourier, statistics or none"
+            )
+
+    def __call__(self, image: Image.Image, item: Item, new_camid: int) -> Image.Image:
+        """Return the file of ``item`` in the style of ``new_camid``, or ``image`` itself where it is missing.
+
+        The file's size may differ from the image's.
+
+        Raises:
+            InputError: the file is broken.
+        """
+        if new_camid == item[2]:
+            return image
+        place = next(self._places(item, new_camid))
+        return image if place in self._missing else read_image(os.path.join(*place))
+
+    def summary(self) -> str:
+        """Return how many images were found, and what becomes of the others."""
+        folders = '", "'.join(self._folders)
+        found = (
+            f"{self.num_files - self.num_missing:,} of {self.num_files:,} camera-style images of {len(self.camids)} "
+            f'cameras found in "{folders}"'
+        )
+        return f"{found}; the {self.num_missing:,} missing are replaced by real ones" if self.num_missing else found
+
+    def _places(self, item: Item, *new_camids: int) -> Iterator[tuple[str, str]]:
+        """Yield folder and file name in the style of each camera, by default of every other."""
+        folder, name = str(camstyle_folder(item[0])), os.path.basename(item[0])
+        for camid in new_camids or self.camids:
+            if camid != item[2]:
+                yield folder, camstyle_name(name, item[2], camid, self.msmt17)
+
+
+def _names_in(folder: str) -> set[str]:
+    try:
+        return set(os.listdir(folder))
+    except FileNotFoundError:
+        return set()
+    except OSError as error:
+        raise InputError(
+            f'the folder of camera-style images "{folder}" cannot be listed ({error.strerror}); '
+            "check the path and its permissions"
+        ) from error
+
+
+def _check_distinct(items: Sequence[Item], msmt17: bool) -> None:
+    """Refuse two images whose styles would have one name: an identity would get the picture of another."""
+    keys = [(camstyle_folder(path), Path(path).stem, 0 if msmt17 else camid) for path, _, camid, _ in items]
+    (folder, stem, _), count = Counter(keys).most_common(1)[0]
+    if count > 1:
+        raise InputError(
+            f'{count} training images are named "{stem}", so that their camera-style images would share a file in '
+            f'"{folder}"; files are for data sets whose names differ, here set ecn.camstyle to fourier, statistics or '
+            "none"
+        )

@@ -1,0 +1,30 @@
+"""Where camera-style images lie and what they are called: the layouts in which they were released (Zhong et al.)."""
+from __future__ import annotations
+
+__all__ = ["CAMSTYLE_FOLDER", "camstyle_folder", "camstyle_name"]
+
+from pathlib import Path
+
+CAMSTYLE_FOLDER = "bounding_box_train_camstyle"
+
+
+def camstyle_folder(image: str | Path) -> Path:
+    """Return the folder of the camera-style images of a training image: beside the training folder.
+
+    MSMT17 keeps the images of an identity in a folder of their own below
+    ``train/``; its camera-style images lie in one folder all the same.
+    """
+    image = Path(image)
+    train = image.parent.parent if image.parent.name.isdigit() else image.parent
+    return train.parent / CAMSTYLE_FOLDER
+
+
+def camstyle_name(image: str | Path, camid: int, new_camid: int, msmt17: bool = False) -> str:
+    """Return the file name of a training image in the style of another camera.
+
+    Market-1501 and DukeMTMC-reID: ``<stem>_fake_<own>to<new>.jpg``; MSMT17:
+    ``<stem>_fake_<new>.jpg``. Cameras are 0-based here, as in torchreid, and
+    1-based in names.
+    """
+    own = "" if msmt17 else f"{camid + 1}to"
+    return f"{Path(image).stem}_fake_{own}{new_camid + 1}.jpg"

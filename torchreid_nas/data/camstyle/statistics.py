@@ -1,0 +1,100 @@
+"""Camera styles without training: the colour statistics of one camera mapped to those of another."""
+from __future__ import annotations
+
+__all__ = ["StatisticsStyler"]
+
+from typing import Sequence
+
+import numpy as np
+from PIL import Image
+
+from torchreid_nas.data.camstyle.styler import sample_cameras
+from torchreid_nas.data.dataset import Item, read_image
+
+# Orthogonal axes: brightness, red against blue, green against magenta.
+_AXES = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]], dtype=np.float64)
+_NORMS = np.sqrt([3, 2, 6])
+_MOST_GAIN = 4.0
+
+
+class StatisticsStyler:
+    r"""Maps colours so that a camera's mean and standard deviation become those of another camera.
+
+    Colour transfer of Reinhard et al. ("Color Transfer between Images", 2001)
+    with cameras in place of images (ours): with x a pixel's colour in
+    decorrelated axes, y = (x - mean_own) std_new / std_own + mean_new. The
+    statistics are the *cameras'*, so a red shirt stays red in a camera that
+    saw none; images' own statistics would repaint it.
+
+    The axes are those of Reinhard's space (brightness, red against blue, green
+    against magenta, the principal axes of natural images), on RGB values
+    instead of logarithms of cone responses (ours): black stays finite, a grey
+    image has exactly no colour, and a pair of cameras is one affine map of RGB
+    values, which is rounded and clipped to 0..255 at the end.
+
+    An infrared camera has no deviation of colour: images mapped to it become
+    grey, and where the own deviation is zero only the mean is moved. No
+    contrast is multiplied by more than 4, so that the compression noise of
+    nearly grey images is not blown up to colour.
+
+    Args:
+        items: (path, pid, camid, dsetid) of one data set's training images.
+        images_per_camera: at most so many, drawn at random, are read here for
+            the statistics of a camera; each counts alike, whatever its size.
+        seed: of that draw.
+
+    Attributes:
+        camids: the cameras of ``items``, ascending.
+        mean, std: camid -> float64 (3,) in the axes above, in grey levels.
+
+    Raises:
+        InputError: an image is broken, fewer than two cameras, or a number is
+            out of range.
+    """
+
+    def __init__(self, items: Sequence[Item], images_per_camera: int = 200, seed: int = 0):
+        chosen = sample_cameras(items, images_per_camera, seed)
+        self.camids = tuple(chosen)
+        self.num_read = sum(map(len, chosen.values()))
+        self.mean: dict[int, np.ndarray] = {}
+        self.std: dict[int, np.ndarray] = {}
+        for camid, own in chosen.items():
+            self.mean[camid], self.std[camid] = _statistics([item[0] for item in own])
+        self._maps = {
+            (own, new): self._map(own, new) for own in self.camids for new in self.camids if own != new
+        }
+
+    def __call__(self, image: Image.Image, item: Item, new_camid: int) -> Image.Image:
+        """Return ``image`` with its colours mapped from the camera of ``item`` to ``new_camid``; the same size."""
+        if new_camid == item[2]:
+            return image
+        return image.convert("RGB", self._maps[item[2], new_camid])
+
+    def summary(self) -> str:
+        """Return how many images the statistics come from."""
+        return (
+            f"camera styles by colour statistics of {len(self.camids)} cameras, "
+            f"estimated from {self.num_read:,} of their images"
+        )
+
+    def _map(self, own: int, new: int) -> tuple[float, ...]:
+        """Return the affine map of RGB values as Pillow takes it: the rows of a 3 x 4 matrix."""
+        varied = self.std[own] > 0
+        gain = np.ones(3)
+        gain[varied] = np.minimum(self.std[new][varied] / self.std[own][varied], _MOST_GAIN)
+        axes = _AXES / _NORMS[:, None]
+        linear = axes.T @ (gain[:, None] * axes)
+        shift = axes.T @ (self.mean[new] - gain * self.mean[own])
+        return tuple(np.column_stack([linear, shift]).ravel().tolist())
+
+
+def _statistics(paths: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of the pixels of all images along the opponent axes."""
+    mean, square = np.zeros(3), np.zeros(3)
+    for path in paths:
+        pixels = np.asarray(read_image(path), dtype=np.float64).reshape(-1, 3)
+        # The product is one of integers, so grey pixels have a colour of exactly zero.
+        values = pixels @ _AXES.T / _NORMS
+        mean += values.mean(axis=0) / len(paths)
+        square += np.square(values).mean(axis=0) / len(paths)
+    return mean, np.sqrt(np.maximum(square - np.square(mean), 0))

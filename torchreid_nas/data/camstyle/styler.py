@@ -1,0 +1,70 @@
+"""What a camera styler is, and the images of each camera that one learns from."""
+from __future__ import annotations
+
+__all__ = ["CameraStyler", "sample_cameras", "style_camids"]
+
+from typing import Iterable, Protocol, Sequence
+
+import numpy as np
+from PIL import Image
+
+from torchreid_nas.data.dataset import Item
+from torchreid_nas.errors import InputError
+
+
+class CameraStyler(Protocol):
+    """Gives an image the style of another camera of the same data set.
+
+    It is copied into loader workers, so it must be picklable, and it draws
+    what it draws from torch's global generator, which the loader seeds.
+
+    Attributes:
+        camids: the cameras that it knows, 0-based as in torchreid, ascending.
+    """
+
+    camids: Sequence[int]
+
+    def __call__(self, image: Image.Image, item: Item, new_camid: int) -> Image.Image:
+        """Return the RGB ``image`` of ``item`` as camera ``new_camid`` would show it, RGB of the same person.
+
+        Raises:
+            InputError: a file that it reads is broken.
+        """
+
+    def summary(self) -> str:
+        """Return in one sentence where the styles come from."""
+
+
+def style_camids(items: Iterable[Item]) -> tuple[int, ...]:
+    """Return the cameras of ``items``, ascending.
+
+    Raises:
+        InputError: there are fewer than two, so that there is no other camera.
+    """
+    camids = tuple(sorted({item[2] for item in items}))
+    if len(camids) < 2:
+        raise InputError(
+            f"camera styles need images of at least 2 cameras, but the data set has {len(camids)}; "
+            "set ecn.camstyle to none"
+        )
+    return camids
+
+
+def sample_cameras(items: Sequence[Item], most: int, seed: int) -> dict[int, list[Item]]:
+    """Draw up to ``most`` images of each camera, without replacement.
+
+    The draw depends on the seed, the camera and the camera's paths, but not on
+    the order of ``items``, which on some data sets is that of the file system.
+
+    Raises:
+        InputError: fewer than two cameras, or a number is out of range.
+    """
+    for name, value, least in (("number of images per camera", most, 1), ("seed", seed, 0)):
+        if value < least:
+            raise InputError(f"the {name} of the camera styler is {value}, expected at least {least}")
+    chosen = {}
+    for camid in style_camids(items):
+        own = sorted(item for item in items if item[2] == camid)
+        positions = np.random.default_rng([seed, camid]).choice(len(own), min(most, len(own)), replace=False)
+        chosen[camid] = [own[position] for position in positions]
+    return chosen
