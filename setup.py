@@ -7,6 +7,8 @@ from setuptools import find_packages, setup
 here = Path(__file__).parent
 version = re.search(r'__version__ = "(.+)"', (here / "torchreid_nas" / "__init__.py").read_text())[1]
 
+export = ["onnx", "onnxscript", "onnxruntime"]
+
 setup(
     name="torchreid-nas",
     version=version,
@@ -15,6 +17,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["torchreid_nas", "torchreid_nas.*"]),
+    package_data={"torchreid_nas.zoo": ["entries/*.yaml"]},
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.4",
@@ -27,6 +30,7 @@ setup(
         "tqdm",
         "numpy",
         "Pillow",
+        "filelock",
         "scipy",
         "matplotlib",
         # torchreid 0.2.5 imports these and declares none of them.
@@ -36,6 +40,10 @@ setup(
         "imageio",
         "six",
     ],
-    extras_require={"test": ["pytest"], "dev": ["pytest", "ruff"]},
+    extras_require={
+        "export": export,
+        "test": ["pytest", *export],
+        "dev": ["pytest", "ruff", *export],
+    },
     entry_points={"console_scripts": ["torchreid-nas = torchreid_nas.cli:main"]},
 )

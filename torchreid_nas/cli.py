@@ -14,7 +14,11 @@ from torchreid_nas.errors import InputError, nearest
 _STAGES = ("search", "train", "test")
 # Each module has main(argv) -> exit code; imported when asked for.
 _COMMANDS = {
+    "export": "torchreid_nas.export.cli",
+    "features": "torchreid_nas.features.cli",
+    "match": "torchreid_nas.features.match_cli",
     "synthetic": "torchreid_nas.data.synthetic.cli",
+    "zoo": "torchreid_nas.zoo.cli",
 }
 
 
@@ -65,14 +69,16 @@ def _experiment(argv: Sequence[str]) -> int:
     cfg = load_config(arguments.config, overrides)
     stages = _stages(arguments.stages, searched=cfg.model.architecture == "search")
 
-    from torchreid_nas import pipeline
+    from torchreid_nas import pipeline, series
 
     if arguments.dry_run:
         from torchreid_nas.dry_run import dry_run
 
         dry_run(pipeline.Run(cfg, arguments.resume), stages)
     elif arguments.trials is not None:
-        pipeline.run_trials(cfg, _trials(arguments.trials), stages, arguments.resume)
+        series.run_trials(cfg, _trials(arguments.trials), stages, arguments.resume)
+    elif cfg.ecn.ablation:
+        series.run_ablation(cfg, stages, arguments.resume)
     else:
         pipeline.Run(cfg, arguments.resume).execute(stages)
     return 0

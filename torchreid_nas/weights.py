@@ -1,10 +1,11 @@
 """Checkpoints that others made: the authors' layouts, converted on loading."""
 from __future__ import annotations
 
-__all__ = ["checkpoint_num_classes", "load_authors_checkpoint", "load_weights"]
+__all__ = ["ZOO_PREFIX", "checkpoint_num_classes", "load_authors_checkpoint", "load_weights", "resolve_weights"]
 
 import os
 import re
+from pathlib import Path
 from typing import Any, Mapping
 
 import torch
@@ -15,6 +16,9 @@ from torchreid_nas.files import load_checkpoint
 from torchreid_nas.layers import bn_slots
 from torchreid_nas.models import CDNet, TwoStreamNetwork, cdnet_weights
 
+ZOO_PREFIX = "zoo:"
+"""What weights of the model zoo are named with: ``zoo:cdnet_market1501_pretrained``."""
+
 _SHAPE_HINTS = {
     "classifier.weight": "; build the model with that number of identities",
     "stem.conv1.op.0.weight": "; the authors' networks for CIFAR have small_images=True",
@@ -23,12 +27,30 @@ _WEIGHTS = ("model", "ema")
 _BN_NAMES = {"visible": "visible_bn", "infrared": "thermal_bn", "share": "sharable_bn"}
 
 
+def resolve_weights(spec: str | os.PathLike) -> Path:
+    """Return the file that ``spec`` means: a path, or ``zoo:NAME``, which is downloaded if it is not here yet.
+
+    Raises:
+        InputError: an entry that the zoo does not have, or whose file cannot be had.
+    """
+    if not str(spec).startswith(ZOO_PREFIX):
+        return Path(spec)
+    # The zoo builds models and loads weights with this module.
+    from torchreid_nas import zoo
+
+    return zoo.fetch(str(spec).removeprefix(ZOO_PREFIX))
+
+
 def checkpoint_num_classes(path: str | os.PathLike) -> int:
     """Return the number of identities of a checkpoint's classifier, of either format.
+
+    Args:
+        path: a file, or ``zoo:NAME``.
 
     Raises:
         InputError: truncated file, or no classifier in it.
     """
+    path = resolve_weights(path)
     content = load_checkpoint(path)
     for entry in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(entry), Mapping):
@@ -45,9 +67,14 @@ def load_weights(model: nn.Module, path: str | os.PathLike) -> nn.Module:
     A classifier for another number of identities is left as it is: it takes no
     part in retrieval.
 
+    Args:
+        model: any network of this package, or of torchreid.
+        path: a file, or ``zoo:NAME``.
+
     Raises:
         InputError: truncated file or checkpoint of another model, which is then unchanged.
     """
+    path = resolve_weights(path)
     content = load_checkpoint(path)
     if not (isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping)):
         return load_authors_checkpoint(model, path)

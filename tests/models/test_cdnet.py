@@ -199,7 +199,6 @@ def test_torchreids_stock_engines_train_it(engine, loss):
     (lambda: cdnet(5, width=0), "width 0 .* above 0 and at most 4"),
     (lambda: cdnet(5, neck="fblnek"), 'neck "fblnek" is unknown.*mean "fblneck"'),
     (lambda: cdnet(5, loss="centre"), 'loss "centre" is unknown'),
-    (lambda: cdnet(5, pretrained=True), r"zoo of a later version; name a file .*pretrained=False"),
     (lambda: cdnet(5, architecture="cdnett"), 'neither a file nor a preset .*mean "cdnet"'),
     (lambda: tiny()(torch.zeros(2, 3, 8, 64)), "images of 8x64 are too small for CDNet.*at least 16x16"),
     (lambda: tiny()(torch.zeros(2, 3, 16, 64)), "2 stripes, which the map of 1x4 is too small for"),

@@ -5,6 +5,7 @@ __all__ = ["CDNetBackbone", "CDNet", "init_params", "cdnet", "cdnet_x0_75", "cdn
 
 import os
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any, Callable
 
 import torch
@@ -215,7 +216,8 @@ def cdnet(
     Args:
         num_classes: training identities.
         loss: see :class:`CDNet`.
-        pretrained: False, or the path of weights in this package's or the
+        pretrained: False, True (the authors' ImageNet weights, downloaded once
+            by the model zoo), or the path of weights in this package's or the
             authors' layout. The backbone is taken whole, of the neck what fits.
         use_gpu: accepted for torchreid's ``build_model``; move the model with ``.to(device)``.
         architecture: see :class:`CDNet`.
@@ -227,15 +229,30 @@ def cdnet(
     Raises:
         InputError: what :class:`CDNet` refuses, or weights that cannot be had.
     """
-    if pretrained is True:
-        raise InputError(
-            "pretrained weights of CDNet cannot be downloaded yet, they come with the zoo of a later version; "
-            "name a file of them (pretrained=PATH) or train from scratch (pretrained=False)"
-        )
     model = CDNet(num_classes, architecture, neck, width, dropout, loss, small_images)
     if pretrained:
-        load_pretrained(model, pretrained)
+        weights = _imagenet_weights(model.architecture, width, small_images) if pretrained is True else pretrained
+        load_pretrained(model, weights)
     return model
+
+
+def _imagenet_weights(architecture: Architecture, width: float, small_images: bool) -> Path:
+    """Return the file of the zoo's ImageNet weights for a backbone.
+
+    Raises:
+        InputError: the zoo has none for it, or the file cannot be had.
+    """
+    # The zoo builds these models: it stands above them and is asked only when its weights are.
+    from torchreid_nas import zoo
+
+    entry = zoo.initial_entry(architecture, width=width, small_images=small_images)
+    if entry is None:
+        raise InputError(
+            f"the model zoo has no pretrained weights for this CDNet ({architecture}; width {width:g}"
+            f"{', for small images' if small_images else ''}), only for the published one at width 1; name a file of "
+            "weights (pretrained=PATH), or train from scratch (pretrained=False)"
+        )
+    return zoo.fetch(entry)
 
 
 def cdnet_x0_75(
