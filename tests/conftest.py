@@ -33,14 +33,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a tiny synthetic RegDB, SYSU-MM01 and Market-1501."""
-    from torchreid_nas.data.synthetic import SyntheticSettings, write_market1501, write_regdb, write_sysu_mm01
+    """A folder with a tiny synthetic RegDB, SYSU-MM01, Market-1501 and DukeMTMC-reID."""
+    from torchreid_nas.data.synthetic import (
+        SyntheticSettings, write_dukemtmcreid, write_market1501, write_regdb, write_sysu_mm01,
+    )
 
     root = tmp_path_factory.mktemp("reid-data")
     settings = SyntheticSettings(identities=32, images=4, height=48, width=24)
     write_regdb(root, settings)
     write_sysu_mm01(root, settings)
-    write_market1501(root, SyntheticSettings(identities=16, images=2, height=64, width=32))
+    small = SyntheticSettings(identities=16, images=2, height=64, width=32)
+    write_market1501(root, small)
+    write_dukemtmcreid(root, small)
     return root
 
 

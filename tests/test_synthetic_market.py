@@ -14,12 +14,13 @@ import torchreid
 from PIL import Image
 
 from torchreid_nas.data.synthetic import (
+    Camera,
     Person,
     Pose,
     Scene,
     SyntheticSettings,
+    camera_network,
     contact_sheet,
-    market1501,
     photograph,
     write_dataset,
     write_market1501,
@@ -27,6 +28,7 @@ from torchreid_nas.data.synthetic import (
     write_sysu_mm01,
 )
 from torchreid_nas.data.synthetic.cli import main
+from torchreid_nas.data.synthetic.market1501 import MARKET1501
 from torchreid_nas.data.synthetic.settings import domain_seed, generator
 from torchreid_nas.errors import InputError
 
@@ -142,6 +144,16 @@ def test_a_domain_is_like_no_other() -> None:
     assert Person.of(market, 1, 0.5) != Person.of(duke, 1, 0.5)
 
 
+def test_the_look_of_market_adds_nothing() -> None:
+    look, rng = MARKET1501.look, np.random.default_rng(0)
+    for number in range(1, 7):
+        assert look.person(5, number, 0.5) == Person.of(5, number, 0.5)
+        assert look.scene(5, number) == Scene(5, number, outdoor=number % 2 == 0)
+        assert look.camera(5, number, 0.12) == Camera.visible(5, number, cast=0.12)
+        pose = Pose.sample(rng, 0.5)
+        assert look.frame(pose) == pose
+
+
 # Cameras
 
 
@@ -153,7 +165,7 @@ def observe(monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[Scene, set]:
         looked.setdefault(scene, set()).add(camera)
         return np.zeros((32, 16, 3), dtype=np.uint8)
 
-    monkeypatch.setattr(market1501, "photograph", note)
+    monkeypatch.setattr(camera_network, "photograph", note)
     write_market1501(folder, SyntheticSettings(identities=30, images=2, height=32, width=16))
     return looked
 
@@ -190,7 +202,7 @@ def test_colours_of_the_files_tell_the_cameras_apart(market: Path) -> None:
 
 def test_bad_boxes_miss_the_person(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     offsets = {stream: [] for stream in ("junk", "distractor")}
-    missed = market1501._missed
+    missed = camera_network._missed
 
     def note(pose: Pose, rng: np.random.Generator, low: float, high: float) -> Pose:
         moved = missed(pose, rng, low, high)
@@ -199,7 +211,7 @@ def test_bad_boxes_miss_the_person(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         assert replace(moved, dx=pose.dx, dy=pose.dy) == pose
         return moved
 
-    monkeypatch.setattr(market1501, "_missed", note)
+    monkeypatch.setattr(camera_network, "_missed", note)
     observe(monkeypatch, tmp_path)
     for stream, (low, high) in (("junk", (0.2, 0.5)), ("distractor", (0.0, 0.2))):
         distance = np.abs(offsets[stream])
@@ -234,13 +246,18 @@ def test_only_settings_that_a_layout_uses_count(market: Path, tmp_path: Path) ->
     [
         ({"images": 1}, "images=1 must be at least 2; choose 2 or more"),
         ({"identities": 1502}, "identities=1502 must be at most 1501; choose 1501 or fewer"),
-        ({"cameras": 7}, "cameras=7 must be at most 6; choose 6 or fewer"),
     ],
 )
 def test_what_market_cannot_hold(change: dict, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"Market-1501.*{message}"):
         write_market1501(tmp_path, replace(SMALL, **change))
     assert not list(tmp_path.iterdir())
+
+
+def test_more_cameras_than_market_has_fill_it(market: Path) -> None:
+    before = digests(market)
+    assert write_market1501(market.parent, replace(SMALL, cameras=8)) == market
+    assert digests(market) == before
 
 
 @pytest.mark.parametrize("cameras", [1, 10, 2.5])

@@ -19,3 +19,14 @@ TINY_CDNET = {
     "search.interval": 1, "search.arch_lr": 0.1, "search.val_images": 4,
 }
 """The same for CDNet and its search."""
+
+TINY_ECN = {
+    "model.name": "ecn_resnet18", "model.architecture": "none", "model.width": 0.125, "model.pretrained": False,
+    "model.feature_dim": 16, "model.frozen_stages": -1, "model.dropout": 0.5,
+    "data.sources": ["dukemtmcreid"], "data.targets": ["market1501"],
+    "data.height": 64, "data.width": 32, "data.workers": 0, "data.transforms": ["random_flip"],
+    "sampler.num_instances": 2, "train.batch_size": 8, "train.max_epoch": 3, "train.lr": 0.01, "train.optim": "sgd",
+    "train.staged_lr": False, "train.lr_scheduler": "single_step", "train.stepsize": [2], "train.ema": 0.0,
+    "ecn.camstyle": "statistics", "ecn.num_neighbours": 4, "ecn.neighbour_epoch": 1,
+}
+"""The same for ECN: a Duke-like source, a Market-like target."""

@@ -5,7 +5,7 @@ CM-NAS (Fu et al., ICCV 2021); what the paper leaves open is marked "ours".
 """
 from __future__ import annotations
 
-__all__ = ["default_config", "load_config", "config_to_yaml", "changed_keys"]
+__all__ = ["ABLATIONS", "default_config", "load_config", "config_to_yaml", "changed_keys"]
 
 import ast
 import math
@@ -17,6 +17,9 @@ import yaml
 from yacs.config import CfgNode
 
 from torchreid_nas.errors import InputError, nearest
+
+ABLATIONS = ("source", "exemplar", "camera", "neighbourhood", "all", "supervised")
+"""Names of ``ecn.ablation``; what each changes is in :mod:`torchreid_nas.series`."""
 
 
 def default_config() -> CfgNode:
@@ -32,7 +35,9 @@ def default_config() -> CfgNode:
     cfg.model.width = 1.0
     cfg.model.last_stride = 1
     cfg.model.neck = "fblneck"  # CDNet: "fblneck" or "blneck"
-    cfg.model.dropout = 0.2  # CDNet: of the neck
+    cfg.model.dropout = 0.2  # of CDNet's neck, of ECN's heads (0.5 in the paper)
+    cfg.model.feature_dim = 4096  # ECN: length of the embedding and of the memory's slots
+    cfg.model.frozen_stages = 2  # ECN: 2 freezes conv1 to layer2, 0 the stem, -1 nothing
     cfg.model.standardize_input = False  # ours: the control beside split BatchNorms
 
     cfg.data = CfgNode()
@@ -61,6 +66,24 @@ def default_config() -> CfgNode:
     cfg.loss.c3mmd = CfgNode()
     cfg.loss.c3mmd.weight_correlation = 5.0
     cfg.loss.c3mmd.weight_mmd = 0.05
+
+    # Domain adaptation (ECN, CVPR 2019).
+    cfg.ecn = CfgNode()
+    cfg.ecn.weight_target = 0.3  # λ; 0 trains on the source alone, 1 reads no label at all
+    cfg.ecn.temperature = 0.05  # β
+    cfg.ecn.num_neighbours = 6  # k; 0 leaves neighbourhood invariance out
+    cfg.ecn.neighbour_epoch = 5  # zero-based epoch in which it sets in
+    cfg.ecn.momentum_step = 0.01  # a slot keeps α = momentum_step · epoch of itself
+    cfg.ecn.camstyle = "files"  # "files" (released or trained), "fourier", "statistics" (ours, no training), "none"
+    cfg.ecn.epoch_length = "source"  # whose length an epoch has: "source", "target" or "longer"
+    cfg.ecn.batch_size_target = 0  # 0: as train.batch_size
+    cfg.ecn.memory_init = "zeros"  # ours: "features" of the target under the initial weights
+    cfg.ecn.memory_dtype = "float32"  # ours: "bfloat16" and "float16" halve it
+    cfg.ecn.chunk_size = 16384  # ours: slots per step of the walk over the memory; bounds the logits
+    cfg.ecn.positive_prediction = False  # ECN++: a graph network trained on the source chooses the neighbours
+    cfg.ecn.num_candidates = 100  # ECN++: slots that it chooses from
+    cfg.ecn.positive_threshold = 0.9  # ECN++: probability from which a slot is chosen
+    cfg.ecn.ablation = []  # train all of these in turn: source, exemplar, camera, neighbourhood, all, supervised
 
     cfg.train = CfgNode()
     cfg.train.seed = 1
@@ -139,6 +162,7 @@ def default_config() -> CfgNode:
     cfg.test.shot = 1  # SYSU-MM01: images per identity and camera in the gallery
     cfg.test.gallery_draw = "random"  # SYSU-MM01: "random" as the common code, "official" from rand_perm_cam.mat
     cfg.test.num_trials = 10  # SYSU-MM01 galleries
+    cfg.test.trapezoid_map = False  # also report mAP integrated by trapezoid, as ECN's authors do
     cfg.test.rerank = False
     cfg.test.visrank = False
     cfg.test.visrank_topk = 10
@@ -206,6 +230,22 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "sgd.momentum": _FRACTION,
     "model.neck": _one_of("fblneck", "blneck"),
     "model.dropout": _FRACTION,
+    "model.feature_dim": _AT_LEAST_ONE,
+    "model.frozen_stages": (lambda v: -1 <= v <= 4, "-1 to 4"),
+    "ecn.weight_target": (lambda v: 0 <= v <= 1, "between 0 and 1"),
+    "ecn.temperature": _POSITIVE,
+    "ecn.num_neighbours": _NOT_NEGATIVE,
+    "ecn.neighbour_epoch": _NOT_NEGATIVE,
+    "ecn.momentum_step": _FRACTION,
+    "ecn.camstyle": _one_of("files", "fourier", "statistics", "none"),
+    "ecn.epoch_length": _one_of("source", "target", "longer"),
+    "ecn.batch_size_target": _NOT_NEGATIVE,
+    "ecn.memory_init": _one_of("zeros", "features"),
+    "ecn.memory_dtype": _one_of("float32", "bfloat16", "float16"),
+    "ecn.chunk_size": _AT_LEAST_ONE,
+    "ecn.num_candidates": _AT_LEAST_ONE,
+    "ecn.positive_threshold": _FRACTION,
+    "ecn.ablation": (lambda v: set(v) <= set(ABLATIONS) and len(set(v)) == len(v), "some of " + ", ".join(ABLATIONS)),
     "search.space": _one_of("bn_split", "combined_depth", "combined"),
     "search.lr_min": _NOT_NEGATIVE,
     "search.arch_stepsize": (lambda v: v == sorted(set(v)) and all(x > 0 for x in v), "rising epochs above 0"),

@@ -29,9 +29,10 @@ def model_size(model: nn.Module, height: int, width: int) -> tuple[int, int, int
     with torch.no_grad(), modality_context("visible"), FlopCounterMode(display=False) as counter:
         model.eval()(image)
     model.train(was_training)
-    # What only training uses: classifiers and the layers before them.
+    # What only training uses: classifiers and the layers before them, ECN's embedding among them.
     training_only = sum(
-        p.numel() for name, p in model.named_parameters() if "classifier" in name.split(".") or "_branch." in name
+        p.numel() for name, p in model.named_parameters()
+        if "classifier" in name.split(".") or "_branch." in name or name.startswith(("feat.", "feat_bn."))
     )
     return in_all, in_all - training_only, counter.get_total_flops() // 2
 

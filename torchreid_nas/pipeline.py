@@ -11,7 +11,7 @@ A run is a folder:
 """
 from __future__ import annotations
 
-__all__ = ["STAGES", "Run", "run_trials"]
+__all__ = ["STAGES", "Run"]
 
 import dataclasses
 import hashlib
@@ -24,29 +24,27 @@ from torch import nn
 from yacs.config import CfgNode
 
 import torchreid_nas
-from torchreid_nas import report
+from torchreid_nas import report, zoo
 from torchreid_nas.architecture import BN_SPACE, Architecture, ArchitectureSpec, authors_slots
 from torchreid_nas.config import changed_keys, config_to_yaml
 from torchreid_nas.data import ReIDDataManager
 from torchreid_nas.data.synthetic import LAYOUTS, SyntheticSettings, write_dataset
 from torchreid_nas.engine import BilevelSearch, ResumableEngine, SearchOptions, seed_everything
 from torchreid_nas.errors import InputError
-from torchreid_nas.files import load_checkpoint, read_json, remove_leftovers, write_json, write_text
+from torchreid_nas.files import load_checkpoint, remove_leftovers, write_json, write_text
 from torchreid_nas.optim import build_lr_scheduler, build_optimizer
-from torchreid_nas.results import average_rows, result_row
+from torchreid_nas.results import result_row
 from torchreid_nas.search import SearchSpace
 from torchreid_nas.tasks import make_task
-from torchreid_nas.weights import checkpoint_num_classes, load_weights
+from torchreid_nas.weights import checkpoint_num_classes, load_weights, resolve_weights
 
 STAGES = ("search", "train", "test")
 SEARCHED = "search"
-# Where a key may change between a run and its resumption without changing a number.
-_HARMLESS = ("data.root", "data.save_dir", "data.targets")
 _DECIDES = {
     "search": ("model.name", "model.pretrained", "model.width", "model.last_stride", "model.standardize_input",
                "model.neck", "model.dropout", "data", "sampler", "loss", "search", "synthetic", "train.seed",
                "train.batch_size", "train.num_batches", "train.amp", "train.channels_last"),
-    "train": ("model", "data", "sampler", "loss", "train", "adam", "sgd", "synthetic"),
+    "train": ("model", "data", "sampler", "loss", "ecn", "train", "adam", "sgd", "synthetic"),
 }
 
 
@@ -143,9 +141,11 @@ class Run:
     def test(self) -> None:
         """Evaluate under the protocols of the targets; writes ``results.json`` and prints the table."""
         cfg = self.cfg
-        weights = self._weights()
+        weights, entry = self._weights(), self._tested_entry()
         data = self._data(targets=cfg.data.targets)
-        model = self.task.build_model(checkpoint_num_classes(weights), self.architecture(), pretrained=False)
+        from_zoo = entry is not None and cfg.model.architecture == SEARCHED
+        architecture = zoo.entry_architecture(entry, weights) if from_zoo else self.architecture()
+        model = self.task.build_model(checkpoint_num_classes(weights), architecture, pretrained=False)
         load_weights(model, weights)
         options = dataclasses.replace(self.task.training_options(), ema=0.0)
         engine = self.task.train_class(data, model, options=options, **self.task.engine_options())
@@ -159,8 +159,12 @@ class Run:
             for dataset, features in engine.results.items() for feature, (mean, std) in features.items()
         ]
         results = {"results": rows, **self.task.describe(model), **self._source()}
+        if entry is not None:
+            results["zoo"] = entry.name
         write_json(self.folder / "results.json", results)
         print(report.results_table(results))
+        if entry is not None:
+            print(zoo.comparison_table(entry, rows, cfg))
 
     # -- what the stages build ------------------------------------------------
 
@@ -262,7 +266,7 @@ class Run:
             self._weights()
 
     def _refuse_changes(self, stage: str, saved: dict) -> None:
-        changes = changed_keys(saved, self.cfg, _DECIDES[stage], _HARMLESS)
+        changes = changed_keys(saved, self.cfg, _DECIDES[stage], self.task.harmless)
         if changes:
             raise InputError(
                 f'the {stage} stage in "{self.folder}" was made with another setting ({changes[0]}); use the old one '
@@ -286,13 +290,18 @@ class Run:
     def _weights(self) -> Path:
         """What to test: the trained weights, or, when nothing is trained, those that the config names."""
         if self.cfg.model.load_weights and not self._trains:
-            return Path(self.cfg.model.load_weights)
+            self._tested_entry()
+            return resolve_weights(self.cfg.model.load_weights)
         path = self.folder / "train" / "model.pth"
         if not path.exists():
             raise InputError(
                 f'there are no weights to test: "{path}" does not exist; run the train stage first or set model.load_weights FILE'
             )
         return path
+
+    def _tested_entry(self) -> zoo.Entry | None:
+        """The zoo entry whose weights are tested, if they are one's and not trained here."""
+        return None if self._trains else zoo.tested_entry(self.cfg)
 
     def _data(self, targets: Sequence[str], holdout: float = 0.0) -> ReIDDataManager:
         data = self.task.data(targets, holdout)
@@ -321,36 +330,6 @@ class Run:
             "model": cfg.model.name,
             **more,
         }
-
-
-def run_trials(cfg: CfgNode, trials: Sequence[int], stages: Sequence[str], resume: bool) -> None:
-    """Run every RegDB trial on its own split in ``<output>/split_<t>`` and average those with results.
-
-    Every trial searches, trains and tests on its own split alone: the training
-    identities of one are test identities of another. With ``resume`` the first
-    unfinished trial goes on.
-    """
-    if not all(name.startswith("regdb") for name in cfg.data.sources):
-        raise InputError(f"--trials is for RegDB, whose ten splits are trials; data.sources is {', '.join(cfg.data.sources)}")
-    base = Path(cfg.data.save_dir)
-    results = []
-    for trial in trials:
-        trial_cfg = cfg.clone()
-        trial_cfg.defrost()
-        trial_cfg.data.split_id, trial_cfg.data.save_dir = trial, str(base / f"split_{trial}")
-        trial_cfg.freeze()
-        print(f"==== trial with split_id {trial}")
-        finished = base / f"split_{trial}" / "results.json"
-        if not (resume and finished.exists()):
-            Run(trial_cfg, resume).execute(stages)
-        if finished.exists():
-            results.append(read_json(finished)["results"])
-    if "test" in stages and len(results) > 1:
-        rows = [average_rows(same) for same in zip(*results)]
-        averaged = {"results": rows, "split_ids": list(trials), "version": torchreid_nas.__version__}
-        write_json(base / "results.json", averaged)
-        print(f"==== mean over {len(results)} trials")
-        print(report.results_table(averaged))
 
 
 def _resnet_names(count: int) -> Sequence[str]:

@@ -51,13 +51,14 @@ def register_all() -> None:
         register_loss(getattr(losses, name))
     for cls in (
         engine.BalanceNeckEngine, engine.BalanceNeckSearchEngine, engine.CrossModalityEngine,
-        engine.CrossModalitySearchEngine,
+        engine.CrossModalitySearchEngine, engine.DomainAdaptationEngine,
     ):
         register_engine(cls)
 
 
 _MODEL_NAMES = (
-    "two_stream_resnet18", "two_stream_resnet50", "two_stream_cdnet", "cdnet", "cdnet_x0_75", "cdnet_x0_5", "cdnet_x0_25", "cnet",
+    "two_stream_resnet18", "two_stream_resnet50", "two_stream_cdnet", "cdnet", "cdnet_x0_75", "cdnet_x0_5",
+    "cdnet_x0_25", "cnet", "ecn_resnet18", "ecn_resnet50",
 )
 
 _DATASETS = {

@@ -11,13 +11,21 @@ from yacs.config import CfgNode
 from torchreid_nas.data import CrossModalityDataManager
 from torchreid_nas.metrics import RankingResult
 
+_TRAPEZOID = "mAP_trapezoid"
+
 
 def result_row(
     cfg: CfgNode, data: CrossModalityDataManager, dataset: str, feature: str, mean: RankingResult,
     std: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the entry of one target and feature: mean and deviation over its galleries, as fractions."""
+    """Return the entry of one target and feature: mean and deviation over its galleries, as fractions.
+
+    ``mAP_trapezoid`` is in it only where ``test.trapezoid_map`` asks for it.
+    """
     ranks = list(cfg.test.ranks)
+    scores: dict[str, float] = {}
+    for name in ("mAP", *((_TRAPEZOID,) if cfg.test.trapezoid_map else ()), "mINP"):
+        scores[name], scores[f"{name}_std"] = getattr(mean, name), std[name]
     return {
         "dataset": dataset,
         "direction": data.direction(dataset),
@@ -25,10 +33,7 @@ def result_row(
         "ranks": ranks,
         "cmc": [float(mean.cmc[rank - 1]) for rank in ranks],
         "cmc_std": [float(std["cmc"][rank - 1]) for rank in ranks],
-        "mAP": mean.mAP,
-        "mAP_std": std["mAP"],
-        "mINP": mean.mINP,
-        "mINP_std": std["mINP"],
+        **scores,
         "num_valid_queries": mean.num_valid_queries,
         "num_trials": len(data.test_galleries(dataset)),
         "protocol": _protocol(cfg, dataset),
@@ -47,8 +52,14 @@ def average_rows(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     mean = {**rows[0], "num_trials": len(rows), "protocol": "mean over trials"}
     means, deviation = zip(*(_mean_std([row["cmc"][i] for row in rows]) for i in range(len(rows[0]["ranks"]))))
     mean["cmc"], mean["cmc_std"] = list(means), list(deviation)
-    for key in ("mAP", "mINP"):
-        mean[key], mean[f"{key}_std"] = _mean_std([row[key] for row in rows])
+    for key in ("mAP", _TRAPEZOID, "mINP"):
+        # A trial that was tested before the trapezoid was asked for has none, so there is no mean over the trials.
+        values = [row[key] for row in rows if key in row]
+        if len(values) == len(rows):
+            mean[key], mean[f"{key}_std"] = _mean_std(values)
+        else:
+            for absent in (key, f"{key}_std"):
+                mean.pop(absent, None)
     return mean
 
 

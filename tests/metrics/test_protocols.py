@@ -6,12 +6,23 @@ import numpy as np
 import pytest
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.metrics import evaluate_regdb, evaluate_sysu_mm01
+from torchreid_nas.metrics import evaluate_market1501, evaluate_regdb, evaluate_sysu_mm01
+
+
+def trapezoid(hits):
+    """The loop of Market-1501's evaluation code over one ranking: areas under the line from point to point."""
+    area, old_recall, old_precision, found = 0.0, 0.0, 1.0, 0
+    for place, hit in enumerate(hits, start=1):
+        found += hit
+        recall, precision = found / sum(hits), found / place
+        area += (recall - old_recall) * (old_precision + precision) / 2
+        old_recall, old_precision = recall, precision
+    return area
 
 
 def naive(distmat, q_pids, g_pids, skip, unique, max_rank):
     """The text of the protocols, one query and one gallery image at a time."""
-    cmcs, precisions, inps = [], [], []
+    cmcs, precisions, areas, inps = [], [], [], []
     for q, pid in enumerate(q_pids):
         order = sorted((g for g in range(len(g_pids)) if not skip(q, g)), key=lambda g: (distmat[q, g], g))
         ranking = [g_pids[g] for g in order]
@@ -19,18 +30,20 @@ def naive(distmat, q_pids, g_pids, skip, unique, max_rank):
             continue
         places = [place for place, other in enumerate(ranking, start=1) if other == pid]
         precisions.append(sum((n + 1) / place for n, place in enumerate(places)) / len(places))
+        areas.append(trapezoid([other == pid for other in ranking]))
         inps.append(len(places) / places[-1])
         if unique:
             ranking = list(dict.fromkeys(ranking))
         first = ranking.index(pid)
         cmcs.append([float(first <= rank) for rank in range(max_rank)])
-    return np.mean(cmcs, axis=0), np.mean(precisions), np.mean(inps), len(cmcs)
+    return np.mean(cmcs, axis=0), np.mean(precisions), np.mean(areas), np.mean(inps), len(cmcs)
 
 
 def check(result, expected):
-    cmc, mean_ap, mean_inp, num_valid = expected
+    cmc, mean_ap, mean_area, mean_inp, num_valid = expected
     np.testing.assert_allclose(result.cmc, cmc, rtol=0, atol=1e-12)
-    assert (result.mAP, result.mINP) == pytest.approx((mean_ap, mean_inp), abs=1e-12)
+    scores = result.mAP, result.mAP_trapezoid, result.mINP
+    assert scores == pytest.approx((mean_ap, mean_area, mean_inp), abs=1e-12)
     assert result.num_valid_queries == num_valid
 
 
@@ -51,7 +64,7 @@ def test_sysu_equals_the_naive_loop(seed, levels):
     expected = naive(
         distmat, q_pids, g_pids, lambda q, g: q_camids[q] == 2 and g_camids[g] == 1, unique=True, max_rank=20
     )
-    assert 0 < expected[3] < 60
+    assert 0 < expected[4] < 60
     check(evaluate_sysu_mm01(distmat, q_pids, g_pids, q_camids, g_camids), expected)
 
 
@@ -60,8 +73,21 @@ def test_sysu_equals_the_naive_loop(seed, levels):
 def test_regdb_equals_the_naive_loop(seed, levels):
     distmat, q_pids, g_pids, _, _ = random_case(seed, levels)
     expected = naive(distmat, q_pids, g_pids, lambda q, g: False, unique=False, max_rank=50)
-    assert 0 < expected[3] < 60
+    assert 0 < expected[4] < 60
     check(evaluate_regdb(distmat, q_pids, g_pids, max_rank=50), expected)
+
+
+@pytest.mark.parametrize("levels", [1, 3, 30, 10**6])
+@pytest.mark.parametrize("seed", range(4))
+def test_market1501_equals_the_naive_loop(seed, levels):
+    distmat, q_pids, g_pids, q_camids, g_camids = random_case(seed, levels)
+    q_camids = q_camids - 2  # Cameras 0 and 3, which the gallery has as well.
+    expected = naive(
+        distmat, q_pids, g_pids, lambda q, g: q_pids[q] == g_pids[g] and q_camids[q] == g_camids[g],
+        unique=False, max_rank=20,
+    )
+    assert 0 < expected[4] < 60
+    check(evaluate_market1501(distmat, q_pids, g_pids, q_camids, g_camids), expected)
 
 
 def test_equals_the_authors_numbers(golden):

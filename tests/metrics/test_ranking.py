@@ -19,7 +19,8 @@ def case(seed=0, num_queries=30, num_gallery=50, num_pids=8):
 
 def same(a, b, tolerance=1e-12):
     np.testing.assert_allclose(a.cmc, b.cmc, rtol=0, atol=tolerance)
-    assert (a.mAP, a.mINP) == pytest.approx((b.mAP, b.mINP), abs=tolerance)
+    scores = b.mAP, b.mAP_trapezoid, b.mINP
+    assert (a.mAP, a.mAP_trapezoid, a.mINP) == pytest.approx(scores, abs=tolerance)
     assert a.num_valid_queries == b.num_valid_queries
 
 
@@ -29,9 +30,13 @@ def test_worked_example():
     result = rank_queries(distmat, [5, 5], [5, 6, 5, 6], max_rank=3)
     np.testing.assert_allclose(result.cmc, [0.5, 1, 1])
     assert result.mAP == pytest.approx(((1 + 2 / 3) / 2 + (1 / 2 + 2 / 4) / 2) / 2)
+    # From precision 1 at recall 0 over 1 to (1/2 →) 2/3, and from 0 to 1/2 over (1/3 →) 2/4.
+    areas = ((1 + 1) / 2 + (1 / 2 + 2 / 3) / 2) / 2, ((0 + 1 / 2) / 2 + (1 / 3 + 2 / 4) / 2) / 2
+    assert result.mAP_trapezoid == pytest.approx(sum(areas) / 2)
     assert result.mINP == pytest.approx((2 / 3 + 2 / 4) / 2)
     assert result.num_valid_queries == 2
-    assert type(result.mAP) is float and type(result.mINP) is float and type(result.num_valid_queries) is int
+    assert {type(value) for value in (result.mAP, result.mAP_trapezoid, result.mINP)} == {float}
+    assert type(result.num_valid_queries) is int
     assert result.cmc.dtype == np.float64 and not result.cmc.flags.writeable
 
 
@@ -49,10 +54,22 @@ def test_perfect_and_worst_ranking():
     pids = np.repeat(np.arange(4), 5)
     positive = pids[:, None] == pids
     best = rank_queries(1.0 - positive, pids, pids)
-    assert (best.cmc[0], best.mAP, best.mINP) == pytest.approx((1, 1, 1))
+    assert (best.cmc[0], best.mAP, best.mAP_trapezoid, best.mINP) == pytest.approx((1, 1, 1, 1))
     worst = rank_queries(positive.astype(float), pids, pids)
     assert worst.cmc[14] == 0 and worst.cmc[15] == 1
     assert worst.mINP == pytest.approx(5 / 20)
+    # Places 16 to 20: each hit's area is between its precision and the one before it.
+    assert worst.mAP_trapezoid == pytest.approx(np.mean([(n / (15 + n) + (n + 1) / (16 + n)) / 2 for n in range(5)]))
+
+
+def test_the_trapezoid_never_exceeds_the_steps():
+    for seed in range(20):
+        result = rank_queries(*case(seed, num_queries=1, num_gallery=12, num_pids=3))
+        assert 0 < result.mAP_trapezoid <= result.mAP <= 1
+    # They agree where all hits come first, and one hit alone counts half, but at the first place.
+    alone = [rank_queries([[1.0, 2.0, 3.0]], [0], pids) for pids in ([0, 1, 1], [1, 0, 1], [1, 1, 0])]
+    assert [one.mAP for one in alone] == pytest.approx([1, 1 / 2, 1 / 3])
+    assert [one.mAP_trapezoid for one in alone] == pytest.approx([1, 1 / 4, 1 / 6])
 
 
 def test_depends_on_the_order_of_distances_only():
@@ -88,7 +105,8 @@ def test_excluded_sees_each_query_once(monkeypatch):
     per_query = [
         rank_queries(distmat[q:q + 1, ~mask[q]], q_pids[q:q + 1], g_pids[~mask[q]]) for q in range(30)
     ]
-    assert result.mAP == pytest.approx(np.mean([one.mAP for one in per_query]), abs=1e-12)
+    for score in ("mAP", "mAP_trapezoid", "mINP"):
+        assert getattr(result, score) == pytest.approx(np.mean([getattr(one, score) for one in per_query]), abs=1e-12)
     np.testing.assert_allclose(result.cmc, np.mean([one.cmc for one in per_query], axis=0), atol=1e-12)
 
 
@@ -165,14 +183,15 @@ def test_a_late_block_names_its_own_row(monkeypatch):
 
 def test_average():
     results = [
-        RankingResult(np.array([0.2, 0.4]), 0.3, 0.1, 100),
-        RankingResult(np.array([0.6, 0.8]), 0.5, 0.3, 103),
+        RankingResult(np.array([0.2, 0.4]), 0.3, 0.2, 0.1, 100),
+        RankingResult(np.array([0.6, 0.8]), 0.5, 0.48, 0.3, 103),
     ]
     mean, std = average_results(results)
     np.testing.assert_allclose(mean.cmc, [0.4, 0.6])
-    assert (mean.mAP, mean.mINP, mean.num_valid_queries) == pytest.approx((0.4, 0.2, 102))
+    scores = mean.mAP, mean.mAP_trapezoid, mean.mINP, mean.num_valid_queries
+    assert scores == pytest.approx((0.4, 0.34, 0.2, 102))
     np.testing.assert_allclose(std["cmc"], [0.2, 0.2])
-    assert (std["mAP"], std["mINP"]) == pytest.approx((0.1, 0.1))
+    assert (std["mAP"], std["mAP_trapezoid"], std["mINP"]) == pytest.approx((0.1, 0.14, 0.1))
     assert average_results(results[:1])[1]["mAP"] == 0
 
 
@@ -180,4 +199,4 @@ def test_bad_average():
     with pytest.raises(InputError, match="no results"):
         average_results([])
     with pytest.raises(InputError, match=r"lengths \[1, 2\].*max_rank"):
-        average_results([RankingResult(np.ones(n), 1.0, 1.0, 1) for n in (1, 2)])
+        average_results([RankingResult(np.ones(n), 1.0, 1.0, 1.0, 1) for n in (1, 2)])

@@ -52,6 +52,17 @@ def test_ranks_that_an_entry_lacks_stay_empty():
     assert second[3:6] == ["40.00", "80.00", "45.68"]
 
 
+def test_the_trapezoid_has_a_column_where_an_entry_gives_it():
+    given = entry(mAP_trapezoid=0.4432, mAP_trapezoid_std=0.021)
+    header, _, row = cells(report.results_table({"results": [given]}))
+    assert header[7:10] == ["mAP", "mAP (trapezoid)", "mINP"] and row[7:10] == ["45.68", "44.32", "30.00"]
+    several = {**given, "num_trials": 10}
+    table = report.results_table({"results": [entry(), several]})
+    header, _, without, mean = cells(table)
+    assert header[7:10] == ["mAP", "mAP (trapezoid)", "mINP"]
+    assert without[7:9] == ["45.68", "30.00"] and mean[7:10] == ["45.68 ± 2.00", "44.32 ± 2.10", "30.00 ± 3.00"]
+
+
 def test_results_that_are_no_table():
     with pytest.raises(InputError, match='no entry under "results"'):
         report.results_table({"results": []})

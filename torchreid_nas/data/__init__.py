@@ -1,4 +1,4 @@
-"""Cross-modality data sets, their sampler, transforms and data manager."""
+"""Data sets, samplers, transforms and data managers of cross-modality re-ID, of search, and of domain adaptation."""
 from torchreid_nas.data.cross_modality_manager import CrossModalityDataManager
 from torchreid_nas.data.dataset import (
     INFRARED,
@@ -8,7 +8,9 @@ from torchreid_nas.data.dataset import (
     as_cross_modality,
     read_image,
 )
+from torchreid_nas.data.domain_adaptation_manager import CAMERA_STYLES, DomainAdaptationDataManager
 from torchreid_nas.data.identity_manager import IdentityDataManager
+from torchreid_nas.data.joint_loader import JointLoader
 from torchreid_nas.data.manager import ReIDDataManager
 from torchreid_nas.data.regdb import RegDB
 from torchreid_nas.data.sampler import CrossModalityIdentitySampler
@@ -17,13 +19,16 @@ from torchreid_nas.data.sysu_mm01 import SYSUMM01
 from torchreid_nas.data.transforms import build_cross_modality_transforms
 
 __all__ = [
+    "CAMERA_STYLES",
     "INFRARED",
     "MODALITIES",
     "VISIBLE",
     "CrossModalityDataManager",
     "CrossModalityDataset",
     "CrossModalityIdentitySampler",
+    "DomainAdaptationDataManager",
     "IdentityDataManager",
+    "JointLoader",
     "ReIDDataManager",
     "RegDB",
     "SYSUMM01",

@@ -12,7 +12,7 @@ from typing import Any, Iterator, Sequence
 import numpy as np
 import torchreid
 from tabulate import tabulate
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from torchreid_nas.data.dataset import MODALITIES, CrossModalityDataset, Item, as_cross_modality
 from torchreid_nas.data.splits import relabel, split_identities
@@ -53,6 +53,7 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         holdout: share of the training identities kept from training for
             choosing the best model; 0 for none.
         holdout_seed: chooses these identities.
+        also_load: further data sets, for subclasses.
 
     Attributes:
         trainset: what ``train_loader`` reads, labels 0..num_train_pids-1.
@@ -90,6 +91,7 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         num_trials: int = 10,
         holdout: float = 0.0,
         holdout_seed: int = 0,
+        also_load: Sequence[str] = (),
     ):
         sources, targets = _names("sources", sources), None if targets is None else _names("targets", targets)
         if not sources:
@@ -115,7 +117,7 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
 
         options = {"root": root, "split_id": split_id, "gallery_draw": gallery_draw, "shot": shot}
         self._datasets = {
-            name: _load(name, options) for name in dict.fromkeys([*self.sources, *self.targets])
+            name: _load(name, options) for name in dict.fromkeys([*self.sources, *self.targets, *also_load])
         }
         self._set_train(functools.reduce(operator.add, (self._datasets[name] for name in self.sources)),
                         holdout, holdout_seed)
@@ -228,7 +230,11 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         num_batches: int | None,
         seed: int,
     ) -> DataLoader:
-        sampler = self.make_sampler(dataset, batch_size, num_instances, num_batches, seed)
+        return self._loader(
+            dataset, batch_size, self.make_sampler(dataset, batch_size, num_instances, num_batches, seed)
+        )
+
+    def _loader(self, dataset: Dataset, batch_size: int, sampler: Sampler) -> DataLoader:
         return _Loader(
             dataset, batch_size, sampler=sampler, num_workers=self.workers, pin_memory=self.use_gpu, drop_last=True
         )

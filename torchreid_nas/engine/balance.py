@@ -10,10 +10,10 @@ import torchreid
 from torch import nn
 
 from torchreid_nas.engine.base import TrainingOptions
-from torchreid_nas.engine.single_feature import SingleFeatureEngine
+from torchreid_nas.engine.retrieval import RetrievalEngine
 
 
-class BalanceNeckEngine(SingleFeatureEngine):
+class BalanceNeckEngine(RetrievalEngine):
     """torchreid engine that sums the losses of all branches: CE + batch-hard triplet of each, all weights 1.
 
     (torchreid's own ``ImageTripletEngine`` averages over the branches.) Any
@@ -21,7 +21,7 @@ class BalanceNeckEngine(SingleFeatureEngine):
     usual case.
 
     Args:
-        datamanager, model, optimizer, scheduler, options: see :class:`SingleFeatureEngine`.
+        datamanager, model, optimizer, scheduler, options: see :class:`RetrievalEngine`.
         margin: of the triplet loss, un-normalised Euclidean; 0.3 in the paper.
         weight_x, weight_t: of the two losses; 1 in the paper.
         label_smooth: none in the paper.

@@ -4,19 +4,17 @@ from __future__ import annotations
 __all__ = ["CrossModalityEngine", "CrossModalityLossWeights", "FEATURES"]
 
 import dataclasses
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
-import numpy as np
 import torch
 import torchreid
 from torch import nn
 
-from torchreid_nas.engine.base import ResumableEngine, TrainingOptions, distances
-from torchreid_nas.layers import MODALITIES
+from torchreid_nas.engine.base import TrainingOptions, distances
+from torchreid_nas.engine.retrieval import RetrievalEngine
 from torchreid_nas.losses import C3MMDLoss, CrossModalityTripletLoss
-from torchreid_nas.metrics import PROTOCOLS, average_results, evaluate_regdb
+from torchreid_nas.metrics import evaluate_regdb
 from torchreid_nas.models.two_stream import FEATURES
-
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +33,7 @@ class CrossModalityLossWeights:
     label_smooth: bool = False
 
 
-class CrossModalityEngine(ResumableEngine):
+class CrossModalityEngine(RetrievalEngine):
     """torchreid engine for models with ``features(images, modality)`` and a ``classifier``, such as the two-stream ResNets.
 
     A training batch is ``[visible; infrared]`` with the same identity order in
@@ -46,10 +44,12 @@ class CrossModalityEngine(ResumableEngine):
 
     Args:
         datamanager: a :class:`CrossModalityDataManager`.
-        model, optimizer, scheduler, options: see :class:`ResumableEngine`.
+        model, optimizer, scheduler, options: see :class:`RetrievalEngine`.
         num_instances: images per identity and modality in a batch (K).
         losses: see :class:`CrossModalityLossWeights`.
     """
+
+    features = FEATURES
 
     def __init__(
         self, datamanager, model: nn.Module, optimizer=None, scheduler=None, options: TrainingOptions | None = None,
@@ -88,31 +88,9 @@ class CrossModalityEngine(ResumableEngine):
 
     # -- evaluation -----------------------------------------------------------
 
-    @torch.no_grad()
-    def extract(self, loader) -> tuple[list[torch.Tensor], np.ndarray, np.ndarray]:
-        """Return the features before and after the BNNeck, each (N, D) float32 on the CPU, with pids and camids."""
-        model = self.evaluated_model.eval()
-        features, pids, camids = ([], []), [], []
-        for data in loader:
-            images, batch_pids, batch_camids = self.parse_data_for_eval(data)
-            images = self.to_device(images)
-            modalities = data["modality"].to(images.device)
-            out: list[torch.Tensor | None] = [None, None]
-            for index, modality in enumerate(MODALITIES):
-                rows = (modalities == index).nonzero().flatten()
-                if not len(rows):
-                    continue
-                with self.autocast():
-                    pair = model.features(images[rows], modality)
-                for which, feature in enumerate(pair):
-                    if out[which] is None:
-                        out[which] = feature.new_zeros(len(images), feature.shape[1], dtype=torch.float32)
-                    out[which][rows] = feature.float()
-            for which in range(2):
-                features[which].append(out[which].cpu())
-            pids.append(batch_pids)
-            camids.append(batch_camids)
-        return [torch.cat(f) for f in features], torch.cat(pids).numpy(), torch.cat(camids).numpy()
+    def test_features(self, model: nn.Module, images: torch.Tensor, modality: str) -> Sequence[torch.Tensor]:
+        """Return the features before and after the BNNeck."""
+        return model.features(images, modality)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float] | None:
@@ -125,20 +103,3 @@ class CrossModalityEngine(ResumableEngine):
         distmat = distances(query, gallery, "euclidean", normalize=True).numpy()
         forth, back = evaluate_regdb(distmat, q_pids, g_pids), evaluate_regdb(distmat.T, g_pids, q_pids)
         return {"score": (forth.mAP + back.mAP) / 2, "rank1": float(forth.cmc[0] + back.cmc[0]) / 2}
-
-    def score(
-        self, dataset_name: str, query_loader, gallery_loader, dist_metric: str, normalize_feature: bool, rerank: bool,
-    ) -> np.ndarray:
-        """Score one target under its protocol, all of its galleries from one extraction of the features."""
-        query, q_pids, q_camids = self.extract(query_loader)
-        gallery, g_pids, g_camids = self.extract(gallery_loader)
-        protocol = PROTOCOLS[self.datamanager.protocol(dataset_name)]
-        self.results[dataset_name] = {}
-        for name, qf, gf in zip(FEATURES, query, gallery):
-            distmat = self.distance_matrix(qf, gf, dist_metric, normalize_feature, rerank)
-            trials = [
-                protocol(distmat[:, chosen], q_pids, g_pids[chosen], q_camids, g_camids[chosen])
-                for chosen in self.datamanager.test_galleries(dataset_name)
-            ]
-            self.results[dataset_name][name] = average_results(trials)
-        return distmat

@@ -1,30 +1,68 @@
-"""Evaluation of networks that give one feature per image, under the protocol of the data set."""
+"""Evaluation: features of every image through the branch of its modality, scored under the protocol of the data set."""
 from __future__ import annotations
 
-__all__ = ["SingleFeatureEngine"]
+__all__ = ["RetrievalEngine"]
+
+from typing import Any, Callable, ClassVar, Mapping, Sequence
 
 import numpy as np
 import torch
+from torch import nn
 
 from torchreid_nas.engine.base import ResumableEngine, distances
+from torchreid_nas.layers import MODALITIES, modality_context
 from torchreid_nas.metrics import PROTOCOLS, average_results, evaluate_market1501
 
 
-class SingleFeatureEngine(ResumableEngine):
-    """:class:`ResumableEngine` for models that return the test feature in eval mode, as torchreid's do."""
+class RetrievalEngine(ResumableEngine):
+    """:class:`ResumableEngine` that extracts features once per target and scores them on all of its galleries.
+
+    Data managers of this package say which protocol a target has and which
+    galleries are drawn from its pool; for torchreid's own it is Market-1501's.
+
+    Attributes:
+        features: names of what :meth:`test_features` returns; the last one counts.
+    """
+
+    features: ClassVar[Sequence[str]] = ("test feature",)
+
+    def test_features(self, model: nn.Module, images: torch.Tensor, modality: str) -> Sequence[torch.Tensor]:
+        """Return the test features (B, D) of images of one modality, one per name in ``features``."""
+        with modality_context(modality):
+            return (model(images),)
 
     @torch.no_grad()
-    def extract(self, loader) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
-        """Return the test features, (N, D) float32 on the CPU, with pids and camids."""
+    def extract(self, loader) -> tuple[list[torch.Tensor], np.ndarray, np.ndarray]:
+        """Return for every name in ``features`` the features, (N, D) float32 on the CPU, then pids and camids."""
         model = self.evaluated_model.eval()
-        features, pids, camids = [], [], []
+        parts: list[list[torch.Tensor]] = [[] for _ in self.features]
+        pids, camids = [], []
         for data in loader:
-            images, batch_pids, batch_camids = self.parse_data_for_eval(data)
-            with self.autocast():
-                features.append(model(self.to_device(images)).float().cpu())
+            _, batch_pids, batch_camids = self.parse_data_for_eval(data)
+            out = self.by_modality(data, lambda images, modality: self.test_features(model, images, modality))
+            for which, part in enumerate(parts):
+                part.append(out[which].cpu())
             pids.append(batch_pids)
             camids.append(batch_camids)
-        return torch.cat(features), torch.cat(pids).numpy(), torch.cat(camids).numpy()
+        return [torch.cat(part) for part in parts], torch.cat(pids).numpy(), torch.cat(camids).numpy()
+
+    def by_modality(
+        self, data: Mapping[str, Any], forward: Callable[[torch.Tensor, str], Sequence[torch.Tensor]],
+    ) -> list[torch.Tensor]:
+        """Call ``forward(images, modality)`` on the visible and on the infrared images of a batch; returns float32 in its order."""
+        images = self.to_device(data["img"])
+        modalities = data.get("modality", torch.zeros(len(images))).to(images.device)
+        out: list[torch.Tensor] = []
+        for index, modality in enumerate(MODALITIES):
+            rows = (modalities == index).nonzero().flatten()
+            if not len(rows):
+                continue
+            with self.autocast():
+                found = forward(images[rows], modality)
+            out = out or [feature.new_zeros(len(images), feature.shape[1], dtype=torch.float32) for feature in found]
+            for whole, feature in zip(out, found):
+                whole[rows] = feature.float()
+        return out
 
     @torch.no_grad()
     def validate(self) -> dict[str, float] | None:
@@ -32,18 +70,25 @@ class SingleFeatureEngine(ResumableEngine):
         loaders = getattr(self.datamanager, "validation_loader", None)
         if not loaders:
             return None
-        query, gallery = self.extract(loaders["query"]), self.extract(loaders["gallery"])
-        distmat = distances(query[0], gallery[0], "euclidean", normalize=True).numpy()
-        result = evaluate_market1501(distmat, query[1], gallery[1], query[2], gallery[2])
+        (query, q_pids, q_camids), (gallery, g_pids, g_camids) = map(self.extract, (loaders["query"], loaders["gallery"]))
+        distmat = distances(query[-1], gallery[-1], "euclidean", normalize=True).numpy()
+        result = evaluate_market1501(distmat, q_pids, g_pids, q_camids, g_camids)
         return {"score": result.mAP, "rank1": float(result.cmc[0])}
 
     def score(
         self, dataset_name: str, query_loader, gallery_loader, dist_metric: str, normalize_feature: bool, rerank: bool,
     ) -> np.ndarray:
-        """Score one target under its protocol and return its distance matrix."""
-        (query, q_pids, q_camids), (gallery, g_pids, g_camids) = map(self.extract, (query_loader, gallery_loader))
-        distmat = self.distance_matrix(query, gallery, dist_metric, normalize_feature, rerank)
-        protocol = PROTOCOLS[self.datamanager.protocol(dataset_name)]
-        result = protocol(distmat, q_pids, g_pids, q_camids, g_camids)
-        self.results[dataset_name] = {"test feature": average_results([result])}
+        """Score one target under its protocol, all of its galleries from one extraction of the features."""
+        query, q_pids, q_camids = self.extract(query_loader)
+        gallery, g_pids, g_camids = self.extract(gallery_loader)
+        own = hasattr(self.datamanager, "protocol")
+        protocol = PROTOCOLS[self.datamanager.protocol(dataset_name) if own else "market1501"]
+        galleries = self.datamanager.test_galleries(dataset_name) if own else [np.arange(len(g_pids))]
+        self.results[dataset_name] = {}
+        for name, qf, gf in zip(self.features, query, gallery):
+            distmat = self.distance_matrix(qf, gf, dist_metric, normalize_feature, rerank)
+            trials = [
+                protocol(distmat[:, chosen], q_pids, g_pids[chosen], q_camids, g_camids[chosen]) for chosen in galleries
+            ]
+            self.results[dataset_name][name] = average_results(trials)
         return distmat

@@ -1,7 +1,16 @@
-"""Losses over the two halves of a cross-modality batch; they take tensors and labels and know no engine."""
+"""Losses: over the two halves of a cross-modality batch, and over the exemplar memory of domain adaptation.
+
+They take tensors and labels and know no engine.
+"""
 from __future__ import annotations
 
 from torchreid_nas.losses.c3mmd import C3MMDLoss, ClassMMDLoss, CorrelationConsistencyLoss
+from torchreid_nas.losses.invariance import InvarianceLoss
+from torchreid_nas.losses.memory import ExemplarMemory
+from torchreid_nas.losses.positive_prediction import PositivePrediction
 from torchreid_nas.losses.triplet import CrossModalityTripletLoss
 
-__all__ = ["C3MMDLoss", "ClassMMDLoss", "CorrelationConsistencyLoss", "CrossModalityTripletLoss"]
+__all__ = [
+    "C3MMDLoss", "ClassMMDLoss", "CorrelationConsistencyLoss", "CrossModalityTripletLoss", "ExemplarMemory",
+    "InvarianceLoss", "PositivePrediction",
+]

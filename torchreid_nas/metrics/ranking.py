@@ -14,6 +14,7 @@ from torchreid_nas.errors import InputError
 BLOCK_BYTES = 64 * 2**20
 """Bound on the working memory of :func:`rank_queries` beyond its inputs, roughly."""
 
+_SCORES = ("mAP", "mAP_trapezoid", "mINP")
 _ROW_COPIES = 4  # arrays as large as a block that are alive at once
 
 
@@ -25,6 +26,10 @@ class RankingResult:
         cmc: (max_rank,) float64, read-only; ``cmc[k - 1]`` is rank-k, the share of valid
             queries whose identity is among the first k.
         mAP: mean average precision (step-wise, as torchreid), averaged over the valid queries.
+        mAP_trapezoid: the same with AP as the area under straight lines between the points of
+            precision over recall, as the evaluation code of Market-1501 (Zheng et al., ICCV 2015)
+            integrates, and after it that of many papers (ECN among them). It is at most ``mAP``:
+            name it where figures of such a paper are quoted.
         mINP: mean inverse negative penalty (Ye et al., "Deep Learning for Person
             Re-identification: A Survey and Outlook", TPAMI 2021): number of positives
             over the 1-based position of the last of them, averaged over the valid queries.
@@ -33,6 +38,7 @@ class RankingResult:
 
     cmc: np.ndarray
     mAP: float
+    mAP_trapezoid: float
     mINP: float
     num_valid_queries: int
 
@@ -90,7 +96,7 @@ def rank_queries(
         )
 
     hits = np.zeros(max_rank, dtype=np.int64)
-    sum_ap = sum_inp = 0.0
+    sums = np.zeros(3)
     num_valid = 0
     rows = max(1, BLOCK_BYTES // (_ROW_COPIES * num_gallery * distances.itemsize))
     for start in range(0, num_queries, rows):
@@ -102,10 +108,9 @@ def rank_queries(
         # A transposed matrix (the other direction of RegDB) would be sorted and searched across its memory order.
         block = np.ascontiguousarray(block)
         positives = gallery.positives(q_pids[span])
-        valid, first, precision, inp = _score(block, positives, gallery, unique_identities)
+        valid, first, scores = _score(block, positives, gallery, unique_identities)
         hits += np.bincount(first[valid & (first < max_rank)], minlength=max_rank)
-        sum_ap += precision[valid].sum()
-        sum_inp += inp[valid].sum()
+        sums += scores[valid].sum(axis=0)
         num_valid += int(valid.sum())
     if num_valid == 0:
         raise InputError(
@@ -114,7 +119,7 @@ def rank_queries(
         )
     cmc = hits.cumsum() / num_valid
     cmc.flags.writeable = False
-    return RankingResult(cmc, float(sum_ap / num_valid), float(sum_inp / num_valid), num_valid)
+    return RankingResult(cmc, *(sums / num_valid).tolist(), num_valid)
 
 
 def average_results(results: Sequence[RankingResult]) -> tuple[RankingResult, dict[str, Any]]:
@@ -125,8 +130,9 @@ def average_results(results: Sequence[RankingResult]) -> tuple[RankingResult, di
 
     Returns:
         The mean, whose ``num_valid_queries`` is the mean rounded to an integer,
-        and the standard deviations ``{"cmc": (max_rank,) array, "mAP": float, "mINP": float}``
-        over the trials at hand (divided by their number, ``ddof=0``, NumPy's default).
+        and the standard deviations ``{"cmc": (max_rank,) array, "mAP": float, "mAP_trapezoid":
+        float, "mINP": float}`` over the trials at hand (divided by their number, ``ddof=0``,
+        NumPy's default).
 
     Raises:
         InputError: there is no result, or the CMCs differ in length.
@@ -139,13 +145,13 @@ def average_results(results: Sequence[RankingResult]) -> tuple[RankingResult, di
             f"the CMCs to average have lengths {lengths}, expected one; use the same max_rank in each trial"
         )
     cmc = np.stack([result.cmc for result in results])
-    mean_ap = np.array([result.mAP for result in results])
-    mean_inp = np.array([result.mINP for result in results])
+    scores = {name: np.array([getattr(result, name) for result in results]) for name in _SCORES}
     mean_cmc = cmc.mean(axis=0)
     mean_cmc.flags.writeable = False
     num_valid = round(float(np.mean([result.num_valid_queries for result in results])))
-    mean = RankingResult(mean_cmc, float(mean_ap.mean()), float(mean_inp.mean()), num_valid)
-    return mean, {"cmc": cmc.std(axis=0), "mAP": float(mean_ap.std()), "mINP": float(mean_inp.std())}
+    means = {name: float(values.mean()) for name, values in scores.items()}
+    stds = {name: float(values.std()) for name, values in scores.items()}
+    return RankingResult(cmc=mean_cmc, num_valid_queries=num_valid, **means), {"cmc": cmc.std(axis=0), **stds}
 
 
 def as_labels(name: str, labels: Any, count: int, what: str) -> np.ndarray:
@@ -187,12 +193,12 @@ class _Gallery:
 
 def _score(
     block: np.ndarray, positives: tuple[np.ndarray, np.ndarray], gallery: _Gallery, unique_identities: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Score one block of rows; skipped entries are inf.
 
     Returns:
-        Per row: whether it is valid, the 0-based rank of the first hit, AP and
-        INP; the last three mean nothing where it is not.
+        Per row: whether it is valid, the 0-based rank of the first hit, and
+        (rows, 3) AP, trapezoid AP and INP; the last two mean nothing where it is not.
     """
     columns, real = positives
     wanted = np.take_along_axis(block, columns, axis=1)
@@ -208,16 +214,22 @@ def _score(
 
     nth = np.arange(1, wanted.shape[1] + 1)
     precision = np.divide(nth, ranks + 1, out=np.zeros(wanted.shape), where=left)
-    average_precision = precision.sum(axis=1) / num_left.clip(min=1)
-    inp = precision[np.arange(len(block)), num_left.clip(min=1) - 1]
+    # Recall grows at the positives alone, each time from the place before; there is none before the first, where the
+    # curve begins at precision 1.
+    before = np.divide(nth - 1, ranks, out=np.ones(wanted.shape), where=ranks > 0)
+    before[~left] = 0
+    total = num_left.clip(min=1)
+    average_precision = precision.sum(axis=1) / total
+    trapezoid = 0.5 * (average_precision + before.sum(axis=1) / total)
+    scores = np.stack([average_precision, trapezoid, precision[np.arange(len(block)), total - 1]], axis=1)
     first = (gallery.first_hits(block) < wanted[:, :1]).sum(axis=1) if unique_identities else ranks[:, 0]
 
     valid = num_left > 0
     if tied.any():
         untied = _stable_ranks(block[tied])
         rescored = _score(untied, (columns[tied], real[tied]), gallery, unique_identities)
-        first[tied], average_precision[tied], inp[tied] = rescored[1:]
-    return valid, first, average_precision, inp
+        first[tied], scores[tied] = rescored[1:]
+    return valid, first, scores
 
 
 def _stable_ranks(block: np.ndarray) -> np.ndarray:

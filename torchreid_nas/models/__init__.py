@@ -1,12 +1,13 @@
 """Models: networks that torchreid's ``build_model`` knows once ``torchreid_nas`` is imported."""
 from torchreid_nas.models.cdnet import CDNet, CDNetBackbone, cdnet, cdnet_x0_5, cdnet_x0_25, cdnet_x0_75, cnet
 from torchreid_nas.models.deploy import DeployedNetwork, deploy_network
+from torchreid_nas.models.ecn import ECNNetwork, ecn_resnet18, ecn_resnet50
 from torchreid_nas.models.necks import BLNeck, BNNeck, FBLNeck
 from torchreid_nas.models.resnet import ResNetBackbone
 from torchreid_nas.models.two_stream import TwoStreamNetwork, two_stream_cdnet, two_stream_resnet18, two_stream_resnet50
 
 __all__ = [
-    "BLNeck", "BNNeck", "CDNet", "CDNetBackbone", "DeployedNetwork", "FBLNeck", "ResNetBackbone", "TwoStreamNetwork",
-    "cdnet", "cdnet_x0_25", "cdnet_x0_5", "cdnet_x0_75", "cnet", "deploy_network", "two_stream_cdnet",
-    "two_stream_resnet18", "two_stream_resnet50",
+    "BLNeck", "BNNeck", "CDNet", "CDNetBackbone", "DeployedNetwork", "ECNNetwork", "FBLNeck", "ResNetBackbone",
+    "TwoStreamNetwork", "cdnet", "cdnet_x0_25", "cdnet_x0_5", "cdnet_x0_75", "cnet", "deploy_network", "ecn_resnet18",
+    "ecn_resnet50", "two_stream_cdnet", "two_stream_resnet18", "two_stream_resnet50",
 ]

@@ -17,6 +17,7 @@ _CURVES = (SHARE_COLOURS[1], SPLIT_COLOURS[1])
 _NO_LOSS = {"epoch", "lr", "seconds", "temperature", "changed"}
 _TITLES = {
     "ce": "cross-entropy", "c3mmd": "C3MMD", "architecture": "architecture loss (validation part)",
+    "invariance": "invariance loss of the target", "neighbour_precision": "neighbours of the same person (share)",
     "lr": "learning rate", "validation_score": "score", "validation_rank1": "Rank-1",
 }
 

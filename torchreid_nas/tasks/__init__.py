@@ -6,16 +6,17 @@ from yacs.config import CfgNode
 
 from torchreid_nas.tasks.base import Task
 from torchreid_nas.tasks.cross_modality import CrossModalityTask
+from torchreid_nas.tasks.domain_adaptation import DomainAdaptationTask
 from torchreid_nas.tasks.single_modality import SingleModalityTask
 
-__all__ = ["CrossModalityTask", "SingleModalityTask", "Task", "make_task"]
+__all__ = ["CrossModalityTask", "DomainAdaptationTask", "SingleModalityTask", "Task", "make_task"]
 
 
 def make_task(cfg: CfgNode, device: Device) -> Task:
-    """Return the task of a config: two-stream models match across modalities, all others within one.
+    """Return the task of a config: two-stream models match across modalities, ECN's adapt, all others match within one.
 
     Raises:
-        InputError: the model is unknown, or the search space is not one of its.
+        InputError: the model is unknown.
     """
-    kind = CrossModalityTask if cfg.model.name in CrossModalityTask.models() else SingleModalityTask
-    return kind(cfg, device)
+    kinds = (CrossModalityTask, DomainAdaptationTask)
+    return next((kind for kind in kinds if cfg.model.name in kind.models()), SingleModalityTask)(cfg, device)

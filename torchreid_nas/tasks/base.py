@@ -31,6 +31,8 @@ class Task:
         plain_architecture: what a supernet is built from, and what stands in
             for the architecture to be found in a dry run.
         train_class, search_class: the engines.
+        harmless: config keys that may change between a run and its
+            resumption without changing a number of its training.
     """
 
     manager: ClassVar[type[ReIDDataManager]]
@@ -38,6 +40,7 @@ class Task:
     plain_architecture: ClassVar[str]
     train_class: ClassVar[type[ResumableEngine]]
     search_class: ClassVar[type[ResumableEngine]]
+    harmless: ClassVar[Sequence[str]] = ("data.root", "data.save_dir", "data.targets")
 
     def __init__(self, cfg: CfgNode, device: torch.device) -> None:
         self.cfg, self.device = cfg, device
@@ -82,10 +85,14 @@ class Task:
         """Return what the picture of the architecture must know of the network."""
         return {}
 
+    def data_options(self, for_test: bool) -> dict[str, Any]:
+        """Return the further arguments of the data manager."""
+        return {}
+
     # -- what they share ------------------------------------------------------
 
     def data(self, targets: Sequence[str], holdout: float = 0.0) -> ReIDDataManager:
-        """Return the data manager."""
+        """Return the data manager: for a test where there are targets, otherwise for training."""
         cfg = self.cfg
         return self.manager(
             root=cfg.data.root, sources=cfg.data.sources, targets=list(targets), height=cfg.data.height,
@@ -95,6 +102,7 @@ class Task:
             num_instances=cfg.sampler.num_instances, num_batches=cfg.train.num_batches or None,
             use_gpu=self.device.type == "cuda", seed=cfg.train.seed, gallery_draw=cfg.test.gallery_draw,
             shot=cfg.test.shot, num_trials=cfg.test.num_trials, holdout=holdout, holdout_seed=cfg.train.seed,
+            **self.data_options(for_test=bool(targets)),
         )
 
     def training_options(self) -> TrainingOptions:
@@ -109,6 +117,11 @@ class Task:
 
     def check_space(self) -> None:
         """Raise InputError where the search space does not fit the model."""
+        if not self.spaces:
+            raise InputError(
+                f"there is nothing to search in model.name {self.cfg.model.name}; leave search out of --stages and set "
+                f"model.architecture {self.plain_architecture}"
+            )
         if self.cfg.search.space not in self.spaces:
             raise InputError(
                 f'search.space is "{self.cfg.search.space}", expected {" or ".join(self.spaces)} '

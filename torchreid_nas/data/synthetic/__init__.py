@@ -2,10 +2,11 @@
 
 A :class:`Person` is drawn in a :class:`Pose` before a :class:`Scene` and taken
 by a :class:`Camera` (:func:`photograph`); the writers of :data:`LAYOUTS` store
-such photographs as RegDB, SYSU-MM01 and Market-1501 do. No figure from them is one of those
-data sets.
+such photographs as RegDB, SYSU-MM01, Market-1501 and DukeMTMC-reID do. No figure from them is
+one of those data sets.
 """
 from torchreid_nas.data.synthetic.camera import Camera, photograph
+from torchreid_nas.data.synthetic.dukemtmcreid import write_dukemtmcreid
 from torchreid_nas.data.synthetic.figure import Pose
 from torchreid_nas.data.synthetic.layouts import LAYOUTS, write_dataset, write_regdb, write_sysu_mm01
 from torchreid_nas.data.synthetic.market1501 import write_market1501
@@ -24,6 +25,7 @@ __all__ = [
     "contact_sheet",
     "photograph",
     "write_dataset",
+    "write_dukemtmcreid",
     "write_market1501",
     "write_regdb",
     "write_sysu_mm01",

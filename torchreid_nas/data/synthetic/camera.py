@@ -98,5 +98,7 @@ def photograph(
     )
     draw_person(canvas, person, pose)
     light.fall_on(image)
+    if visible:
+        image *= np.array(scene.illuminant, dtype=np.float32)
     occlude(image, rng, difficulty)
     return camera.expose(image, rng, difficulty)

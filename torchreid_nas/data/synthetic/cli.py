@@ -12,14 +12,14 @@ from torchreid_nas.data.synthetic.sheet import contact_sheet
 
 _HELP = {
     "identities": "number of persons",
-    "images": "images per identity and modality (RegDB) or camera (SYSU-MM01, Market-1501)",
+    "images": "images per identity and modality (RegDB) or camera (the others)",
     "height": "of the images in pixels",
     "width": "of the images in pixels",
     "gap": "between the sensors of RegDB and SYSU-MM01: 0 none, 1 strong",
     "difficulty": "0 easy to 1 hard: nuisance, and how alike persons look",
     "seed": "of everything",
     "trials": "train/test splits of RegDB",
-    "cameras": "of Market-1501",
+    "cameras": "of Market-1501 (at most 6) and DukeMTMC-reID (at most 8)",
 }
 
 

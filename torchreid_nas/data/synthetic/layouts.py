@@ -1,7 +1,7 @@
 """Writers of synthetic pedestrians in the layouts of real data sets."""
 from __future__ import annotations
 
-__all__ = ["LAYOUTS", "MODALITY_FOLDERS", "write_dataset", "write_regdb", "write_sysu_mm01"]
+__all__ = ["CAMERA_NETWORKS", "LAYOUTS", "MODALITY_FOLDERS", "write_dataset", "write_regdb", "write_sysu_mm01"]
 
 import os
 from pathlib import Path
@@ -13,8 +13,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from torchreid_nas.data.synthetic.camera import Camera, photograph
+from torchreid_nas.data.synthetic.camera_network import CameraNetwork
+from torchreid_nas.data.synthetic.dukemtmcreid import DUKEMTMCREID, write_dukemtmcreid
 from torchreid_nas.data.synthetic.figure import Pose
-from torchreid_nas.data.synthetic.market1501 import write_market1501
+from torchreid_nas.data.synthetic.market1501 import MARKET1501, write_market1501
 from torchreid_nas.data.synthetic.person import Person
 from torchreid_nas.data.synthetic.scene import Scene
 from torchreid_nas.data.synthetic.settings import COMMON_SETTINGS, SyntheticSettings, generator
@@ -27,6 +29,9 @@ MODALITY_FOLDERS: dict[str, dict[str, tuple[str, ...]]] = {
     "regdb": {"visible": ("Visible",), "infrared": ("Thermal",)},
     "sysu_mm01": {"visible": ("cam1", "cam2", "cam4", "cam5"), "infrared": ("cam3", "cam6")},
 }
+
+# The data sets of visible cameras alone, by layout.
+CAMERA_NETWORKS: dict[str, CameraNetwork] = {network.domain: network for network in (MARKET1501, DUKEMTMCREID)}
 
 # What the files of both visible-infrared layouts depend on.
 _USES = (*COMMON_SETTINGS, "gap", "trials")
@@ -195,6 +200,7 @@ LAYOUTS: dict[str, Callable[[str | os.PathLike, SyntheticSettings], Path]] = {
     "regdb": write_regdb,
     "sysu_mm01": write_sysu_mm01,
     "market1501": write_market1501,
+    "dukemtmcreid": write_dukemtmcreid,
 }
 
 

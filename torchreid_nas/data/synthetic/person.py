@@ -1,7 +1,7 @@
 """Persons: what one identity wears and how it is built, independent of any image of it."""
 from __future__ import annotations
 
-__all__ = ["Material", "Person", "PATTERNS"]
+__all__ = ["Material", "Person", "Wardrobe", "PATTERNS"]
 
 import colorsys
 from dataclasses import dataclass
@@ -45,6 +45,29 @@ class Material:
         pair = (self.rgb, self.rgb2) if spectrum == "visible" else ((self.emission,), (self.emission2,))
         ground, figure = (np.array(tone, dtype=np.float32) for tone in pair)
         return ground, ground + np.float32(contrast) * (figure - ground)
+
+
+@dataclass(frozen=True)
+class Wardrobe:
+    """What the persons of one population wear. The default is that of all seasons.
+
+    Each choice is a pair of relative frequencies, for persons who look alike
+    (difficulty 1) and for diverse ones (0); between them the two are blended.
+
+    Attributes:
+        tops: of sleeveless, short, long, open and coat.
+        men, women: of trousers, shorts, skirt and dress.
+        bags: of none, backpack, shoulder bag and handbag; men carry half as many handbags.
+        saturation: factor on the saturation of the clothes' colours.
+        darkness: exponent of their brightness; above 1 they are darker.
+    """
+
+    tops: tuple[Sequence[float], Sequence[float]] = ((1, 8, 10, 3, 2), (1, 1, 1, 1, 1))
+    men: tuple[Sequence[float], Sequence[float]] = ((9, 3, 0, 0), (3, 2, 0, 0))
+    women: tuple[Sequence[float], Sequence[float]] = ((6, 2, 3, 2), (1, 1, 1, 1))
+    bags: tuple[Sequence[float], Sequence[float]] = ((8, 3, 2, 2), (1, 1, 1, 1))
+    saturation: float = 1.0
+    darkness: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -94,15 +117,15 @@ class Person:
     bag_material: Material
 
     @classmethod
-    def of(cls, seed: int, identity: int, difficulty: float) -> Person:
-        """Return person ``identity`` of the population ``seed``.
+    def of(cls, seed: int, identity: int, difficulty: float, wardrobe: Wardrobe = Wardrobe()) -> Person:
+        """Return person ``identity`` of the population ``seed``, dressed from ``wardrobe``.
 
         The number of random values used never depends on their outcome, so a
         person changes smoothly with ``difficulty``: the higher, the closer to
         the mean body and the commonest clothes, the fainter the patterns, and
         the wider the spread of what only one of the sensors sees.
         """
-        draw = _Draw(generator(seed, "person", identity), difficulty)
+        draw = _Draw(generator(seed, "person", identity), difficulty, wardrobe)
         sex = draw.choice(("male", "female"), (1, 1))
         man = sex == "male"
         body = dict(
@@ -115,20 +138,19 @@ class Person:
             head=draw.between(0.058, 0.074),
             stride=draw.between(0.6, 1.4),
         )
-        top = draw.choice(("sleeveless", "short", "long", "open", "coat"), (1, 8, 10, 3, 2))
+        top = draw.choice(("sleeveless", "short", "long", "open", "coat"), *wardrobe.tops)
         sleeves = draw.between(0.0, 1.0)
-        bottom = draw.choice(
-            ("trousers", "shorts", "skirt", "dress"),
-            (9, 3, 0, 0) if man else (6, 2, 3, 2),
-            (3, 2, 0, 0) if man else None,
-        )
+        worn = wardrobe.men if man else wardrobe.women
+        bottom = draw.choice(("trousers", "shorts", "skirt", "dress"), *worn)
         hems = draw.between(0.0, 1.0)
         hair = draw.choice(
             ("bald", "short", "bob", "long", "bun", "cap"),
             (2, 12, 1, 0, 0, 2) if man else (0, 2, 4, 6, 3, 1),
             (2, 4, 1, 1, 0, 2) if man else (0, 1, 2, 2, 2, 1),
         )
-        bag = draw.choice(("none", "backpack", "shoulder", "handbag"), (8, 3, 2, 2 if not man else 1))
+        *bags, handbag = wardrobe.bags[0]
+        carried = (*bags, handbag / 2 if man else handbag), wardrobe.bags[1]
+        bag = draw.choice(("none", "backpack", "shoulder", "handbag"), *carried)
         side = draw.choice(("left", "right"), (1, 1))
         hem = {"trousers": 0.04, "shorts": 0.24 + 0.1 * hems, "skirt": 0.24 + 0.12 * hems, "dress": 0.06 + 0.12 * hems}
         return cls(
@@ -161,9 +183,10 @@ class _Draw:
     the shortcut that does not carry over, so they spread with ``alike``.
     """
 
-    def __init__(self, rng: np.random.Generator, alike: float) -> None:
+    def __init__(self, rng: np.random.Generator, alike: float, wardrobe: Wardrobe) -> None:
         self.rng = rng
         self.alike = alike
+        self.wardrobe = wardrobe
 
     def between(self, low: float, high: float) -> float:
         spread = 1.0 - 0.65 * self.alike
@@ -179,7 +202,8 @@ class _Draw:
 
     def colour(self) -> tuple[float, float, float]:
         hue, saturation, value = self.rng.random(3)
-        vivid = colorsys.hsv_to_rgb(hue, 0.9 * saturation**1.6, 0.1 + 0.85 * value)
+        saturation, value = self.wardrobe.saturation * saturation**1.6, value**self.wardrobe.darkness
+        vivid = colorsys.hsv_to_rgb(hue, 0.9 * saturation, 0.1 + 0.85 * value)
         muted = (0.38, 0.39, 0.42)
         return tuple(v + 0.5 * (1 - self.alike) * (m - v) for v, m in zip(vivid, muted))
 

@@ -21,11 +21,17 @@ class Scene:
         seed: of the data set.
         place: number of the place.
         outdoor: whether plants and sky stand behind the person instead of walls.
+        paint: factor per colour channel on walls, ground and things, clipped at white.
+        foliage: mean colour of the plants.
+        illuminant: colour of the daylight, a factor per channel on all that it falls on.
     """
 
     seed: int
     place: int
     outdoor: bool = False
+    paint: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    foliage: tuple[float, float, float] = (0.22, 0.29, 0.17)
+    illuminant: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def background(self, rng: np.random.Generator, spectrum: str, height: int, width: int) -> np.ndarray:
         """Return a random window of the place: float32 (height, width, 3 or 1), free to draw on."""
@@ -53,7 +59,7 @@ def _panorama(scene: Scene, spectrum: str, height: int, width: int) -> np.ndarra
         if not visible:
             return np.array([0.14 + 0.3 * heat])
         warm, green = 0.5 * (warmth - 0.5), 0.25 * (tint - 0.5)
-        return np.clip(value * np.array([1 + warm, 1 + green, 1 - warm]), 0, 1)
+        return np.clip(value * np.array([1 + warm, 1 + green, 1 - warm]) * scene.paint, 0, 1)
 
     y = np.linspace(0, 1, rows)[:, None, None]
     wall, floor, skirting = tone(0.35, 0.85), tone(0.25, 0.65), tone(0.15, 0.5)
@@ -75,7 +81,7 @@ def _panorama(scene: Scene, spectrum: str, height: int, width: int) -> np.ndarra
         image[int(rows * depth)] *= 0.9
     coarse, fine = (ndimage.gaussian_filter(rng.standard_normal((rows, columns)), s * height / 128) for s in (5, 1.2))
     texture = 0.6 * coarse / coarse.std() + 0.4 * fine / fine.std()
-    leaf, leaf_heat = np.array([0.22, 0.29, 0.17]) * (0.6 + 0.8 * rng.random()), np.array([0.2 + 0.2 * rng.random()])
+    leaf, leaf_heat = np.array(scene.foliage) * (0.6 + 0.8 * rng.random()), np.array([0.2 + 0.2 * rng.random()])
     if scene.outdoor:
         bush = np.clip(2.5 * coarse / coarse.std() - 0.8, 0, 1)[..., None] * (y < horizon + 0.06)
         leaves = (leaf if visible else leaf_heat) * (1 + 0.35 * fine / fine.std())[..., None]

@@ -35,7 +35,7 @@ class SyntheticSettings:
 
     Attributes:
         identities: number of persons.
-        images: images per identity and modality (RegDB) or camera (SYSU-MM01, Market-1501).
+        images: images per identity and modality (RegDB) or camera (all others).
         height, width: size of the stored images in pixels.
         gap: how far the infrared sensor is from the visible one. 0: unit gain,
             no offset, full pattern contrast; 1: gain 0.25, clearly darker,
@@ -49,7 +49,9 @@ class SyntheticSettings:
             identities, and so is each of its images.
         trials: RegDB's train/test splits, and at least ten gallery draws in
             SYSU-MM01's ``rand_perm_cam.mat``.
-        cameras: of Market-1501, which has no use for ``gap`` and ``trials``.
+        cameras: of Market-1501, which holds at most six, and DukeMTMC-reID, at
+            most eight: each uses as many as it holds. Both have no use for
+            ``gap`` and ``trials``.
 
     Raises:
         InputError: a value of the wrong type or out of its range.

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from torchreid_nas.data.synthetic.layouts import MODALITY_FOLDERS
+from torchreid_nas.data.synthetic.camera_network import CameraNetwork
+from torchreid_nas.data.synthetic.layouts import CAMERA_NETWORKS, MODALITY_FOLDERS
 from torchreid_nas.data.synthetic.store import find_synthetic
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import atomic_path
@@ -35,8 +36,8 @@ def contact_sheet(
     With two modalities each identity is a block of ``images`` columns, visible
     images above infrared ones, of different cameras where there are several.
     Otherwise it is a block of ``images`` rows with one column per camera, empty
-    where a camera did not see it, and the last two blocks show distractors and
-    junk. A caption says that the pictures are synthetic.
+    where a camera did not see it, and the last blocks show what else is in the
+    gallery (distractors, junk). A caption says that the pictures are synthetic.
 
     Args:
         folder: the data set's folder, or the root that holds it.
@@ -66,9 +67,10 @@ def contact_sheet(
         blocks = [_by_modality(folder, modalities, identity, images) for identity in range(1, count + 1)]
         content = " above ".join(modalities)
     else:
-        labels = [*(f"{identity:04d}" for identity in range(1, count + 1)), "0000", "-1"]
-        blocks = _by_camera(folder, settings["cameras"], labels, images)
-        content = f"cameras 1 to {settings['cameras']} from left to right; last two blocks: distractors, junk"
+        network = CAMERA_NETWORKS[marker["layout"]]
+        blocks = _by_camera(folder, network, settings["cameras"], count, images)
+        last = "last block" if len(network.asides) == 1 else f"last {len(network.asides)} blocks"
+        content = f"cameras 1 to {settings['cameras']} from left to right; {last}: {', '.join(network.asides)}"
     columns = min(columns or (6 if modalities else 2), len(blocks))
     caption = f"Synthetic stand-in in the layout of {folder.name}, not {folder.name}: {content}"
     sheet = _draw(blocks, columns, size, caption)
@@ -109,15 +111,16 @@ def _by_modality(folder: Path, modalities: dict[str, tuple[str, ...]], identity:
     return block
 
 
-def _by_camera(folder: Path, cameras: int, labels: list[str], images: int) -> list[_Block]:
-    """Return one block per label, as file names begin, with one column per camera."""
-    columns = {(label, camera): [] for label in labels for camera in range(1, cameras + 1)}
+def _by_camera(folder: Path, network: CameraNetwork, cameras: int, identities: int, images: int) -> list[_Block]:
+    """Return one block per identity and one for each aside, with one column per camera."""
+    shown = [*range(1, identities + 1), *network.asides]
+    columns = {(who, camera): [] for who in shown for camera in range(1, cameras + 1)}
     for file in sorted(folder.rglob("*.jpg"), key=lambda file: file.name):
-        label, camera = re.match(r"(-?\d+)_c(\d)", file.name).groups()
-        columns.get((label, int(camera)), []).append(file)
+        label, camera = map(int, re.match(r"(-?\d+)_c(\d)", file.name).groups())
+        columns.get((network.aside(label) or label, camera), []).append(file)
     return [
-        [list(row) for row in zip(*(_padded(columns[label, camera], images) for camera in range(1, cameras + 1)))]
-        for label in labels
+        [list(row) for row in zip(*(_padded(columns[who, camera], images) for camera in range(1, cameras + 1)))]
+        for who in shown
     ]
 
 

@@ -1,0 +1,68 @@
+#!/usr/bin/env python
+"""ECN's ablation over several seeds on synthetic domains: one table, whatever it shows.
+
+    python benchmarks/ecn_ablation.py --seeds 1 2 3
+
+Runs the variants of ``configs/demo_ecn.yaml`` (``ecn.ablation``) and a
+supervised training on the target for every seed, and prints mean and standard
+deviation. Figures of synthetic images: no evidence for the paper's benchmarks.
+Finished runs are taken over when started again.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tabulate import tabulate
+
+_REPOSITORY = Path(__file__).resolve().parents[1]
+_SUPERVISED = "ecn.ablation", '["source", "exemplar", "camera", "neighbourhood", "all", "supervised"]'
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", default=str(_REPOSITORY / "configs" / "demo_ecn.yaml"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--output", type=Path, default=Path("runs/ecn_ablation"))
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, sharing the cores")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="config keys, for every run")
+    arguments = parser.parse_intermixed_args()
+
+    def run(seed: int) -> list[dict]:
+        folder = arguments.output / f"seed_{seed}"
+        command = [
+            sys.executable, str(_REPOSITORY / "tools" / "main.py"), "--config", arguments.config, "--output",
+            str(folder), "--resume", "train.seed", str(seed), *_SUPERVISED, *arguments.overrides,
+        ]
+        threads = str(max(1, (os.cpu_count() or 1) // arguments.jobs))
+        done = subprocess.run(
+            command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": threads}, check=False
+        )
+        if done.returncode:
+            sys.exit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+        print(f"done: {folder}", flush=True)
+        return json.loads((folder / "results.json").read_text())["results"]
+
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        print(_table(list(pool.map(run, arguments.seeds))))
+
+
+def _table(seeds: list[list[dict]]) -> str:
+    rows = []
+    for same in zip(*seeds):
+        row = [same[0]["variant"], same[0]["dataset"]]
+        for values in ([r["cmc"][0] for r in same], [r["cmc"][1] for r in same], [r["mAP"] for r in same]):
+            row.append(f"{100 * statistics.mean(values):.1f} ± {100 * statistics.pstdev(values):.1f}")
+        rows.append([*row, ", ".join(f"{100 * r['mAP']:.1f}" for r in same)])
+    headers = ["variant", "target", "Rank-1", "Rank-5", "mAP", "mAP of each seed"]
+    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""DomainAdaptationDataManager: which images take part, in what order, in which styles."""
+import pytest
+import torch
+
+from torchreid_nas.data import CAMERA_STYLES, DomainAdaptationDataManager
+from torchreid_nas.errors import InputError
+
+
+def manager(data_root, **changes):
+    options = {
+        "root": str(data_root), "sources": "dukemtmcreid", "targets": [], "height": 64, "width": 32, "workers": 0,
+        "batch_size_train": 8, "transforms": None, "load_train_targets": ["market1501"], **changes,
+    }
+    return DomainAdaptationDataManager(**options)
+
+
+def test_source_and_target_are_the_training_images_of_both(data_root):
+    data = manager(data_root)
+    assert all("dukemtmc-reid" in item[0] for item in data.train_loader.dataset.data)
+    paths = [item[0] for item in data.trainset_t.train]
+    assert all("market1501" in path and "bounding_box_train" in path for path in paths)
+    assert len(set(paths)) == len(paths)
+    assert "unlabelled training images of the target: " + str(len(paths)) in data.summary()
+
+
+def test_an_image_of_two_targets_takes_part_once(data_root):
+    one = manager(data_root, sources="regdb", load_train_targets=["regdb"])
+    two = manager(data_root, sources="regdb", load_train_targets=["regdb", "regdb_ir2vis"])
+    assert [i[0] for i in one.trainset_t.train] == [i[0] for i in two.trainset_t.train]
+
+
+def test_an_epoch_shuffles_without_repetition_by_the_global_seed(data_root):
+    data = manager(data_root)
+    epochs = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        epochs.append([path for batch in data.train_loader_t for path in batch["impath"]])
+    assert epochs[0] == epochs[1] != epochs[2]
+    assert len(set(epochs[0])) == len(epochs[0]) == len(data.trainset_t.train) // 8 * 8
+
+
+def test_batches_of_two_modalities_are_halves(data_root):
+    data = manager(data_root, sources="regdb", load_train_targets=["regdb"], batch_size_target=6, height=48, width=24)
+    batches = list(data.train_loader_t)
+    assert len(batches) == len(data.train_loader_t) == 64 // 3
+    assert all(batch["modality"].tolist() == [0, 0, 0, 1, 1, 1] for batch in batches)
+    seen = [path for batch in batches for path in batch["impath"]]
+    assert len(set(seen)) == len(seen)
+    with pytest.raises(InputError, match="even number"):
+        manager(data_root, sources="regdb", load_train_targets=["regdb"], batch_size_target=5)
+
+
+def test_the_images_of_the_slots_come_in_their_order_and_own_style(data_root):
+    data = manager(data_root, camstyle="statistics")
+    plain = manager(data_root)
+    batches = list(data.target_images())
+    assert [path for batch in batches for path in batch["impath"]] == [item[0] for item in data.trainset_t.train]
+    assert torch.equal(batches[0]["img"][0], plain.trainset_t[0]["img"])
+
+
+@pytest.mark.parametrize("camstyle", [kind for kind in CAMERA_STYLES if kind not in ("files", "none")])
+def test_the_styles_change_images_of_the_target_alone(data_root, camstyle):
+    data = manager(data_root, camstyle=camstyle)
+    torch.manual_seed(0)
+    plain = {item["impath"]: item["img"] for item in data.trainset_t}
+    changed = [
+        not torch.equal(image, plain[path]) for batch in data.train_loader_t
+        for image, path in zip(batch["img"], batch["impath"])
+    ]
+    # Of six cameras the own one is drawn in a sixth of the cases.
+    assert 0.6 < sum(changed) / len(changed) < 0.98
+    assert data.camera_styler.summary() in data.summary()
+
+
+def test_for_a_test_there_is_no_target_to_train_on(data_root):
+    data = manager(data_root, targets=["market1501"], load_train_targets=())
+    assert data.train_loader_t is None and set(data.test_loader) == {"market1501"}
+
+
+def test_a_batch_larger_than_the_source_is_refused(data_root):
+    with pytest.raises(InputError, match="train.batch_size"):
+        manager(data_root, batch_size_train=10**4, batch_size_target=8)

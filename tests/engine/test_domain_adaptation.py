@@ -1,0 +1,197 @@
+"""DomainAdaptationEngine: its step by hand, its schedules, its memory, unsupervised training, and torchreid's own manager."""
+import copy
+
+import pytest
+import torch
+import torchreid
+from torch.nn import functional as F
+
+from tiny import TINY_ECN
+from torchreid_nas.data import DomainAdaptationDataManager
+from torchreid_nas.engine import AdaptationOptions, DomainAdaptationEngine
+from torchreid_nas.errors import InputError
+from torchreid_nas.losses import ExemplarMemory, InvarianceLoss
+from torchreid_nas.models import ecn_resnet18
+from torchreid_nas.pipeline import Run
+
+
+def engine_of(tiny_config, **changes):
+    engine = Run(tiny_config(**{**TINY_ECN, **changes})).train_engine()
+    engine.epoch, engine.max_epoch = 0, 3
+    return engine
+
+
+def histories(engine, folder, epochs=2):
+    from torchreid_nas.report import read_history
+
+    engine.run(save_dir=folder, max_epoch=epochs)
+    return read_history(folder / "history.jsonl")
+
+
+def test_a_step_is_that_of_the_paper(tiny_config):
+    engine = engine_of(tiny_config, **{"model.dropout": 0.0, "ecn.weight_target": 0.3, "ecn.camstyle": "none"})
+    batch = next(iter(engine.train_loader))
+    model = copy.deepcopy(engine.model).train()
+    engine.model.train()
+    engine.epoch = 2
+    engine.memory.initialize(torch.randn(engine.memory.num_samples, 16))
+    memory = copy.deepcopy(engine.memory)
+    engine.forward_backward(batch)
+
+    slots = torch.tensor([engine._slots[path] for path in batch["target"]["impath"]])
+    ce = F.cross_entropy(model(batch["img"]), batch["pid"])
+    feature = F.normalize(model.embedding(batch["target"]["img"]))
+    invariance = InvarianceLoss(memory, 0.05, 4)(feature, slots)
+    (0.7 * ce + 0.3 * invariance).backward()
+    # After the step the engine's gradients are still there.
+    for (name, mine), other in zip(model.named_parameters(), engine.model.parameters()):
+        torch.testing.assert_close(other.grad, mine.grad, rtol=1e-4, atol=1e-6, msg=name)
+    memory.update(feature, slots, momentum=0.02)
+    torch.testing.assert_close(engine.memory.features, memory.features)
+
+
+def test_the_neighbours_set_in_at_their_epoch_and_the_memory_fades_by_its_own(tiny_config):
+    engine = engine_of(tiny_config, **{"ecn.neighbour_epoch": 2, "ecn.momentum_step": 0.4})
+    seen = []
+    engine.criterion_t.forward = lambda features, slots, neighbours: seen.append(neighbours) or features.sum()
+    engine.memory.update = lambda features, slots, momentum: seen.append(momentum)
+    batch = next(iter(engine.train_loader))
+    for engine.epoch in range(4):
+        engine.forward_backward(batch)
+    assert seen == [False, 0.0, False, 0.4, True, 0.8, True, 0.99]
+
+
+def test_the_slots_are_the_targets_training_images(tiny_config):
+    engine = engine_of(tiny_config)
+    market = torchreid.data.datasets.init_image_dataset(
+        "market1501", root=str(engine.datamanager._datasets["market1501"].train[0][0]).split("/market1501")[0],
+        verbose=False,
+    )
+    assert set(engine._slots) == {item[0] for item in market.train}
+    assert engine.memory.num_samples == len(market.train) and sorted(engine._slots.values()) == list(range(len(market.train)))
+
+
+def test_an_epoch_fills_the_memory(tiny_config, tmp_path):
+    engine = engine_of(tiny_config, **{"ecn.epoch_length": "target"})
+    rows = histories(engine, tmp_path / "run")
+    filled = engine.memory.features.norm(dim=1) > 0
+    # The last, incomplete batch is dropped, as in every training loader.
+    assert filled.float().mean() > 0.9
+    torch.testing.assert_close(engine.memory.features[filled].norm(dim=1), torch.ones(int(filled.sum())))
+    assert set(rows[0]) == {"epoch", "ce", "invariance", "lr", "seconds"}
+    assert 0 <= rows[1]["neighbour_precision"] <= 1
+
+
+def test_without_the_target_it_is_plain_training_on_the_source(tiny_config, tmp_path):
+    engine = engine_of(tiny_config, **{"ecn.weight_target": 0.0})
+    assert engine.memory is None and engine.datamanager.train_loader_t is None
+    batch = next(iter(engine.train_loader))
+    assert "target" not in batch
+    assert set(histories(engine, tmp_path / "run", 1)[0]) == {"epoch", "ce", "lr", "seconds"}
+
+
+def test_labels_of_the_target_are_never_trained_on(tiny_config, tmp_path, monkeypatch):
+    found = []
+    for shuffled in (False, True):
+        engine = engine_of(tiny_config)
+        if shuffled:
+            engine._pids = engine._pids.flip(0)
+            items = engine.datamanager.train_loader_t.dataset.data
+            items[:] = [(path, 0, camid, dsetid) for path, _, camid, dsetid in items]
+        engine.run(save_dir=tmp_path / str(shuffled), max_epoch=2)
+        found.append(engine.model.state_dict())
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+
+
+def test_unsupervised_visible_infrared_reads_no_label_at_all(tiny_config, tmp_path):
+    changes = {
+        "data.sources": ["regdb"], "data.targets": ["regdb", "regdb_ir2vis"], "data.height": 48, "data.width": 24,
+        "ecn.weight_target": 1.0, "model.architecture": "split", "ecn.memory_init": "features",
+    }
+    found = []
+    for shuffled in (False, True):
+        engine = engine_of(tiny_config, **changes)
+        batch = next(iter(engine.train_loader))
+        assert batch["modality"].tolist() == [0] * 4 + [1] * 4
+        assert engine.criterion_t.num_groups == 2
+        if shuffled:
+            for dataset in (engine.datamanager.trainset, engine.datamanager.train_loader_t.dataset):
+                dataset.data[:] = [(path, 0, camid, dsetid) for path, _, camid, dsetid in dataset.data]
+        (row, *_) = histories(engine, tmp_path / str(shuffled))
+        assert "ce" not in row
+        found.append(engine.model.state_dict())
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+
+
+def test_the_memory_can_start_from_features(tiny_config):
+    engine = engine_of(tiny_config, **{"ecn.memory_init": "features", "model.dropout": 0.0})
+    engine.begin_epoch()
+    model = copy.deepcopy(engine.model).eval()
+    items = list(engine.datamanager.target_images().dataset)[:5]
+    with torch.no_grad():
+        expected = F.normalize(model.embedding(torch.stack([item["img"] for item in items])))
+    torch.testing.assert_close(engine.memory.features[:5], expected, rtol=1e-4, atol=1e-5)
+    # A resumed run does not begin anew.
+    engine.epoch = 1
+    engine.memory.features.zero_()
+    engine.begin_epoch()
+    assert not engine.memory.features.any()
+
+
+def test_it_goes_on_with_memory_and_graph_network(tiny_config, tmp_path):
+    changes = {"ecn.positive_prediction": True, "ecn.num_candidates": 12, "ecn.momentum_step": 0.1}
+    whole, first, second = (engine_of(tiny_config, **changes) for _ in range(3))
+    whole.run(save_dir=tmp_path / "whole", max_epoch=3)
+    save = DomainAdaptationEngine.save_checkpoint
+
+    def killed(engine):
+        save(engine)
+        if engine.epoch == 1:
+            raise KeyboardInterrupt
+
+    first.save_checkpoint = lambda: killed(first)
+    with pytest.raises(KeyboardInterrupt):
+        first.run(save_dir=tmp_path / "parts", max_epoch=3)
+    second.run(save_dir=tmp_path / "parts", max_epoch=3, start_epoch=second.resume(tmp_path / "parts"))
+    for mine, other in ((whole.model, second.model), (whole.memory, second.memory),
+                        (whole._positives.network, second._positives.network)):
+        assert all(torch.equal(value, other.state_dict()[name]) for name, value in mine.state_dict().items())
+
+
+def test_a_checkpoint_of_another_target_is_refused(tiny_config):
+    engine = engine_of(tiny_config)
+    state = engine.state_dict()
+    state["memory"] = ExemplarMemory(3, 16).state_dict()
+    with pytest.raises(InputError, match="exemplar memory"):
+        engine_of(tiny_config).load_state_dict(state)
+
+
+def test_it_runs_with_torchreids_own_manager(data_root, tmp_path):
+    data = torchreid.data.ImageDataManager(
+        root=str(data_root), sources="dukemtmcreid", targets="market1501", height=64, width=32, batch_size_train=8,
+        batch_size_test=32, workers=0, load_train_targets=True, use_gpu=False, transforms=["random_flip"],
+    )
+    model = ecn_resnet18(data.num_train_pids, pretrained=False, width=0.125, feature_dim=16, frozen_stages=-1)
+    optimizer = torchreid.optim.build_optimizer(model, optim="sgd", lr=0.01)
+    engine = DomainAdaptationEngine(
+        data, model, optimizer, adaptation=AdaptationOptions(num_neighbours=3, neighbour_epoch=0)
+    )
+    engine.run(save_dir=tmp_path / "run", max_epoch=1)
+    assert engine.memory.features.any()
+    assert 0 < engine.results["market1501"]["test feature"][0].mAP < 1
+
+
+def test_a_batch_larger_than_the_target_is_refused(data_root):
+    with pytest.raises(InputError, match="batch_size_target"):
+        DomainAdaptationDataManager(
+            root=str(data_root), sources="dukemtmcreid", targets=[], height=64, width=32, batch_size_train=8, workers=0,
+            load_train_targets=["market1501"], batch_size_target=512,
+        )
+
+
+def test_an_unknown_kind_of_camera_styles_is_refused(data_root):
+    with pytest.raises(InputError, match='did you mean "fourier"'):
+        DomainAdaptationDataManager(
+            root=str(data_root), sources="dukemtmcreid", targets=[], height=64, width=32, batch_size_train=8, workers=0,
+            load_train_targets=["market1501"], camstyle="fourir",
+        )

@@ -1,0 +1,188 @@
+"""InvarianceLoss: the authors' numbers, the formula by loops, cross-entropy, chunks, groups and gradients."""
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from torchreid_nas.errors import InputError
+from torchreid_nas.losses import ExemplarMemory, InvarianceLoss
+
+
+def problem(num_samples=30, dim=6, batch=5, dtype=torch.float64, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    memory = ExemplarMemory(num_samples, dim, dtype)
+    memory.initialize(torch.randn(num_samples, dim, generator=generator, dtype=torch.float64))
+    features = F.normalize(torch.randn(batch, dim, generator=generator, dtype=torch.float64))
+    return memory, features, torch.randint(num_samples, (batch,), generator=generator)
+
+
+def loop(slots, features, indices, temperature, groups, k):
+    """Eq. 8 with the authors' weights, slot by slot."""
+    total = 0.0
+    for feature, own in zip(features.tolist(), indices.tolist()):
+        logits = [sum(a * b for a, b in zip(slot, feature)) / temperature for slot in slots.tolist()]
+        log_mass = math.log(sum(math.exp(logit) for logit in logits))
+        weights = [0.0] * len(logits)
+        for group in sorted(set(groups)):
+            members = sorted((s for s in range(len(logits)) if groups[s] == group), key=lambda s: -logits[s])
+            for slot in members[: k // len(set(groups))]:
+                weights[slot] = 1 / k
+        weights[own] = 1.0
+        total -= sum(weight * (logit - log_mass) for weight, logit in zip(weights, logits))
+    return total / len(features)
+
+
+@pytest.mark.parametrize("epoch", [0, 3, 5, 20])
+@pytest.mark.parametrize("chunk_size", [5, 64, 1000])
+def test_equals_the_authors_loss_and_gradient(golden, epoch, chunk_size):
+    numbers = golden("invariance")
+    memory = ExemplarMemory(*numbers["memory"].shape, torch.float64)
+    memory.features.copy_(torch.tensor(numbers["memory"]))
+    features = torch.tensor(numbers["inputs"], requires_grad=True)
+    criterion = InvarianceLoss(memory, float(numbers["beta"]), int(numbers["knn"]), chunk_size)
+    loss = criterion(features, torch.tensor(numbers["indices"]), neighbours=epoch > 4)
+    loss.backward()
+    assert loss.item() == pytest.approx(numbers[f"loss_e{epoch}"].item(), abs=1e-9)
+    np.testing.assert_allclose(features.grad, numbers[f"grad_e{epoch}"], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("k", [1, 4, 6])
+def test_equals_the_formula_written_as_loops(k):
+    memory, features, indices = problem(seed=k)
+    expected = loop(memory.features, features, indices, 0.1, [0] * 30, k)
+    # 1/k is a float32 number, as in the authors' code.
+    assert InvarianceLoss(memory, 0.1, k)(features, indices).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_each_group_gives_the_same_number_of_neighbours():
+    memory, features, indices = problem()
+    groups = torch.tensor([slot % 3 == 0 for slot in range(30)]).long()
+    for chunk_size in (4, 100):
+        criterion = InvarianceLoss(memory, 0.1, 6, chunk_size, groups)
+        expected = loop(memory.features, features, indices, 0.1, groups.tolist(), 6)
+        assert criterion(features, indices).item() == pytest.approx(expected, rel=1e-6)
+        assert (groups[criterion.nearest(features)].sum(dim=1) == 3).all()
+
+
+def test_without_neighbours_it_is_cross_entropy_over_the_slots():
+    memory, features, indices = problem()
+    expected = F.cross_entropy(features @ memory.features.T / 0.05, indices)
+    for criterion, neighbours in ((InvarianceLoss(memory, num_neighbours=0), True), (InvarianceLoss(memory), False)):
+        torch.testing.assert_close(criterion(features, indices, neighbours), expected, rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 7, 29, 30])
+def test_chunks_change_no_number(chunk_size):
+    memory, features, indices = problem()
+    results = []
+    for size in (chunk_size, 10**6):
+        given = features.clone().requires_grad_()
+        loss = InvarianceLoss(memory, 0.05, 6, size)(given, indices)
+        (gradient,) = torch.autograd.grad(loss, given)
+        results.append((loss, gradient))
+    torch.testing.assert_close(*results, rtol=1e-12, atol=1e-14)
+
+
+def test_logits_far_apart_neither_overflow_nor_vanish():
+    memory, features, indices = problem()
+    expected = F.cross_entropy(features @ memory.features.T / 1e-4, indices)
+    loss = InvarianceLoss(memory, 1e-4, 0, chunk_size=4)(features, indices)
+    torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize("neighbours", [False, True])
+def test_the_gradient_is_that_of_finite_differences(neighbours):
+    memory, features, indices = problem()
+    criterion = InvarianceLoss(memory, 0.5, 4, chunk_size=8)
+    assert torch.autograd.gradcheck(
+        lambda x: criterion(x, indices, neighbours), features.requires_grad_(), eps=1e-6, atol=1e-7
+    )
+
+
+def test_a_chosen_slot_weighs_one_over_the_number_chosen():
+    class EverySecond:
+        num_candidates = 8
+
+        def positives(self, anchors, candidates):
+            assert candidates.shape == (5, 8, 6) and anchors.shape == (5, 6)
+            return (torch.arange(8) % 2 == 0).expand(5, 8)
+
+    memory, features, indices = problem()
+    logits = features @ memory.features.T / 0.1
+    weights = torch.zeros_like(logits)
+    weights.scatter_(1, logits.topk(8).indices[:, ::2], 0.25)
+    weights.scatter_(1, indices[:, None], 1.0)
+    expected = -(weights * logits.log_softmax(1)).sum(1).mean()
+    loss = InvarianceLoss(memory, 0.1, positive_prediction=EverySecond())(features, indices)
+    torch.testing.assert_close(loss, expected)
+
+
+def test_identical_slots_and_features_give_the_known_value():
+    memory = ExemplarMemory(10, 4, torch.float64)
+    memory.initialize(torch.ones(10, 4))
+    feature = F.normalize(torch.ones(1, 4, dtype=torch.float64))
+    # Every probability is 1/10; the weights sum up to 1 without neighbours.
+    assert InvarianceLoss(memory, num_neighbours=0)(feature, torch.tensor([3])).item() == pytest.approx(math.log(10))
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.bfloat16, 2e-2), (torch.float16, 2e-3)])
+def test_half_precision_slots_give_nearly_the_same(dtype, tolerance):
+    memory, features, indices = problem(200, 64, 16, torch.float32)
+    half = ExemplarMemory(200, 64, dtype)
+    half.features.copy_(memory.features)
+    losses = []
+    for slots in (memory, half):
+        given = features.float().requires_grad_()
+        loss = InvarianceLoss(slots, 0.05, 6, 64)(given, indices)
+        loss.backward()
+        losses.append((loss.item(), F.normalize(given.grad)))
+    assert losses[1][0] == pytest.approx(losses[0][0], rel=tolerance)
+    assert (losses[0][1] * losses[1][1]).sum(1).min() > 0.99
+
+
+def test_under_autocast_it_computes_in_full_precision():
+    memory, features, indices = problem(dtype=torch.float32)
+    criterion = InvarianceLoss(memory)
+    expected = criterion(features.float(), indices)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(criterion(features.float(), indices), expected)
+
+
+def test_the_memory_is_no_part_of_the_loss_state():
+    memory, *_ = problem()
+    assert not InvarianceLoss(memory).state_dict() and not list(InvarianceLoss(memory).parameters())
+
+
+@pytest.mark.parametrize("arguments, said", [
+    ({"temperature": 0.0}, "temperature"), ({"num_neighbours": 31}, "0 to 30"), ({"chunk_size": 0}, "chunk_size"),
+    ({"groups": torch.zeros(29, dtype=torch.int64)}, "one group per slot"),
+    ({"groups": torch.arange(30) % 4}, "multiple of 4"),
+    ({"groups": (torch.arange(30) == 0).long()}, "a group has 1 slots"),
+])
+def test_impossible_settings_are_refused(arguments, said):
+    with pytest.raises(InputError, match=said):
+        InvarianceLoss(problem()[0], **arguments)
+
+
+def test_a_batch_that_does_not_fit_is_refused():
+    memory, features, indices = problem()
+    with pytest.raises(InputError, match="outside the exemplar memory"):
+        InvarianceLoss(memory)(features, indices + 30)
+    with pytest.raises(InputError, match="expected \\(batch, 6\\)"):
+        InvarianceLoss(memory)(features[:, :5], indices)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_on_a_gpu_it_agrees_with_the_cpu(dtype):
+    memory, features, indices = problem(500, 64, 16, torch.float32)
+    loss = InvarianceLoss(memory)(features.float(), indices)
+    on_gpu = ExemplarMemory(500, 64, dtype, "cuda")
+    on_gpu.features.copy_(memory.features)
+    found = InvarianceLoss(on_gpu).cuda()(features.float().cuda(), indices)
+    assert found.item() == pytest.approx(loss.item(), rel=1e-4 if dtype == torch.float32 else 2e-2)
+    on_gpu.update(features.cuda(), indices, 0.3)
+    memory.update(features, indices, 0.3)
+    torch.testing.assert_close(on_gpu.features.float().cpu(), memory.features, rtol=0, atol=1e-2)

@@ -1,0 +1,139 @@
+"""ECN from the command line: the ablation, resume, camera styles on disk, the paper's configs, bad input."""
+import functools
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import commands
+from commands import refused
+from tiny import TINY_CDNET, TINY_ECN
+from torchreid_nas.cli import main
+from torchreid_nas.config import load_config
+from torchreid_nas.data.camstyle import camstyle_folder, camstyle_name
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+arguments = functools.partial(commands.arguments, TINY_ECN)
+
+
+@pytest.fixture(scope="module")
+def finished(data_root, tmp_path_factory):
+    """A whole run of three epochs."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    assert main(arguments(data_root, folder)) == 0
+    return folder
+
+
+def test_the_ablation_ends_with_its_table_and_picture(data_root, tmp_path, capsys):
+    variants = ["source", "exemplar", "camera", "neighbourhood", "all", "supervised"]
+    call = arguments(data_root, tmp_path / "run", **{"ecn.ablation": variants, "train.max_epoch": 1, "ecn.neighbour_epoch": 0})
+    assert main(call) == 0
+    printed = capsys.readouterr().out
+    table = printed[printed.index("==== dukemtmcreid → market1501"):]
+    titles = [
+        "source only", "exemplar", "exemplar + camera", "exemplar + neighbourhood", "all (ECN)", "supervised on the target",
+    ]
+    assert [line.split("  ")[0] for line in table.splitlines()[3:]] == titles
+    results = json.loads((tmp_path / "run" / "results.json").read_text())["results"]
+    assert [row["variant"] for row in results] == titles
+    for variant, row in zip(variants, results):
+        own = json.loads((tmp_path / "run" / variant / "results.json").read_text())
+        assert own["results"][0]["mAP"] == row["mAP"]
+        terms = json.loads((tmp_path / "run" / variant / "train" / "history.jsonl").read_text().splitlines()[0])
+        assert ("invariance" in terms) == (variant not in ("source", "supervised"))
+        assert ("neighbour_precision" in terms) == (variant in ("neighbourhood", "all"))
+    assert (tmp_path / "run" / "figures" / "ablation.png").read_bytes().startswith(b"\x89PNG")
+    # Only the unfinished variant runs again.
+    (tmp_path / "run" / "all" / "results.json").unlink()
+    assert main([*call, "--resume"]) == 0
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["results"] == results
+
+
+def test_an_interrupted_run_ends_in_the_same_numbers(data_root, finished, tmp_path, monkeypatch):
+    from torchreid_nas.engine.base import ResumableEngine
+
+    save = ResumableEngine.save_checkpoint
+
+    def killed(engine):
+        save(engine)
+        raise KeyboardInterrupt
+
+    for attempt in range(2):
+        monkeypatch.setattr(ResumableEngine, "save_checkpoint", killed)
+        assert main(arguments(data_root, tmp_path / "run", *["--resume"] * attempt)) == 130
+        monkeypatch.undo()
+    assert main(arguments(data_root, tmp_path / "run", "--resume")) == 0
+    first, second = (json.loads((f / "results.json").read_text()) for f in (finished, tmp_path / "run"))
+    assert first["results"] == second["results"]
+    first, second = (torch.load(f / "train" / "checkpoint.pth", weights_only=True) for f in (finished, tmp_path / "run"))
+    assert torch.equal(first["memory"]["features"], second["memory"]["features"])
+
+
+def test_camera_styles_come_from_files(data_root, tmp_path, capsys):
+    root = tmp_path / "data"
+    shutil.copytree(data_root / "market1501", root / "market1501")
+    shutil.copytree(data_root / "dukemtmc-reid", root / "dukemtmc-reid")
+    call = arguments(root, tmp_path / "run", **{"ecn.camstyle": "files", "train.max_epoch": 1})
+    error = refused(capsys, *call)
+    assert "bounding_box_train_camstyle" in error and "train_camstyle.py" in error
+    assert not (tmp_path / "run" / "train" / "checkpoint.pth").exists()
+
+    image = sorted((root / "market1501").rglob("bounding_box_train/*.jpg"))[0]
+    folder = camstyle_folder(image)
+    folder.mkdir()
+    camid = int(image.name.split("_c")[1][0]) - 1
+    Image.new("RGB", (32, 64), "green").save(folder / camstyle_name(image, camid, (camid + 1) % 6))
+    assert main([*call, "--resume"]) == 0
+    assert "missing" in capsys.readouterr().out
+
+
+def test_the_dry_run_shows_what_a_step_costs(data_root, tmp_path, capsys):
+    assert main(arguments(data_root, tmp_path / "run", "--dry-run")) == 0
+    printed = capsys.readouterr().out
+    assert "unlabelled training images of the target" in printed and "s per step" in printed
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("changes, said", [
+    ({"ecn.ablation": ["everything"]}, "some of source, exemplar"),
+    ({"ecn.weight_target": 1.5}, "between 0 and 1"),
+    ({"ecn.camstyle": "cyclegan"}, '"files"'),
+    ({"ecn.num_neighbours": 10**6}, "num_neighbours"),
+    ({"ecn.batch_size_target": 5000}, "ecn.batch_size_target"),
+    ({"model.frozen_stages": 2}, "model.frozen_stages -1"),
+    ({"model.architecture": "search"}, "nothing to search"),
+    ({"train.batch_size": 5000}, "train.batch_size"),
+])
+def test_bad_input_is_one_sentence(data_root, tmp_path, capsys, changes, said):
+    assert said in refused(capsys, *arguments(data_root, tmp_path / "run", **changes))
+
+
+def test_the_ablation_is_for_ecn(data_root, tmp_path, capsys):
+    call = commands.arguments(TINY_CDNET, data_root, tmp_path, **{"ecn.ablation": ["all"], "model.architecture": "cdnet"})
+    assert "ecn.ablation []" in refused(capsys, *call)
+
+
+def test_a_run_resumes_only_with_its_own_target(data_root, finished, tmp_path, capsys):
+    shutil.copytree(finished, tmp_path / "run")
+    call = arguments(data_root, tmp_path / "run", "--resume", **{"data.targets": ["dukemtmcreid"]})
+    assert "another setting (data.targets" in refused(capsys, *call)
+
+
+@pytest.mark.parametrize("name, source, target, erases", [
+    ("duke2market", "dukemtmcreid", "market1501", True), ("market2duke", "market1501", "dukemtmcreid", True),
+    ("market2msmt17", "market1501", "msmt17", False), ("duke2msmt17", "dukemtmcreid", "msmt17", False),
+])
+def test_the_configs_have_the_papers_settings(name, source, target, erases):
+    cfg = load_config(CONFIGS / f"ecn_{name}.yaml")
+    assert (cfg.data.sources, cfg.data.targets) == ([source], [target])
+    assert ("random_erase" in cfg.data.transforms) == erases and "random_sized_rect_crop" in cfg.data.transforms
+    ecn, train = cfg.ecn, cfg.train
+    assert (ecn.weight_target, ecn.temperature, ecn.num_neighbours, ecn.neighbour_epoch) == (0.3, 0.05, 6, 5)
+    assert (ecn.momentum_step, ecn.camstyle, ecn.memory_init, ecn.epoch_length) == (0.01, "files", "zeros", "source")
+    assert (train.max_epoch, train.batch_size, train.lr, train.stepsize, train.gamma) == (60, 128, 0.1, [40], 0.1)
+    assert (train.optim, cfg.sgd.nesterov, cfg.sgd.momentum, train.weight_decay) == ("sgd", True, 0.9, 5e-4)
+    assert (train.base_lr_mult, train.new_layers) == (0.1, ["feat", "feat_bn", "classifier"])
+    assert (cfg.model.feature_dim, cfg.model.dropout, cfg.model.frozen_stages, cfg.model.last_stride) == (4096, 0.5, 2, 2)

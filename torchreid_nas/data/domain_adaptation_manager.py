@@ -1,0 +1,133 @@
+"""The data manager of domain adaptation: a labelled source and an unlabelled target."""
+from __future__ import annotations
+
+__all__ = ["DomainAdaptationDataManager"]
+
+import functools
+import operator
+from typing import Any, Iterator, Sequence
+
+import torch
+from torch.utils.data import DataLoader, RandomSampler, Sampler
+
+from torchreid_nas.data.camstyle import CameraStyleDataset, CameraStyler, make_camera_styler
+from torchreid_nas.data.dataset import CrossModalityDataset, Item
+from torchreid_nas.data.identity_manager import IdentityDataManager
+from torchreid_nas.errors import InputError, nearest
+
+CAMERA_STYLES = ("files", "fourier", "statistics", "none")
+
+
+class DomainAdaptationDataManager(IdentityDataManager):
+    """:class:`ReIDDataManager` with the training images of the targets beside those of the sources, as ECN takes them.
+
+    Both loaders shuffle and drop the last, incomplete batch; they draw from
+    torch's global random state: seed it per epoch, as the engines here do.
+    Batches of a target with both modalities are ``[visible; infrared]`` in
+    equal halves, drawn independently.
+
+    Args:
+        load_train_targets: data sets whose training images take part without
+            labels, each image once; none for evaluation. (In torchreid's
+            manager this is a switch, and the targets are always those that are tested.)
+        batch_size_target: images per target batch; default ``batch_size_train``.
+        camstyle: show a target image in the style of a camera drawn uniformly:
+            ``"files"`` (released or trained images on disk), ``"fourier"``,
+            ``"statistics"`` or ``"none"``; see :mod:`torchreid_nas.data.camstyle`.
+        **kwargs: those of :class:`ReIDDataManager`.
+
+    Attributes:
+        train_loader_t: loader of the target; None without one.
+        trainset_t: its images, in the order of their slots.
+
+    Raises:
+        InputError: see :class:`ReIDDataManager`; a batch larger than the target; camera styles that cannot be had.
+    """
+
+    def __init__(
+        self, *args: Any, load_train_targets: Sequence[str] = (), batch_size_target: int | None = None,
+        camstyle: str = "none", **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, also_load=load_train_targets, **kwargs)
+        if camstyle not in CAMERA_STYLES:
+            raise InputError(
+                f'ecn.camstyle is "{camstyle}", expected one of {", ".join(CAMERA_STYLES)}'
+                f"{nearest(camstyle, CAMERA_STYLES)}"
+            )
+        self.camera_styler: CameraStyler | None = None
+        self.train_loader_t: DataLoader | None = None
+        self.trainset_t: CrossModalityDataset | None = None
+        if load_train_targets:
+            self._set_train_targets(load_train_targets, batch_size_target or self.batch_size_train, camstyle)
+
+    def make_sampler(
+        self, dataset: CrossModalityDataset, batch_size: int, num_instances: int, num_batches: int | None, seed: int,
+    ) -> Sampler:
+        """Return a shuffle of all images; ``num_batches`` bounds it."""
+        if len(dataset.data) < batch_size:
+            raise InputError(
+                f"the source has {len(dataset.data)} training images, expected at least a batch of {batch_size}; "
+                "lower train.batch_size"
+            )
+        count = len(dataset.data) if num_batches is None else min(num_batches * batch_size, len(dataset.data))
+        return RandomSampler(dataset, num_samples=count)
+
+    def target_images(self) -> DataLoader:
+        """Return a loader of the target's training images in test transforms, in the order of their slots."""
+        return self._test_loader(self.trainset_t, self.trainset_t.train)
+
+    def summary(self) -> str:
+        """Return the table of what was found, and what is known of the camera styles."""
+        text = super().summary()
+        if self.trainset_t is not None:
+            text += f"\nunlabelled training images of the target: {len(self.trainset_t.train):,}"
+        if self.camera_styler is not None:
+            text += f"\n{self.camera_styler.summary()}"
+        return text
+
+    def _set_train_targets(self, names: Sequence[str], batch_size: int, camstyle: str) -> None:
+        whole = functools.reduce(operator.add, (self._datasets[name] for name in names))
+        # RegDB in both directions is one set of training images.
+        items = list({item[0]: item for item in whole.train}.values())
+        if len(items) < batch_size:
+            raise InputError(
+                f"the target has {len(items)} training images, expected at least a batch of {batch_size}; "
+                "lower ecn.batch_size_target"
+            )
+        self.trainset_t = whole.view(items, self.transform_tr)
+        shown: Any = self.trainset_t
+        if camstyle != "none":
+            msmt17 = any(name.startswith("msmt17") for name in names)
+            self.camera_styler = make_camera_styler(camstyle, items, msmt17=msmt17, seed=self.seed)
+            shown = CameraStyleDataset(self.trainset_t, self.camera_styler)
+        modalities = [self.trainset_t.modality_of(item[2]) for item in items]
+        both = len(set(modalities)) == 2
+        self.train_loader_t = self._loader(
+            shown, batch_size, sampler=_Halves(modalities, batch_size) if both else RandomSampler(items)
+        )
+
+
+class _Halves(Sampler):
+    """Batches of ``[visible; infrared]``: each modality shuffled, the smaller one as often as needed."""
+
+    def __init__(self, modalities: Sequence[int], batch_size: int) -> None:
+        if batch_size % 2:
+            raise InputError(f"ecn.batch_size_target is {batch_size}, expected an even number for two modalities")
+        self._places = [[place for place, m in enumerate(modalities) if m == modality] for modality in range(2)]
+        self._half = batch_size // 2
+
+    def __len__(self) -> int:
+        return max(map(len, self._places)) // self._half * 2 * self._half
+
+    def __iter__(self) -> Iterator[int]:
+        drawn = [_shuffled_again(places) for places in self._places]
+        for _ in range(len(self) // (2 * self._half)):
+            for half in drawn:
+                for _ in range(self._half):
+                    yield next(half)
+
+
+def _shuffled_again(places: Sequence[int]) -> Iterator[int]:
+    while True:
+        for index in torch.randperm(len(places)).tolist():
+            yield places[index]

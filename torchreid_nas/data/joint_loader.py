@@ -1,0 +1,68 @@
+"""Two loaders walked together: a labelled batch of the source and an unlabelled one of the target per step."""
+from __future__ import annotations
+
+__all__ = ["EPOCH_LENGTHS", "JointLoader"]
+
+from typing import Any, Iterator, Sized
+
+from torchreid_nas.errors import InputError, nearest
+
+EPOCH_LENGTHS = ("source", "target", "longer")
+
+
+class JointLoader:
+    """Yields the source's batches with the target's under ``"target"``; the one that ends first starts anew.
+
+    Args:
+        source: loader of labelled batches (dictionaries), or None where labels take no part.
+        target: loader of unlabelled batches, or None for the source alone.
+        length: whose length an epoch has: ``"source"`` (the paper), ``"target"`` or ``"longer"``.
+            With one loader it is that one's.
+
+    Without a source the batch is the target's own, beside itself under ``"target"``.
+
+    Raises:
+        InputError: another length, or a loader without a batch.
+    """
+
+    def __init__(self, source: Any | None, target: Any | None, length: str = "source") -> None:
+        if length not in EPOCH_LENGTHS:
+            raise InputError(
+                f'ecn.epoch_length is "{length}", expected one of {", ".join(EPOCH_LENGTHS)}{nearest(length, EPOCH_LENGTHS)}'
+            )
+        for name, loader in (("source", source), ("target", target)):
+            if loader is not None and not len(loader):
+                raise InputError(
+                    f"the {name} has {_size(loader)} training images, fewer than a batch; lower "
+                    f"{'train.batch_size' if name == 'source' else 'ecn.batch_size_target'}"
+                )
+        self.source, self.target = source, target
+        given = {"source": source, "target": target}
+        lengths = [len(loader) for name, loader in given.items() if loader is not None and length in (name, "longer")]
+        self._length = max(lengths or [len(source if source is not None else target)])
+
+    @property
+    def sampler(self) -> Any:
+        """The sampler whose order depends on the epoch."""
+        return (self.source if self.source is not None else self.target).sampler
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        loaders = {"source": _endless(self.source), "target": _endless(self.target)}
+        for _ in range(len(self)):
+            target = next(loaders["target"]) if self.target is not None else None
+            batch = dict(next(loaders["source"]) if self.source is not None else target)
+            if target is not None:
+                batch["target"] = target
+            yield batch
+
+
+def _endless(loader: Any | None) -> Iterator[dict[str, Any]]:
+    while loader is not None:
+        yield from loader
+
+
+def _size(loader: Any) -> int | str:
+    return len(loader.dataset) if isinstance(loader.dataset, Sized) else "too few"

@@ -1,0 +1,222 @@
+"""Training on a labelled source and an unlabelled target at once, the recipe of ECN (Zhong et al., CVPR 2019)."""
+from __future__ import annotations
+
+__all__ = ["AdaptationOptions", "DomainAdaptationEngine"]
+
+import dataclasses
+from typing import Any, Mapping
+
+import torch
+import torchreid
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from torchreid_nas.data.joint_loader import JointLoader
+from torchreid_nas.engine.base import TrainingOptions
+from torchreid_nas.engine.positives import SourcePositives
+from torchreid_nas.engine.retrieval import RetrievalEngine
+from torchreid_nas.errors import InputError
+from torchreid_nas.layers import modality_context
+from torchreid_nas.losses import ExemplarMemory, InvarianceLoss
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# Slots whose neighbours are looked at for the history.
+_LOOKED_AT = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaptationOptions:
+    """How the target takes part; the defaults are the paper's.
+
+    Args:
+        weight_target: λ; the loss is (1 - λ) source + λ target. 0 is source-only
+            training (the target is not read), 1 reads no label.
+        temperature: β of the softmax over the slots.
+        num_neighbours: k; 0 for none.
+        neighbour_epoch: zero-based epoch in which neighbourhood invariance sets in.
+        momentum_step: the memory keeps α = ``momentum_step`` · epoch (zero-based, below 1) of a slot.
+        epoch_length: ``"source"``, ``"target"`` or ``"longer"``, see :class:`JointLoader`.
+        memory_dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"`` (ours).
+        memory_init: ``"zeros"`` (paper), or ``"features"`` of the target under the initial weights (ours).
+        chunk_size: slots per step of the walk over the memory (ours).
+        positive_prediction: ECN++: a graph network trained on the source chooses the neighbours.
+        num_candidates: slots that it chooses from.
+        positive_threshold: probability from which a slot is chosen.
+    """
+
+    weight_target: float = 0.3
+    temperature: float = 0.05
+    num_neighbours: int = 6
+    neighbour_epoch: int = 5
+    momentum_step: float = 0.01
+    epoch_length: str = "source"
+    memory_dtype: str = "float32"
+    memory_init: str = "zeros"
+    chunk_size: int = 16384
+    positive_prediction: bool = False
+    num_candidates: int = 100
+    positive_threshold: float = 0.9
+
+
+class DomainAdaptationEngine(RetrievalEngine):
+    """torchreid engine for :class:`torchreid_nas.models.ECNNetwork`: cross-entropy on the source, invariances on the target.
+
+    A step takes a batch from both, with separate forward passes and so
+    separate batch statistics, and updates the exemplar memory after the
+    backward pass. Which images of the target are shown in another camera's
+    style is the data manager's part. Labels of the target are never trained
+    on. Where the target has both modalities, each gives the same number of
+    neighbours (ours). ``neighbour_precision`` in the history (the share of neighbours that
+    show the same person) reads them to be looked at.
+
+    Args:
+        datamanager: a :class:`torchreid_nas.data.DomainAdaptationDataManager`, or
+            torchreid's ``ImageDataManager`` with ``load_train_targets=True``.
+            Without ``train_loader_t`` the engine evaluates only.
+        model, optimizer, scheduler, options: see :class:`RetrievalEngine`.
+        adaptation: see :class:`AdaptationOptions`.
+        label_smooth: of the source's cross-entropy; none in the paper.
+
+    Attributes:
+        memory: the :class:`ExemplarMemory`, saved and resumed with the run; None without a target.
+
+    Raises:
+        InputError: an option out of range, or a loader without a batch.
+    """
+
+    def __init__(
+        self, datamanager, model: nn.Module, optimizer=None, scheduler=None, options: TrainingOptions | None = None,
+        adaptation: AdaptationOptions | None = None, label_smooth: bool = False,
+    ) -> None:
+        super().__init__(datamanager, model, optimizer, scheduler, options)
+        self.adaptation = adaptation = adaptation or AdaptationOptions()
+        self.criterion_x = torchreid.losses.CrossEntropyLoss(
+            num_classes=datamanager.num_train_pids, use_gpu=self.use_gpu, label_smooth=label_smooth
+        )
+        target = getattr(datamanager, "train_loader_t", None) if adaptation.weight_target else None
+        source = self.train_loader if adaptation.weight_target < 1 else None
+        self.memory: ExemplarMemory | None = None
+        self._positives: SourcePositives | None = None
+        self._source = source
+        if source is not None or target is not None:
+            self.train_loader = JointLoader(source, target, adaptation.epoch_length)
+        if target is not None:
+            self._remember(target)
+
+    # -- training -------------------------------------------------------------
+
+    def losses(self, data: Mapping[str, Any], metric_only: bool = False) -> dict[str, torch.Tensor]:
+        """Forward both batches and return the weighted terms: ``ce`` and ``invariance``."""
+        terms, weight = {}, self.adaptation.weight_target
+        if self._source is not None:
+            images, pids = self.parse_data_for_train(data)
+            with self.autocast():
+                embedding = self.model.embedding(self.to_device(images))
+                logits = self.model.classify(embedding)
+            terms["ce"] = (1 - weight) * self.criterion_x(logits.float(), pids.to(self.options.device))
+            if self._positives is not None:
+                self._positives.see(F.normalize(embedding.detach().float()), self._positives.slots(data["impath"]))
+        if self.memory is not None:
+            target = data["target"]
+            with self.autocast():
+                embedding = self.model.embedding(self.to_device(target["img"]))
+                features = self.model.target_feature(embedding)
+            slots = torch.tensor([self._slots[path] for path in target["impath"]])
+            neighbours = self.epoch >= self.adaptation.neighbour_epoch
+            terms["invariance"] = weight * self.criterion_t(features.float(), slots, neighbours)
+            self._seen = features.detach(), slots
+        return terms
+
+    def forward_backward(self, data: Mapping[str, Any]) -> dict[str, float]:
+        """One step: both losses, the optimiser, then the memory."""
+        shown = super().forward_backward(data)
+        if self.memory is not None:
+            self.memory.update(*self._seen, momentum=self._momentum)
+        if self._positives is not None:
+            self._positives.step(self._momentum)
+        return shown
+
+    def begin_epoch(self) -> None:
+        super().begin_epoch()
+        if self.memory is not None and self.epoch == 0 and self.adaptation.memory_init == "features":
+            self._start_from_features()
+
+    def end_of_epoch(self) -> dict[str, Any]:
+        """Add how often neighbours show the same person, once they take part."""
+        row = super().end_of_epoch()
+        options = self.adaptation
+        if self.memory is not None and options.num_neighbours and self.epoch >= options.neighbour_epoch:
+            row["neighbour_precision"] = self._neighbour_precision()
+        return row
+
+    @property
+    def _momentum(self) -> float:
+        return min(self.adaptation.momentum_step * self.epoch, 0.99)
+
+    # -- state ----------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        state = super().state_dict()
+        if self.memory is not None:
+            state["memory"] = self.memory.state_dict()
+        if self._positives is not None:
+            state["positives"] = self._positives.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        try:
+            if self.memory is not None:
+                self.memory.load_state_dict(state["memory"])
+            if self._positives is not None:
+                self._positives.load_state_dict(state["positives"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise InputError(
+                "the checkpoint holds no exemplar memory of this target; resume with the data and config that it was made with"
+            ) from error
+
+    # -- details --------------------------------------------------------------
+
+    def _remember(self, loader: DataLoader) -> None:
+        """Make the memory, with a slot for every training image of the target, and its loss."""
+        options, device = self.adaptation, self.options.device
+        if options.memory_dtype not in _DTYPES:
+            raise InputError(f'ecn.memory_dtype is "{options.memory_dtype}", expected one of {", ".join(_DTYPES)}')
+        items = loader.dataset.data
+        self._slots = {item[0]: slot for slot, item in enumerate(items)}
+        self._pids = torch.tensor([item[1] for item in items])
+        dim = self.model.embedding_dim
+        self.memory = ExemplarMemory(len(items), dim, _DTYPES[options.memory_dtype], device)
+        modality_of = getattr(getattr(self.datamanager, "trainset_t", None), "modality_of", lambda camid: 0)
+        # Ours: an image of the own modality is always nearer, so each modality gives the same number of neighbours.
+        modalities = torch.tensor([modality_of(item[2]) for item in items])
+        groups = modalities if len(modalities.unique()) > 1 else None
+        if options.positive_prediction:
+            self._positives = SourcePositives(
+                self._source, dim, options.num_candidates, options.positive_threshold, device
+            )
+        self.criterion_t = InvarianceLoss(
+            self.memory, options.temperature, options.num_neighbours, options.chunk_size, groups,
+            self._positives.network if self._positives is not None else None,
+        ).to(device)
+
+    @torch.no_grad()
+    def _start_from_features(self) -> None:
+        def forward(images: torch.Tensor, modality: str) -> tuple[torch.Tensor]:
+            with modality_context(modality):
+                return (self.model.target_feature(self.model.embedding(images)),)
+
+        self.model.eval()
+        features = [self.by_modality(data, forward)[0] for data in self.datamanager.target_images()]
+        self.memory.initialize(torch.cat(features))
+
+    @torch.no_grad()
+    def _neighbour_precision(self) -> float:
+        """Share of the other slots among the nearest that have the same label, over a fixed sample of slots."""
+        chosen = torch.linspace(0, len(self._pids) - 1, min(len(self._pids), _LOOKED_AT)).long()
+        features = self.memory.features[chosen.to(self.options.device)].float()
+        nearest, others = (part.cpu() for part in self.criterion_t.neighbours(features))
+        others &= nearest != chosen[:, None]
+        same = self._pids[nearest] == self._pids[chosen][:, None]
+        return float((same & others).sum() / others.sum().clamp(min=1))

@@ -1,0 +1,150 @@
+"""The exemplar memory of ECN: one normalised feature per unlabelled target image."""
+from __future__ import annotations
+
+__all__ = ["ExemplarMemory"]
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from torchreid_nas.errors import InputError
+
+_STORAGE = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+class ExemplarMemory(nn.Module):
+    r"""Key memory of ECN (Zhong et al., "Invariance Matters", CVPR 2019, Section 3.3): one slot per image.
+
+    After the backward pass of a batch, :meth:`update` moves the slots of its
+    images towards their features f (Eq. 2) and normalises them:
+
+    .. math:: K[i] \leftarrow \frac{\alpha K[i] + (1 - \alpha) f_i}{\lVert \alpha K[i] + (1 - \alpha) f_i \rVert_2}
+
+    The authors update inside ``backward``, image by image; a plain buffer with
+    an explicit update gives the same numbers.
+
+    Args:
+        num_samples: N, number of slots.
+        dim: D, length of a feature.
+        dtype: of the stored slots. bfloat16 or float16 halve the memory (ours);
+            updates are computed in float32 all the same.
+        device: where the slots live; default the CPU, ``.to(device)`` moves them.
+
+    Attributes:
+        features: (N, D) buffer, zeros at first as in the paper; see :meth:`initialize`.
+
+    Raises:
+        InputError: a size below 1, or a dtype that is no floating point.
+    """
+
+    features: Tensor
+
+    def __init__(
+        self, num_samples: int, dim: int, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value in (("num_samples", num_samples), ("dim", dim)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"the exemplar memory has {name} {value!r}, expected a whole number of at least 1")
+        if dtype not in _STORAGE:
+            names = ", ".join(str(known).removeprefix("torch.") for known in _STORAGE)
+            raise InputError(f"the exemplar memory cannot store {dtype}, expected one of {names}")
+        self.register_buffer("features", torch.zeros(num_samples, dim, dtype=dtype, device=device))
+
+    @property
+    def num_samples(self) -> int:
+        """Number of slots."""
+        return self.features.shape[0]
+
+    @property
+    def dim(self) -> int:
+        """Length of a feature."""
+        return self.features.shape[1]
+
+    @torch.no_grad()
+    def initialize(self, features: Tensor) -> None:
+        """Fill all slots with ``features``, (N, D), L2-normalised on the way (ours; the paper starts from zeros).
+
+        Raises:
+            InputError: another shape, or a feature that is not finite; the memory is then unchanged.
+        """
+        if features.shape != self.features.shape:
+            raise InputError(
+                f"the features to start the memory from are {tuple(features.shape)}, expected {tuple(self.features.shape)}"
+            )
+        self._refuse_nonfinite(features)
+        self.features.copy_(F.normalize(_at_least_single(features)))
+
+    @torch.no_grad()
+    def update(self, features: Tensor, indices: Tensor, momentum: float) -> None:
+        """Move the slots of a batch towards its features; call it after ``backward``.
+
+        An index that occurs several times is updated once per occurrence, in
+        the order of the batch, as the authors' loop does.
+
+        Args:
+            features: (B, D), any floating dtype.
+            indices: (B,) slots, int64. On the CPU they spare the GPU a synchronisation.
+            momentum: α, what is kept of a slot; at least 0 and below 1. 0 overwrites.
+
+        Raises:
+            InputError: shapes, an index out of range, a momentum out of range or
+                a feature that is not finite; the memory is then unchanged.
+        """
+        self.check_batch(features, indices)
+        if not 0 <= momentum < 1:
+            raise InputError(f"the momentum of the exemplar memory is {momentum}, expected at least 0 and below 1")
+        self._refuse_nonfinite(features)
+        features = _at_least_single(features.detach())
+        indices = indices.cpu()
+        occurrence = _occurrence(indices)
+        for number in range(int(occurrence.max()) + 1):
+            rows = (occurrence == number).nonzero().flatten()
+            slots = indices[rows].to(self.features.device)
+            new = (1 - momentum) * features[rows.to(features.device)]
+            if momentum:
+                new = new.add_(self.features[slots], alpha=momentum)
+            self.features[slots] = F.normalize(new).to(self.features.dtype)
+
+    def check_batch(self, features: Tensor, indices: Tensor) -> None:
+        """Raise InputError where a batch does not fit the memory in shape or index."""
+        if features.ndim != 2 or features.shape[1] != self.dim:
+            raise InputError(
+                f"the features are {tuple(features.shape)}, expected (batch, {self.dim}) for this exemplar memory"
+            )
+        if indices.shape != features.shape[:1] or indices.dtype != torch.int64 or not len(indices):
+            raise InputError(
+                f"the indices of the exemplar memory are {tuple(indices.shape)} {indices.dtype}, expected "
+                f"({max(len(features), 1)},) torch.int64, one slot per feature"
+            )
+        low, high = (int(value) for value in torch.aminmax(indices))
+        if low < 0 or high >= self.num_samples:
+            raise InputError(
+                f"the index {low if low < 0 else high} is outside the exemplar memory, which has slots 0 to "
+                f"{self.num_samples - 1}; number the target images from 0"
+            )
+
+    def extra_repr(self) -> str:
+        return f"{self.num_samples}, {self.dim}, dtype={self.features.dtype}"
+
+    @staticmethod
+    def _refuse_nonfinite(features: Tensor) -> None:
+        # A single slot of NaN would spoil every softmax from then on.
+        if not torch.isfinite(features).all():
+            raise InputError(
+                "a feature for the exemplar memory is not finite; lower train.lr or turn train.amp off, the memory is unchanged"
+            )
+
+
+def _at_least_single(features: Tensor) -> Tensor:
+    return features if features.dtype == torch.float64 else features.float()
+
+
+def _occurrence(indices: Tensor) -> Tensor:
+    """Return for each index how often it occurred before it: 0 for the first occurrence."""
+    ordered, order = torch.sort(indices, stable=True)
+    position = torch.arange(len(indices))
+    first = torch.searchsorted(ordered, ordered)
+    occurrence = torch.empty_like(position)
+    occurrence[order] = position - first
+    return occurrence

@@ -1,0 +1,190 @@
+"""The network of ECN (Zhong et al., CVPR 2019): a ResNet with one embedding and two heads, for source and target."""
+from __future__ import annotations
+
+__all__ = ["ECNNetwork", "ecn_resnet18", "ecn_resnet50"]
+
+import os
+from collections import OrderedDict
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from torchreid_nas.architecture import SHARE, ArchitectureSpec
+from torchreid_nas.errors import InputError
+from torchreid_nas.layers import split_batchnorm
+from torchreid_nas.models.deploy import DeployedNetwork, deploy_network
+from torchreid_nas.models.resnet import ResNetBackbone
+
+_STEM = ("conv1", "bn1", "relu", "maxpool")
+
+
+class ECNNetwork(nn.Module):
+    """Backbone -> average pooling (pool-5) -> FC -> BatchNorm, then one head per domain (Section 3.2).
+
+    - source: ReLU, dropout, classifier, for cross-entropy;
+    - target: L2 normalisation, no ReLU, dropout, for the exemplar memory.
+
+    The test feature is pool-5, L2-normalised.
+
+    Args:
+        backbone: its BatchNorms may be plain or split.
+        num_classes: identities of the source.
+        loss: torchreid's convention for ``forward`` in train mode: ``"softmax"``
+            returns logits of the source head, ``"triplet"`` also pool-5.
+        feature_dim: of the embedding and so of the memory; 4096 in the paper.
+        dropout: of both heads; 0.5 in the paper.
+        frozen_stages: as in mmcv: 2 freezes conv1 to layer2 as the paper, 0
+            the stem alone, -1 nothing (right for training from scratch). A frozen stage gets no gradient and its
+            BatchNorms stay in eval mode, those of the downsampling paths
+            included (the authors' code misses them). torchreid's
+            ``open_all_layers``, which sets ``requires_grad`` everywhere at
+            every epoch, does not undo it.
+
+    Raises:
+        InputError: an argument out of range.
+    """
+
+    def __init__(
+        self, backbone: ResNetBackbone, num_classes: int, loss: str = "softmax", feature_dim: int = 4096,
+        dropout: float = 0.5, frozen_stages: int = 2,
+    ) -> None:
+        super().__init__()
+        if loss not in ("softmax", "triplet"):
+            raise InputError(f'the loss "{loss}" is unknown to this model, expected "softmax" or "triplet"')
+        if not -1 <= frozen_stages <= 4:
+            raise InputError(f"model.frozen_stages is {frozen_stages}, expected -1 (none) to 4")
+        if feature_dim < 1:
+            raise InputError(f"model.feature_dim is {feature_dim}, expected at least 1")
+        self.loss = loss
+        self.feature_dim = backbone.feature_dim
+        self.embedding_dim = feature_dim
+        self.frozen_stages = frozen_stages
+        self.backbone = backbone
+        self.global_avgpool = nn.AdaptiveAvgPool2d(1)
+        self.feat = nn.Linear(backbone.feature_dim, feature_dim)
+        self.feat_bn = nn.BatchNorm1d(feature_dim)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(feature_dim, num_classes)
+        nn.init.kaiming_normal_(self.feat.weight, mode="fan_out")
+        nn.init.zeros_(self.feat.bias)
+        nn.init.normal_(self.classifier.weight, std=0.001)
+        nn.init.zeros_(self.classifier.bias)
+        for name in self._frozen_names():
+            self.backbone.get_submodule(name).requires_grad_(False)
+
+    def train(self, mode: bool = True) -> ECNNetwork:
+        """As ``nn.Module.train``; the frozen part stays in eval mode."""
+        super().train(mode)
+        for name in self._frozen_names():
+            self.backbone.get_submodule(name).eval()
+        return self
+
+    def pool5(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the pooled feature map (B, D), not normalised, of images (B, 3, H, W)."""
+        x = images
+        # No graph through the frozen part: whatever sets requires_grad on it, it gets no gradient.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.frozen_stages < 0):
+            for name in _STEM:
+                x = self.backbone.get_submodule(name)(x)
+        for stage in range(1, 5):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and stage > self.frozen_stages):
+                x = self.backbone.get_submodule(f"layer{stage}")(x)
+        return self.global_avgpool(x).flatten(1)
+
+    def embedding(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the embedding (B, ``embedding_dim``) after its BatchNorm, which both heads start from."""
+        return self.feat_bn(self.feat(self.pool5(images)))
+
+    def classify(self, embedding: torch.Tensor) -> torch.Tensor:
+        """Source head: logits (B, classes)."""
+        return self.classifier(self.dropout(F.relu(embedding)))
+
+    def target_feature(self, embedding: torch.Tensor) -> torch.Tensor:
+        """Target head: what the exemplar memory takes, (B, ``embedding_dim``), normalised before the dropout."""
+        return self.dropout(F.normalize(embedding.float()))
+
+    def forward(self, images: torch.Tensor):
+        """Train mode: logits, with ``loss="triplet"`` also pool-5. Eval mode: normalised pool-5, (B, ``feature_dim``)."""
+        pooled = self.pool5(images)
+        if not self.training:
+            return F.normalize(pooled)
+        logits = self.classify(self.feat_bn(self.feat(pooled)))
+        return (logits, pooled) if self.loss == "triplet" else logits
+
+    def deploy(self, modality: str | None = None) -> DeployedNetwork:
+        """Return the plain network for test time: folded BatchNorms, no embedding, no classifier.
+
+        Args:
+            modality: ``"visible"`` or ``"infrared"`` where something is split.
+
+        Raises:
+            InputError: no or another modality where one is needed.
+        """
+        layers = OrderedDict(
+            backbone=self.backbone, global_avgpool=self.global_avgpool, flatten=nn.Flatten(), normalize=_Normalize()
+        )
+        return deploy_network(nn.Sequential(layers), self.feature_dim, modality)
+
+    def _frozen_names(self) -> list[str]:
+        if self.frozen_stages < 0:
+            return []
+        return ["conv1", "bn1", *(f"layer{stage}" for stage in range(1, self.frozen_stages + 1))]
+
+
+class _Normalize(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.normalize(x)
+
+
+def _ecn_resnet(
+    depth: int, num_classes: int, loss: str, pretrained: bool | str | os.PathLike, architecture: ArchitectureSpec,
+    width: float, last_stride: int, feature_dim: int, dropout: float, frozen_stages: int,
+) -> ECNNetwork:
+    backbone = ResNetBackbone(depth, width, last_stride)
+    if pretrained:
+        if width != 1:
+            raise InputError(
+                f"ImageNet weights exist for model.width 1 only, got {width}; set model.pretrained False to train from scratch"
+            )
+        backbone.load_imagenet(pretrained, depth)
+    if architecture != SHARE:
+        split_batchnorm(backbone, architecture)
+    return ECNNetwork(backbone, num_classes, loss, feature_dim, dropout, frozen_stages)
+
+
+def ecn_resnet50(
+    num_classes: int, loss: str = "softmax", pretrained: bool | str | os.PathLike = True, use_gpu: bool = True,
+    architecture: ArchitectureSpec = SHARE, width: float = 1.0, last_stride: int = 2, feature_dim: int = 4096,
+    dropout: float = 0.5, frozen_stages: int = 2,
+) -> ECNNetwork:
+    """ECN with ResNet-50, 2048-d test feature.
+
+    Args:
+        num_classes: identities of the source.
+        loss: see :class:`ECNNetwork`.
+        pretrained: ImageNet weights: True (torchvision's, downloaded once), the path of a file, or False.
+        use_gpu: accepted for torchreid's ``build_model``; move the model with ``.to(device)``.
+        architecture: which BatchNorms are split between modalities (ours, for
+            visible-infrared targets), see :func:`torchreid_nas.layers.split_batchnorm`; default none.
+        width: channel multiplier.
+        last_stride: stride of the last stage; 2 in the authors' code.
+        feature_dim, dropout, frozen_stages: see :class:`ECNNetwork`.
+
+    Raises:
+        InputError: an argument out of range, or weights that cannot be had.
+    """
+    return _ecn_resnet(
+        50, num_classes, loss, pretrained, architecture, width, last_stride, feature_dim, dropout, frozen_stages
+    )
+
+
+def ecn_resnet18(
+    num_classes: int, loss: str = "softmax", pretrained: bool | str | os.PathLike = True, use_gpu: bool = True,
+    architecture: ArchitectureSpec = SHARE, width: float = 1.0, last_stride: int = 2, feature_dim: int = 4096,
+    dropout: float = 0.5, frozen_stages: int = 2,
+) -> ECNNetwork:
+    """The same with ResNet-18 (512-d test feature), for small runs; arguments as :func:`ecn_resnet50`."""
+    return _ecn_resnet(
+        18, num_classes, loss, pretrained, architecture, width, last_stride, feature_dim, dropout, frozen_stages
+    )

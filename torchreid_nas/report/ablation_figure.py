@@ -1,0 +1,56 @@
+"""The picture of an ablation: Rank-1 and mAP of every variant, side by side."""
+from __future__ import annotations
+
+__all__ = ["draw_ablation"]
+
+import os
+from typing import Any, Mapping
+
+from torchreid_nas.errors import InputError
+from torchreid_nas.report.style import FAINT, GRID, INK, SHARE_COLOURS, SPLIT_COLOURS, new_figure, save_figure
+
+_BAR = 0.36
+
+
+def draw_ablation(results: Mapping[str, Any], path: str | os.PathLike) -> None:
+    """Draw horizontal bars of Rank-1 and mAP in percent, a pair per variant, as PNG; one panel per data set.
+
+    Args:
+        results: the content of an ablation's ``results.json``: entries as
+            :func:`~torchreid_nas.report.results_table` takes them, each with
+            ``variant``. ``cmc_std`` and ``mAP_std`` are drawn where ``num_trials`` is above 1.
+        path: the picture; its folder is made.
+
+    Raises:
+        InputError: no entry, or the folder cannot be written.
+    """
+    entries = results.get("results")
+    if not entries:
+        raise InputError("the ablation holds no result to draw; test at least one variant")
+    datasets = list(dict.fromkeys(entry["dataset"] for entry in entries))
+    variants = list(dict.fromkeys(entry["variant"] for entry in entries))
+    figure = new_figure((6.4 * len(datasets), 0.62 * len(variants) + 1.1), layout="constrained")
+    for axes, dataset in zip(figure.subplots(1, len(datasets), squeeze=False)[0], datasets):
+        chosen = {entry["variant"]: entry for entry in entries if entry["dataset"] == dataset}
+        longest = max(max(entry["cmc"][0], entry["mAP"]) for entry in chosen.values())
+        for name, colour, offset in (("Rank-1", SHARE_COLOURS[1], -_BAR / 2), ("mAP", SPLIT_COLOURS[1], _BAR / 2)):
+            scores = [100 * (e["cmc"][0] if name == "Rank-1" else e["mAP"]) for e in chosen.values()]
+            places = [variants.index(variant) + offset for variant in chosen]
+            stds = [
+                100 * (e["cmc_std"][0] if name == "Rank-1" else e["mAP_std"]) if e["num_trials"] > 1 else 0.0
+                for e in chosen.values()
+            ]
+            axes.barh(places, scores, _BAR, color=colour, label=name, xerr=stds if any(stds) else None, ecolor=INK)
+            for place, score, std in zip(places, scores, stds):
+                axes.text(score + std + longest, place, f"{score:.1f}", va="center", fontsize=8.5, color=INK)
+        axes.set_yticks(range(len(variants)), variants, fontsize=9.5, color=INK)
+        axes.invert_yaxis()
+        axes.set_xlim(0, 115 * longest)
+        axes.set_title(f"{dataset} (%)", fontsize=10.5, color=INK, loc="left")
+        axes.grid(axis="x", color=GRID, linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.tick_params(labelsize=9, colors=INK, color=FAINT, length=3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(FAINT)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=2, frameon=False, fontsize=9)
+    save_figure(figure, path)

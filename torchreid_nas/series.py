@@ -1,0 +1,93 @@
+"""Several runs of one config and their common table: the trials of RegDB, the ablation of ECN."""
+from __future__ import annotations
+
+__all__ = ["run_ablation", "run_trials"]
+
+from pathlib import Path
+from typing import Any, Mapping, Sequence
+
+from yacs.config import CfgNode
+
+import torchreid_nas
+from torchreid_nas import report
+from torchreid_nas.errors import InputError
+from torchreid_nas.files import read_json, write_json
+from torchreid_nas.pipeline import Run
+from torchreid_nas.results import average_rows
+
+# What each row of ECN's ablation (Table 3 of the paper) changes, and what it is called there.
+_VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "source": ("source only", {"ecn.weight_target": 0.0}),
+    "exemplar": ("exemplar", {"ecn.camstyle": "none", "ecn.num_neighbours": 0}),
+    "camera": ("exemplar + camera", {"ecn.num_neighbours": 0}),
+    "neighbourhood": ("exemplar + neighbourhood", {"ecn.camstyle": "none"}),
+    "all": ("all (ECN)", {}),
+    "supervised": ("supervised on the target", {"ecn.weight_target": 0.0}),
+}
+
+
+def run_trials(cfg: CfgNode, trials: Sequence[int], stages: Sequence[str], resume: bool) -> None:
+    """Run every RegDB trial on its own split in ``<output>/split_<t>`` and average those with results.
+
+    Every trial searches, trains and tests on its own split alone: the training
+    identities of one are test identities of another. With ``resume`` the first
+    unfinished trial goes on.
+    """
+    if not all(name.startswith("regdb") for name in cfg.data.sources):
+        raise InputError(f"--trials is for RegDB, whose ten splits are trials; data.sources is {', '.join(cfg.data.sources)}")
+    base = Path(cfg.data.save_dir)
+    results = []
+    for trial in trials:
+        print(f"==== trial with split_id {trial}")
+        finished = base / f"split_{trial}" / "results.json"
+        if not (resume and finished.exists()):
+            changes = {"data.split_id": trial, "data.save_dir": str(base / f"split_{trial}")}
+            Run(_changed(cfg, changes), resume).execute(stages)
+        if finished.exists():
+            results.append(read_json(finished)["results"])
+    if "test" in stages and len(results) > 1:
+        rows = [average_rows(same) for same in zip(*results)]
+        averaged = {"results": rows, "split_ids": list(trials), "version": torchreid_nas.__version__}
+        write_json(base / "results.json", averaged)
+        print(f"==== mean over {len(results)} trials")
+        print(report.results_table(averaged))
+
+
+def run_ablation(cfg: CfgNode, stages: Sequence[str], resume: bool) -> None:
+    """Run every variant of ``ecn.ablation`` in ``<output>/<variant>/``, then print and draw them side by side.
+
+    The variants share everything but what is ablated. With ``resume`` the
+    first unfinished one goes on.
+    """
+    base = Path(cfg.data.save_dir)
+    if cfg.model.name not in ("ecn_resnet18", "ecn_resnet50"):
+        raise InputError(f"ecn.ablation is for ECN's models, model.name is {cfg.model.name}; set ecn.ablation []")
+    rows = []
+    for variant in cfg.ecn.ablation:
+        title, changes = _VARIANTS[variant]
+        if variant == "supervised":
+            changes = {**changes, "data.sources": list(cfg.data.targets)}
+        print(f"==== {title}")
+        folder = base / variant
+        finished = folder / "results.json"
+        if not (resume and finished.exists()):
+            Run(_changed(cfg, {**changes, "data.save_dir": str(folder), "ecn.ablation": []}), resume).execute(stages)
+        if finished.exists():
+            rows += [{**row, "variant": title} for row in read_json(finished)["results"]]
+    if "test" in stages and rows:
+        results = {"results": rows, "version": torchreid_nas.__version__, "seed": cfg.train.seed}
+        write_json(base / "results.json", results)
+        report.draw_ablation(results, base / "figures" / "ablation.png")
+        print("==== " + " + ".join(cfg.data.sources) + " → " + " + ".join(cfg.data.targets))
+        print(report.results_table(results))
+
+
+def _changed(cfg: CfgNode, changes: Mapping[str, Any]) -> CfgNode:
+    """Return a copy of ``cfg`` with other values."""
+    copy = cfg.clone()
+    copy.defrost()
+    for key, value in changes.items():
+        section, _, name = key.rpartition(".")
+        copy[section][name] = value
+    copy.freeze()
+    return copy
