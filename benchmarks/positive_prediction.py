@@ -15,7 +15,7 @@ labels, over all pairs of an image and another of its candidates:
 Recall counts all other images of the identity, within the candidates or not.
 The last column compares at one recall: the rule's pairs are taken from the
 surest on until it has the recall of k = 6. The problem, widths, τ and schedule
-were chosen on seeds 0 to 2; the default seeds are fresh.
+were chosen on seeds 0 to 3; the default seeds are fresh.
 
     python benchmarks/positive_prediction.py [--seeds 5] [--first-seed 20] [--steps 250] [--shift 1.3]
 """

@@ -185,7 +185,7 @@ def test_the_same_person_in_the_same_place_looks_different_in_the_other_domain()
     for place in range(2, 14, 2):
         market, duke = (take(network, place) for network in (MARKET1501, DUKEMTMCREID))
         warmth = [image[..., 0].mean() / image[..., 2].mean() for image in (market, duke)]
-        assert warmth[1] < 0.9 * warmth[0] and np.abs(duke - market).mean() > 15
+        assert warmth[1] < 0.9 * warmth[0] and np.abs(duke - market).mean() > 10
 
 
 def test_the_illuminant_is_a_factor_on_all_that_a_camera_sees() -> None:

@@ -82,7 +82,8 @@ def default_config() -> CfgNode:
     cfg.ecn.chunk_size = 16384  # ours: slots per step of the walk over the memory; bounds the logits
     cfg.ecn.positive_prediction = False  # ECN++: a graph network trained on the source chooses the neighbours
     cfg.ecn.num_candidates = 100  # ECN++: slots that it chooses from
-    cfg.ecn.positive_threshold = 0.9  # ECN++: probability from which a slot is chosen
+    cfg.ecn.positive_threshold = 0.9  # ECN++: probability above which a slot is chosen
+    cfg.ecn.positive_lr = 1e-3  # ours: learning rate of that network
     cfg.ecn.ablation = []  # train all of these in turn: source, exemplar, camera, neighbourhood, all, supervised
 
     cfg.train = CfgNode()
@@ -244,7 +245,8 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "ecn.memory_dtype": _one_of("float32", "bfloat16", "float16"),
     "ecn.chunk_size": _AT_LEAST_ONE,
     "ecn.num_candidates": _AT_LEAST_ONE,
-    "ecn.positive_threshold": _FRACTION,
+    "ecn.positive_threshold": (lambda v: 0 < v < 1, "between 0 and 1"),
+    "ecn.positive_lr": _POSITIVE,
     "ecn.ablation": (lambda v: set(v) <= set(ABLATIONS) and len(set(v)) == len(v), "some of " + ", ".join(ABLATIONS)),
     "search.space": _one_of("bn_split", "combined_depth", "combined"),
     "search.lr_min": _NOT_NEGATIVE,

@@ -42,7 +42,8 @@ class AdaptationOptions:
         chunk_size: slots per step of the walk over the memory (ours).
         positive_prediction: ECN++: a graph network trained on the source chooses the neighbours.
         num_candidates: slots that it chooses from.
-        positive_threshold: probability from which a slot is chosen.
+        positive_threshold: probability above which a slot is chosen.
+        positive_lr: learning rate of that network's Adam (ours).
     """
 
     weight_target: float = 0.3
@@ -57,6 +58,7 @@ class AdaptationOptions:
     positive_prediction: bool = False
     num_candidates: int = 100
     positive_threshold: float = 0.9
+    positive_lr: float = 1e-3
 
 
 class DomainAdaptationEngine(RetrievalEngine):
@@ -192,9 +194,14 @@ class DomainAdaptationEngine(RetrievalEngine):
         # Ours: an image of the own modality is always nearer, so each modality gives the same number of neighbours.
         modalities = torch.tensor([modality_of(item[2]) for item in items])
         groups = modalities if len(modalities.unique()) > 1 else None
+        if options.positive_prediction and self._source is None:
+            raise InputError(
+                "ecn.positive_prediction learns from the source's labels, which ecn.weight_target 1 leaves out; "
+                "lower the weight or set ecn.positive_prediction False"
+            )
         if options.positive_prediction:
             self._positives = SourcePositives(
-                self._source, dim, options.num_candidates, options.positive_threshold, device
+                self._source, dim, options.num_candidates, options.positive_threshold, options.positive_lr, device
             )
         self.criterion_t = InvarianceLoss(
             self.memory, options.temperature, options.num_neighbours, options.chunk_size, groups,

@@ -11,26 +11,25 @@ from torch.utils.data import DataLoader
 
 from torchreid_nas.losses import ExemplarMemory, InvarianceLoss, PositivePrediction
 
-# Ours: the paper gives a rate for its SGD; Adam learns at this one on every feature size tried.
-_LEARNING_RATE = 1e-3
-
 
 class SourcePositives:
     """The labelled source's own memory, and the network that is trained on it (Zhong et al., TPAMI 2021).
 
-    The features of the source are taken as they are: the network's loss does
-    not reach the backbone.
+    The features of the source are taken as they are, before dropout: the
+    network's loss does not reach the backbone. A source image's own slot is a
+    candidate, as it is on the target. Optimiser and rate are ours.
 
     Args:
         loader: of the source's training images.
         dim: length of the features.
         num_candidates: nearest slots that the network decides on.
         threshold: probability from which a candidate is a positive.
+        lr: learning rate of its Adam.
         device: where memory and network live.
     """
 
     def __init__(
-        self, loader: DataLoader, dim: int, num_candidates: int, threshold: float, device: torch.device
+        self, loader: DataLoader, dim: int, num_candidates: int, threshold: float, lr: float, device: torch.device,
     ) -> None:
         items = loader.dataset.data
         self._slots = {item[0]: slot for slot, item in enumerate(items)}
@@ -38,7 +37,7 @@ class SourcePositives:
         self.memory = ExemplarMemory(len(items), dim, device=device)
         self._search = InvarianceLoss(self.memory, num_neighbours=0)
         self.network = PositivePrediction(dim, num_candidates, threshold=threshold).to(device)
-        self._optimizer = torch.optim.Adam(self.network.parameters(), lr=_LEARNING_RATE)
+        self._optimizer = torch.optim.Adam(self.network.parameters(), lr=lr)
         self._seen: tuple[Tensor, Tensor] | None = None
 
     def slots(self, paths: Sequence[str]) -> Tensor:

@@ -53,9 +53,10 @@ class InvarianceLoss(nn.Module):
         groups: (N,) int64 group of every slot, or None. With groups the k
             neighbours are ``k / groups`` from each group (ours: the two
             modalities of visible-infrared images, whose own is always nearer).
-        positive_prediction: replaces the k nearest: it chooses among
-            ``num_candidates`` nearest slots, and each of the P chosen gets
-            weight 1/P (ECN++, TPAMI 2021).
+        positive_prediction: replaces the k nearest (ECN++, TPAMI 2021): it
+            chooses among ``num_candidates`` nearest slots, and each of the P
+            chosen gets weight 1/P; the own slot counts in P where it is
+            chosen, as it counts in k (the weights are ours).
 
     Raises:
         InputError: an argument out of range.
@@ -164,7 +165,8 @@ class _Invariance(torch.autograd.Function):
             # In float32, as the authors' weights are: in float64 the rounding shows in the eighth digit.
             weights[:, 1:] = torch.tensor(1 / nearest.shape[1], dtype=torch.float32)
         elif count:
-            positive = predictor.positives(features, rows[:, 1:])
+            # The own slot stands for the image: dropout may have thinned its feature out.
+            positive = predictor.positives(rows[:, 0], rows[:, 1:])
             weights[:, 1:] = positive / positive.sum(dim=1, keepdim=True).clamp(min=1)
         # The own slot counts once, with weight 1.
         weights[:, 1:] *= nearest != indices[:, None]

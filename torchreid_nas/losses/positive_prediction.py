@@ -27,7 +27,7 @@ class PositivePrediction(nn.Module):
     candidate minus its anchor, a layer is :class:`GraphConvolution`, and two
     linear layers with a PReLU between them say same person or not, learnt with
     cross-entropy. No code of the paper is published, and its text beyond the
-    abstract was not at hand when this was written; the rest below is ours.
+    abstract was not at hand when this was written; the rest below is ours, the default K and μ included.
 
     For a unit anchor a and unit candidates :math:`c_1, …, c_K`:
 
@@ -42,14 +42,14 @@ class PositivePrediction(nn.Module):
     - Ours: no BatchNorm and no dropout (the linkage network normalises its input over the batch). An image's result
       depends on its own candidates alone and is the same in training and evaluation.
     - Ours: nothing flows back into the features; anchors and candidates are detached.
-    - Ours: the cross-entropy is not weighted against the few positives, so that a probability stays one, and a
-      threshold of 0.9 asks for nine right choices of ten as on the source.
-    - Ours: the own slot, where it is among the candidates, counts as a candidate and as a positive. Give or leave it out
-      in the same way on source and target.
+    - Ours: the cross-entropy is not weighted for the few positives, so that the output remains a probability (on the
+      source) and the threshold can be read as one.
+    - Ours: the own slot, where it is among the candidates, counts as a candidate and as a positive. Give it on both
+      source and target, or on neither.
 
-    Memory beyond the caller's: anchors are walked ``chunk_size`` at a time. Without gradients that leaves, for K = 100
-    and the sizes below, about 0.4 MB per anchor of a chunk (2 MB more for half precision at D = 4096, which is widened
-    chunk by chunk); with gradients about 1.3 MB (3 MB) per anchor of the batch are kept for the backward pass.
+    Anchors are walked ``chunk_size`` at a time. Memory beyond the caller's tensors at K = 100 and the default sizes:
+    0.6 MB per anchor of a chunk without gradients; with gradients 1.2 MB per anchor of the batch are kept for the
+    backward pass. Slots in half precision are widened, which adds 0.8 MB at D = 2048 and 1.6 MB at D = 4096 to either.
 
     Args:
         dim: D, length of a feature.
@@ -126,8 +126,8 @@ class PositivePrediction(nn.Module):
         """
         if positive.shape != candidates.shape[:2] or positive.dtype != torch.bool:
             raise InputError(
-                f"positive is {tuple(positive.shape)} {positive.dtype}, expected {tuple(candidates.shape[:2])} torch.bool, "
-                "one per candidate"
+                f"positive is {tuple(positive.shape)} {positive.dtype}, expected {tuple(candidates.shape[:2])} "
+                "torch.bool, one per candidate"
             )
         logits = self(anchors, candidates)
         return F.binary_cross_entropy_with_logits(logits, positive.to(logits))
@@ -139,7 +139,8 @@ class PositivePrediction(nn.Module):
 
     def extra_repr(self) -> str:
         return (
-            f"{self.dim}, num_candidates={self.num_candidates}, threshold={self.threshold}, temperature={self.temperature}"
+            f"{self.dim}, num_candidates={self.num_candidates}, threshold={self.threshold}, "
+            f"temperature={self.temperature}"
         )
 
     def _check(self, anchors: Tensor, candidates: Tensor) -> None:

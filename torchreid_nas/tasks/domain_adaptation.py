@@ -68,4 +68,5 @@ class DomainAdaptationTask(Task):
 _OPTIONS = (
     "weight_target", "temperature", "num_neighbours", "neighbour_epoch", "momentum_step", "epoch_length",
     "memory_dtype", "memory_init", "chunk_size", "positive_prediction", "num_candidates", "positive_threshold",
+    "positive_lr",
 )
