@@ -29,6 +29,7 @@ from torchreid_nas.architecture import BN_SPACE, Architecture, ArchitectureSpec,
 from torchreid_nas.config import changed_keys, config_to_yaml
 from torchreid_nas.data import ReIDDataManager
 from torchreid_nas.data.synthetic import LAYOUTS, SyntheticSettings, write_dataset
+from torchreid_nas.device import find_device
 from torchreid_nas.engine import BilevelSearch, ResumableEngine, SearchOptions, seed_everything
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import load_checkpoint, remove_leftovers, write_json, write_text
@@ -73,7 +74,7 @@ class Run:
         self.cfg, self.resume = cfg, resume
         self._trains = False
         self.folder = Path(cfg.data.save_dir)
-        self.device = _device(cfg.device)
+        self.device = find_device(cfg.device)
         self.task = make_task(cfg, self.device)
         # Deterministic convolution kernels: the same config and seed give the same numbers on the same machine.
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
@@ -337,13 +338,3 @@ def _resnet_names(count: int) -> Sequence[str]:
         return authors_slots(count)
     except InputError:
         return ()
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError as error:
-        raise InputError(f'the device "{name}" is unknown to torch; use cpu, cuda or cuda:<number>') from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f'the device "{name}" was asked for, but torch sees no GPU here; use --device cpu')
-    return device

@@ -1,0 +1,87 @@
+"""Ranked-list pictures and ROC curves show what they should."""
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from torchreid_nas.features import FeatureSet, GalleryRanking, compute_roc
+from torchreid_nas.features.figures import draw_ranked_lists, draw_roc
+
+GREEN, RED = (26, 127, 55), (207, 34, 46)
+
+
+def has(path, colour):
+    """Share of the picture's pixels that have just this colour."""
+    return (np.asarray(Image.open(path).convert("RGB")) == colour).all(axis=2).mean()
+
+
+@pytest.fixture
+def matches(tmp_path):
+    """Eight queries of persons 0 and 1; the gallery holds a person 0, a person 2 and an unknown one."""
+
+    def make(labels=("0", "2", "")):
+        def part(features, labels, prefix):
+            paths = [tmp_path / f"{prefix}{index}.png" for index in range(len(features))]
+            for index, path in enumerate(paths):
+                Image.new("RGB", (20, 40), (30, 30 if prefix == "g" else 99, 200 - 20 * index)).save(path)
+            return FeatureSet(
+                torch.tensor(features), tuple(map(str, paths)), tuple(labels), np.full(len(features), -1, np.int64)
+            )
+
+        ranking = GalleryRanking(part([[1.0, 0.0]] * 8, ["0"] * 8, "q"), 3)
+        ranking.add(part([[1.0, 0.1], [1.0, 1.0], [0.0, 1.0]], labels, "g"))
+        return ranking.result()
+
+    return make
+
+
+def test_frames_are_green_and_red_where_labels_are_known(matches, tmp_path):
+    first, second = draw_ranked_lists(matches(), tmp_path / "out")
+    assert [first.name, second.name] == ["ranked_001.png", "ranked_002.png"]
+    for path in (first, second):
+        assert has(path, GREEN) > 1e-3 and has(path, RED) > 1e-3
+    unknown, _ = draw_ranked_lists(matches(("", "", "")), tmp_path / "unknown")
+    assert has(unknown, GREEN) == has(unknown, RED) == 0
+
+
+def test_what_lies_beyond_the_threshold_is_pale(matches, tmp_path):
+    blue = (30, 30, 180)  # the second image of the gallery
+    near, _ = draw_ranked_lists(matches(), tmp_path / "near")
+    far, _ = draw_ranked_lists(matches(), tmp_path / "far", threshold=0.2)
+    assert has(near, blue) > 0 and has(far, blue) == 0
+    assert has(far, (30, 30, 200)) > 0
+
+
+def test_a_limit_and_what_an_earlier_call_left(matches, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "ranked_list.png").write_bytes(b"mine")
+    assert len(draw_ranked_lists(matches(), tmp_path / "out")) == 2
+    assert len(draw_ranked_lists(matches(), tmp_path / "out", limit=2)) == 1
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["ranked_001.png", "ranked_list.png"]
+    assert draw_ranked_lists(matches(), tmp_path / "none", limit=0) == [] and not (tmp_path / "none").exists()
+
+
+def test_a_file_that_is_gone_leaves_its_place_empty(matches, tmp_path):
+    found = matches()
+    (tmp_path / "g0.png").unlink()
+    path, _ = draw_ranked_lists(found, tmp_path / "out")
+    assert has(path, (30, 30, 200)) == 0 and has(path, (30, 99, 200)) > 0 and has(path, GREEN) > 1e-3
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_the_roc_is_drawn_with_the_point(metric, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(10, 8, generator=generator).repeat_interleave(4, 0)
+    features = features + 0.7 * torch.randn(features.shape, generator=generator)
+    labels = tuple(str(index // 4) for index in range(40))
+    roc = compute_roc(FeatureSet(features, tuple(map(str, range(40))), labels, np.full(40, -1)), metric=metric)
+    marked, other = (
+        draw_roc(roc, roc.at_far(far), tmp_path / f"{far}.png", "infrared → visible") for far in (0.01, 0.5)
+    )
+    orange = (232, 134, 42)
+    pictures = [np.asarray(Image.open(path).convert("RGB")) for path in (marked, other)]
+    places = [np.argwhere((picture == orange).all(axis=2)) for picture in pictures]
+    # The point moves right and up; rows count downwards.
+    assert all(len(place) > 50 for place in places)
+    halves = [place[place[:, 1] < 650] for place in places]
+    assert halves[0][:, 1].mean() < halves[1][:, 1].mean() and halves[0][:, 0].mean() > halves[1][:, 0].mean()

@@ -1,0 +1,105 @@
+"""Ranking a gallery that comes in blocks, against plain loops."""
+import math
+
+import pytest
+import torch
+
+from torchreid_nas.errors import InputError
+from torchreid_nas.features import GalleryRanking, matching, pairwise_distances
+from torchreid_nas.features.matching import to_distance, to_score, unit
+
+
+def random_features(count, dim=8, seed=0):
+    return torch.randn(count, dim, generator=torch.Generator().manual_seed(seed))
+
+
+def naive_distance(a, b, metric):
+    a, b = (x.double() / math.sqrt(sum(v * v for v in x.double().tolist())) for x in (a, b))
+    if metric == "cosine":
+        return 1 - sum(x * y for x, y in zip(a.tolist(), b.tolist()))
+    return math.sqrt(sum((x - y) ** 2 for x, y in zip(a.tolist(), b.tolist())))
+
+
+def rank(queries, blocks, top=3, metric="euclidean"):
+    ranking = GalleryRanking(queries, top, metric)
+    for block in blocks:
+        ranking.add(block)
+    return ranking.result()
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_distances_are_those_of_the_formula(metric):
+    q, g = random_features(3), random_features(4, seed=1)
+    expected = [[naive_distance(a, b, metric) for b in g] for a in q]
+    torch.testing.assert_close(
+        pairwise_distances(unit(q), unit(g), metric), torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-12
+    )
+
+
+def test_small_distances_keep_their_digits():
+    a = torch.tensor([[1.0, 0.0]])
+    b = torch.tensor([[1.0, 1e-4]])
+    assert pairwise_distances(unit(a), unit(b)).item() == pytest.approx(1e-4, rel=1e-5)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("block", [1, 4, 7, 50])
+def test_lists_are_those_of_a_full_sort_whatever_the_blocks(metric, block, make_set):
+    queries, gallery = make_set(random_features(5), prefix="q"), make_set(random_features(23, seed=1), prefix="g")
+    matches = rank(queries, gallery.blocks(block), 6, metric)
+    for query, feature in enumerate(queries.features):
+        ranked = sorted((naive_distance(feature, g, metric), path) for g, path in zip(gallery.features, gallery.paths))
+        assert matches.paths[query] == [path for _, path in ranked[:6]]
+        assert matches.distances[query] == pytest.approx([distance for distance, _ in ranked[:6]], abs=1e-9)
+    assert matches.gallery_size == 23
+
+
+def test_little_memory_gives_the_same(make_set, monkeypatch):
+    queries, gallery = make_set(random_features(9), prefix="q"), make_set(random_features(40, seed=1), prefix="g")
+    whole = rank(queries, [gallery])
+    monkeypatch.setattr(matching, "BLOCK_ENTRIES", 20)
+    assert rank(queries, [gallery]).paths == whole.paths
+
+
+@pytest.mark.parametrize("block", [1, 3, 10])
+def test_equal_distances_keep_the_order_of_the_gallery(block, make_set):
+    # Sums of powers of two: the distances of equal features are equal to the last bit.
+    features = torch.tensor([[1.0, 0], [0, 1], [0, 1], [1, 0], [0, 1], [1, 0], [1, 0], [0, 1], [1, 0], [0, 1]])
+    matches = rank(make_set([[1.0, 0]], prefix="q"), make_set(features, prefix="g").blocks(block), 7)
+    assert matches.paths[0] == [f"g{i}.jpg" for i in (0, 3, 5, 6, 8, 1, 2)]
+
+
+def test_an_image_is_not_ranked_for_itself(make_set):
+    both = make_set(random_features(6), prefix="x")
+    matches = rank(both, both.blocks(4), 6)
+    for query, path in enumerate(both.paths):
+        assert path not in matches.paths[query] and len(matches.paths[query]) == 5
+
+
+def test_a_gallery_smaller_than_the_list(make_set):
+    matches = rank(make_set(random_features(2), prefix="q"), [make_set(random_features(3, seed=2), prefix="g")], 10)
+    assert [len(row) for row in matches.paths] == [3, 3]
+
+
+def test_correctness_needs_both_labels(make_set):
+    queries = make_set([[1.0, 0], [1.0, 0]], ["7", ""], prefix="q")
+    matches = rank(queries, [make_set([[1.0, 0], [1, 0.1], [1, 0.2]], ["7", "8", ""], prefix="g")])
+    assert [matches.is_correct(0, rank) for rank in range(3)] == [True, False, None]
+    assert matches.is_correct(1, 0) is None and matches.gallery_identities == {"7", "8"}
+
+
+def test_scores_are_distances_read_by_people():
+    assert to_score(0.25, "cosine") == 0.75 and to_distance(0.75, "cosine") == 0.25
+    assert to_score(0.25, "euclidean") == 0.25
+
+
+def test_bad_input(make_set):
+    queries = make_set(random_features(2))
+    with pytest.raises(InputError, match="top.*at least 1"):
+        GalleryRanking(queries, 0)
+    with pytest.raises(InputError, match="length 5 and the queries of length 8"):
+        GalleryRanking(queries).add(make_set(random_features(2, 5)))
+    with pytest.raises(InputError, match='did you mean "cosine"'):
+        rank(queries, [queries], metric="cosin")
+    with pytest.raises(InputError, match="gallery is empty"):
+        GalleryRanking(queries).result()

@@ -1,0 +1,166 @@
+"""From images to normalised features with a trained model, in batches of its test-time form."""
+from __future__ import annotations
+
+__all__ = ["FeatureExtractor", "UnreadableWarning"]
+
+import dataclasses
+import os
+import warnings
+from pathlib import Path
+from typing import Any, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from torchreid_nas.data.transforms import build_cross_modality_transforms
+from torchreid_nas.device import find_device
+from torchreid_nas.errors import InputError
+from torchreid_nas.features.feature_set import FeatureSet
+from torchreid_nas.features.images import Picture, Source
+from torchreid_nas.trained import TrainedModel, load_trained, wrap_model
+
+_NAMED = 20
+
+
+class UnreadableWarning(UserWarning):
+    """Some images of a source could not be read and were skipped."""
+
+
+class FeatureExtractor:
+    """Features of images: ``extractor = FeatureExtractor("runs/demo", "infrared"); extractor("photos/")``.
+
+    Args:
+        model: the folder of a run, a name of the zoo, a TrainedModel, or a module.
+        modality: ``"visible"`` or ``"infrared"`` for two-stream models, else None.
+        device: default a GPU where there is one.
+        batch_size: images at once.
+        normalize: features of length 1.
+        progress: show a bar, on terminals only.
+        height, width, norm_mean, norm_std: of the network's input; default what
+            the model was trained with, and for a module 256, 128 and ImageNet's, as torchreid.
+
+    Raises:
+        InputError: the model, its modality or the device cannot be had, or a batch size below 1.
+    """
+
+    def __init__(
+        self, model: str | os.PathLike | TrainedModel | nn.Module, modality: str | None = None,
+        device: str | torch.device | None = None, batch_size: int = 32, normalize: bool = True, progress: bool = True,
+        *, height: int | None = None, width: int | None = None, norm_mean: Sequence[float] | None = None,
+        norm_std: Sequence[float] | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise InputError(f"the batch size is {batch_size}, expected at least 1")
+        given = {"height": height, "width": width, "norm_mean": norm_mean, "norm_std": norm_std}
+        given = {key: value for key, value in given.items() if value is not None}
+        self.device = find_device(device)
+        if isinstance(model, nn.Module):
+            model = wrap_model(model, **given)
+        else:
+            model = dataclasses.replace(model if isinstance(model, TrainedModel) else load_trained(model), **given)
+        self.trained = model
+        self.modality, self.batch_size, self.normalize, self.progress = modality, batch_size, normalize, progress
+        # Channels-last convolutions are the faster ones on CPUs and on GPUs alike.
+        self.network = model.network(modality).to(self.device, memory_format=torch.channels_last)
+        self._transform = build_cross_modality_transforms(
+            model.height, model.width, None, model.norm_mean, model.norm_std
+        )[1]
+
+    @property
+    def feature_dim(self) -> int:
+        """Length of a feature."""
+        return self.trained.feature_dim
+
+    def __call__(self, source: Any, stride: int = 1) -> torch.Tensor:
+        """Return the features of a source, (N, D) float32 on the CPU; see :meth:`extract`."""
+        return self.extract(source, stride).features
+
+    def extract(self, source: Any, stride: int = 1) -> FeatureSet:
+        """Return the features of a source with paths and labels.
+
+        Images that cannot be read are left out, so that N may be below the
+        number of those given; ``paths`` says which are there, and one
+        UnreadableWarning at the end names the others.
+
+        Args:
+            source: paths of images, videos and folders, arrays, PIL images; see :class:`Source`.
+            stride: of the frames of videos.
+
+        Raises:
+            InputError: what :class:`Source` refuses, no image can be read, or features are not finite.
+        """
+        return FeatureSet.concatenate(list(self.batches(source, stride)))
+
+    def extract_to(self, source: Any, out: str | os.PathLike, stride: int = 1) -> FeatureSet:
+        """Extract and save as ``.npz``; see :meth:`FeatureSet.save`. Returns the features.
+
+        Raises:
+            InputError: as :meth:`extract`, or the file cannot be written.
+        """
+        if Path(out).suffix != ".npz":
+            raise InputError(f'the file for features is "{out}", expected a name that ends with .npz')
+        features = self.extract(source, stride)
+        features.save(out)
+        return features
+
+    def batches(self, source: Any, stride: int = 1) -> Iterator[FeatureSet]:
+        """Yield what :meth:`extract` returns batch by batch, for sources of any length."""
+        source = Source(source, stride)
+        unreadable: list[Picture] = []
+        batch: list[Picture] = []
+        tensors: list[torch.Tensor] = []
+        found = False
+        # disable=None: no bar where stderr is no terminal.
+        with tqdm(total=len(source), unit="image", leave=False, disable=None if self.progress else True) as bar:
+            for picture in source:
+                bar.update()
+                if picture.image is None:
+                    unreadable.append(picture)
+                    continue
+                tensors.append(self._transform(picture.image))
+                batch.append(dataclasses.replace(picture, image=None))
+                if len(batch) == self.batch_size:
+                    found = True
+                    yield self._features(batch, tensors)
+                    batch, tensors = [], []
+        if batch:
+            yield self._features(batch, tensors)
+        elif not found:
+            raise InputError(_nothing(unreadable))
+        if unreadable:
+            names = ", ".join(picture.name for picture in unreadable[:_NAMED])
+            more = f" and {len(unreadable) - _NAMED} more" if len(unreadable) > _NAMED else ""
+            warnings.warn(
+                f"{len(unreadable)} of the files could not be read and were skipped: {names}{more}",
+                UnreadableWarning, stacklevel=2,
+            )
+
+    @torch.no_grad()
+    def _features(self, batch: Sequence[Picture], tensors: Sequence[torch.Tensor]) -> FeatureSet:
+        images = torch.stack(tensors).to(self.device, memory_format=torch.channels_last)
+        features = self.network(images).float().cpu()
+        bad = ~features.isfinite().all(dim=1)
+        if bad.any():
+            name = batch[int(bad.nonzero()[0])].name
+            raise InputError(
+                f'the model "{self.trained.name}" gives features that are not finite for "{name}"; '
+                "its training has diverged, or its weights are damaged"
+            )
+        if self.normalize:
+            features = F.normalize(features)
+        return FeatureSet(
+            features, tuple(picture.name for picture in batch),
+            tuple(picture.label.identity for picture in batch),
+            np.array([picture.label.camid for picture in batch], dtype=np.int64), self.trained.name,
+            self.modality or "",
+        )
+
+
+def _nothing(unreadable: Sequence[Picture]) -> str:
+    first = unreadable[0].problem
+    if len(unreadable) == 1:
+        return first
+    return f"none of the {len(unreadable)} files can be read, the first: {first}"

@@ -1,0 +1,122 @@
+"""Features of images with the paths and labels that belong to them, and their file."""
+from __future__ import annotations
+
+__all__ = ["FeatureSet"]
+
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Sequence
+
+import numpy as np
+import torch
+
+from torchreid_nas.errors import InputError
+from torchreid_nas.features.labels import NO_LABEL
+from torchreid_nas.files import atomic_path
+
+_ARRAYS = {"features": 2, "paths": 1, "labels": 1, "camids": 1, "model": 0, "modality": 0}
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureSet:
+    """N features and where they come from.
+
+    Attributes:
+        features: (N, D) float32 on the CPU.
+        paths: N paths; ``path#frame`` for a video's frames.
+        labels: N identities as text, ``""`` where unknown; see :func:`read_label`.
+        camids: (N,) int64, 0-based cameras, -1 where unknown.
+        model: name of the model that made them.
+        modality: ``"visible"``, ``"infrared"``, or ``""`` for models of one modality.
+    """
+
+    features: torch.Tensor
+    paths: tuple[str, ...]
+    labels: tuple[str, ...]
+    camids: np.ndarray
+    model: str = ""
+    modality: str = ""
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[FeatureSet]) -> FeatureSet:
+        """Return the parts, at least one and of one model and modality, as one."""
+        return cls(
+            torch.cat([part.features for part in parts]), tuple(path for part in parts for path in part.paths),
+            tuple(label for part in parts for label in part.labels),
+            np.concatenate([part.camids for part in parts]), parts[0].model, parts[0].modality,
+        )
+
+    def blocks(self, size: int) -> list[FeatureSet]:
+        """Return views of ``size`` features each, the last one of what is left."""
+        spans = [slice(start, start + size) for start in range(0, len(self), size)]
+        return [
+            FeatureSet(
+                self.features[span], self.paths[span], self.labels[span], self.camids[span], self.model, self.modality
+            )
+            for span in spans
+        ]
+
+    @property
+    def pids(self) -> np.ndarray:
+        """(N,) int64: labels that are numbers as torchreid's pids, -1 for all others."""
+        return np.array([int(label) if label.isdecimal() else -1 for label in self.labels], dtype=np.int64)
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Write an ``.npz`` of the attributes and :attr:`pids` in one step and return its path.
+
+        Raises:
+            InputError: the name does not end with .npz, or the file cannot be written.
+        """
+        path = Path(path)
+        if path.suffix != ".npz":
+            raise InputError(f'the file for features is "{path}", expected a name that ends with .npz')
+        with atomic_path(path) as temporary:
+            np.savez(
+                temporary, features=self.features.numpy(), paths=np.array(self.paths, dtype=str),
+                labels=np.array(self.labels, dtype=str), pids=self.pids, camids=self.camids,
+                model=np.array(self.model), modality=np.array(self.modality),
+            )
+        return path
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> FeatureSet:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            InputError: the file is missing, truncated, or of other content.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                missing = [name for name, ndim in _ARRAYS.items() if name not in file or file[name].ndim != ndim]
+                arrays = {} if missing else {name: file[name] for name in _ARRAYS}
+        except FileNotFoundError as error:
+            raise InputError(f'the features "{path}" do not exist; check the path') from error
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f'the features "{path}" are truncated or no .npz file; extract them again (torchreid-nas features)'
+            ) from error
+        if missing:
+            raise InputError(
+                f'the file "{path}" has no array "{missing[0]}" as `torchreid-nas features` writes it; '
+                "extract them again"
+            )
+        lengths = {len(arrays[name]) for name, ndim in _ARRAYS.items() if ndim}
+        if lengths == {0} or len(lengths) > 1 or not np.isfinite(arrays["features"]).all():
+            raise InputError(
+                f'the features "{path}" hold no feature, one that is not finite, or lists of different lengths; '
+                "extract them again (torchreid-nas features)"
+            )
+        return cls(
+            torch.from_numpy(arrays["features"].astype(np.float32)), tuple(map(str, arrays["paths"])),
+            tuple(map(str, arrays["labels"])), arrays["camids"].astype(np.int64), str(arrays["model"]),
+            str(arrays["modality"]),
+        )
+
+    def known_identities(self) -> set[str]:
+        """Return the identities that occur."""
+        return set(self.labels) - {NO_LABEL}

@@ -1,0 +1,209 @@
+"""Pictures of matching: ranked lists, and the ROC with the chosen threshold.
+
+matplotlib is imported where it is used.
+"""
+from __future__ import annotations
+
+__all__ = ["draw_ranked_lists", "draw_roc"]
+
+import os
+import re
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Sequence
+
+import numpy as np
+from PIL import Image
+
+from torchreid_nas.features.images import read_named
+from torchreid_nas.features.labels import NO_LABEL
+from torchreid_nas.features.matching import Matches, to_score
+from torchreid_nas.features.threshold import ROC, OperatingPoint
+from torchreid_nas.report.style import FAINT, GRID, INK, SHARE_COLOURS, SPLIT_COLOURS, new_figure, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_CORRECT, _WRONG = "#1a7f37", "#cf222e"
+_ROWS = 6
+_CELL = (0.95, 2.05)  # inches, of images 1:2 with a line above and one below
+_HISTOGRAM_BINS = 60
+_NAMES = {"euclidean": "Euclidean distance", "cosine": "cosine similarity"}
+
+
+def draw_ranked_lists(
+    matches: Matches, folder: str | os.PathLike, threshold: float | None = None, limit: int | None = None
+) -> list[Path]:
+    """Draw the query left, its gallery images right, six queries to a picture ``ranked_001.png`` and so on.
+
+    Frames are green or red where both identities are known; what lies beyond
+    the threshold is pale and says "no match". Pictures of that name which an
+    earlier call left are removed.
+
+    Args:
+        matches: what to draw; images are read again from their paths.
+        folder: where to.
+        threshold: the largest distance that still matches, in the metric's own sense (1 − similarity for cosine).
+        limit: at most so many queries.
+
+    Returns:
+        The paths of the pictures.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+    folder = Path(folder)
+    queries = range(min(len(matches.queries), len(matches.queries) if limit is None else limit))
+    pages = [queries[start:start + _ROWS] for start in range(0, len(queries), _ROWS)]
+    paths = [folder / f"ranked_{number:03d}.png" for number in range(1, len(pages) + 1)]
+    for page, path in zip(pages, paths):
+        _draw_page(matches, page, path, threshold)
+    for path in folder.glob("ranked_*.png") if folder.is_dir() else ():
+        if re.fullmatch(r"ranked_\d{3,}\.png", path.name) and path not in paths:
+            path.unlink()
+    return paths
+
+
+def _draw_page(matches: Matches, rows: Sequence[int], path: Path, threshold: float | None) -> None:
+    top = max(len(matches.paths[row]) for row in rows)
+    names = [matches.queries.paths[row] for row in rows] + [name for row in rows for name in matches.paths[row]]
+    images = read_named(sorted(set(names)))
+    width, height = _CELL[0] * (top + 1.35) + 0.2, _CELL[1] * len(rows) + 0.45
+    figure = new_figure((max(width, 4.6), height))
+    grid = figure.add_gridspec(
+        len(rows), top + 2, width_ratios=[1, 0.35, *[1] * top], left=0.1 / width, right=1 - 0.1 / width,
+        top=1 - 0.62 / height, bottom=0.22 / height, hspace=0.3, wspace=0.08,
+    )
+    figure.text(0.1 / width, 1 - 0.12 / height, _caption(matches, threshold), va="top", fontsize=8, color=INK)
+    for place, row in enumerate(rows):
+        axes = figure.add_subplot(grid[place, 0])
+        _show(axes, images.get(matches.queries.paths[row]), INK)
+        axes.set_title("query", fontsize=7, color=INK, pad=3)
+        below = _below(matches.queries.paths[row], matches.queries.labels[row])
+        axes.set_xlabel(below, fontsize=5.5, color=FAINT, labelpad=2)
+        for rank, name in enumerate(matches.paths[row]):
+            axes = figure.add_subplot(grid[place, rank + 2])
+            _show_match(axes, matches, row, rank, images.get(name), threshold)
+    save_figure(figure, path)
+
+
+def _show_match(
+    axes: Axes, matches: Matches, row: int, rank: int, image: Image.Image | None, threshold: float | None
+) -> None:
+    correct, distance = matches.is_correct(row, rank), matches.distances[row][rank]
+    colour = GRID if correct is None else _CORRECT if correct else _WRONG
+    beyond = threshold is not None and distance > threshold
+    _show(axes, image, colour, pale=beyond)
+    # A sign beside the colour: red and green alone say nothing to one man in twelve.
+    sign = "" if correct is None else " ✓" if correct else " ✗"
+    score = f"{to_score(distance, matches.metric):.3f}"
+    axes.set_title(f"{rank + 1}:  {score}{sign}", fontsize=6.5, color=FAINT if correct is None else colour, pad=3)
+    axes.set_xlabel(_below(matches.paths[row][rank], matches.labels[row][rank]), fontsize=5.5, color=FAINT, labelpad=2)
+    if beyond:
+        axes.text(
+            0.5, 0.5, "no\nmatch", transform=axes.transAxes, ha="center", va="center", fontsize=7, color=INK,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
+        )
+
+
+def _show(axes: Axes, image: Image.Image | None, colour: str, pale: bool = False) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    if image is None:
+        axes.set_facecolor(GRID)
+        axes.text(0.5, 0.5, "file\ngone", transform=axes.transAxes, ha="center", va="center", fontsize=7, color=FAINT)
+        axes.set_box_aspect(2)
+    else:
+        # All cells are of one shape, as the network sees them; large photographs would only slow the drawing.
+        axes.imshow(image.resize((128, 256)), alpha=0.35 if pale else 1.0, aspect="equal")
+    for spine in axes.spines.values():
+        spine.set(color=colour, linewidth=2.2)
+
+
+def _below(path: str, label: str) -> str:
+    name = path.rpartition("/")[2]
+    short = name if len(name) <= 18 else f"{name[:8]}…{name[-9:]}"
+    return f"{short}\nid {textwrap.shorten(label, 16, placeholder='…')}" if label != NO_LABEL else short
+
+
+def _caption(matches: Matches, threshold: float | None) -> str:
+    modalities = (matches.queries.modality, matches.gallery_modality)
+    parts = [" → ".join(modalities) if all(modalities) else "", f"{matches.gallery_size:,} gallery images"]
+    sign = "≥" if matches.metric == "cosine" else "≤"
+    limit = "" if threshold is None else f", a match is {sign} {to_score(threshold, matches.metric):.4g}"
+    return "   ·   ".join(filter(None, (*parts, _NAMES[matches.metric] + limit)))
+
+
+def draw_roc(roc: ROC, point: OperatingPoint, path: str | os.PathLike, pairs: str = "") -> Path:
+    """Draw the ROC with the chosen point, and how far genuine and impostor pairs lie apart.
+
+    Args:
+        roc: of the validation pairs.
+        point: the chosen one.
+        path: of the PNG.
+        pairs: what was compared, for the caption, e.g. ``"infrared → visible"``.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    figure = new_figure((8.4, 3.5))
+    curve, distances = figure.subplots(1, 2)
+    _draw_curve(curve, roc, point)
+    _draw_distances(distances, roc, point)
+    counts = f"{roc.num_genuine:,} pairs of the same person, {roc.num_impostor:,} of different persons"
+    figure.suptitle("   ·   ".join(filter(None, (pairs, counts))), fontsize=8.5, color=INK, x=0.02, ha="left")
+    for axes in (curve, distances):
+        axes.tick_params(labelsize=7, colors=FAINT)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(GRID)
+    figure.tight_layout(rect=(0, 0, 1, 1.02))
+    save_figure(figure, path)
+    return Path(path)
+
+
+def _draw_curve(axes: Axes, roc: ROC, point: OperatingPoint) -> None:
+    _, far, tar = roc.curve()
+    # Rates of 0 have no place on a logarithmic axis: they stand at half a pair.
+    least = 0.5 / roc.num_impostor
+    axes.step(np.maximum(far, least), tar, where="post", color=SHARE_COLOURS[1], linewidth=1.6)
+    chance = np.geomspace(least, 1, 100)
+    axes.plot(chance, chance, color=FAINT, linewidth=0.8, linestyle=":", label="chance")
+    axes.plot(max(point.far, least), point.tar, "o", color=SPLIT_COLOURS[1], markersize=7, label="chosen", zorder=3)
+    above, left = point.tar < 0.5, point.far > 0.02
+    # Towards the middle of the axes, where the text stays inside.
+    axes.annotate(
+        f"FAR {point.far:.2%}\nTAR {point.tar:.1%}", (max(point.far, least), point.tar), fontsize=7.5, color=INK,
+        xytext=(-8 if left else 8, 8 if above else -8), textcoords="offset points", ha="right" if left else "left",
+        va="bottom" if above else "top",
+    )
+    axes.set(xscale="log", xlim=(least, 1.05), ylim=(-0.02, 1.03))
+    axes.set_xlabel("false-accept rate (different persons accepted)", fontsize=8, color=INK)
+    axes.set_ylabel("true-accept rate (same person accepted)", fontsize=8, color=INK)
+    axes.grid(color=GRID, linewidth=0.5)
+    _legend_above(axes)
+
+
+def _draw_distances(axes: Axes, roc: ROC, point: OperatingPoint) -> None:
+    places = np.flatnonzero(roc.genuine + roc.impostor)
+    distances = roc.curve()[0]
+    scores = to_score(distances, roc.metric)
+    edges = np.histogram_bin_edges(scores, _HISTOGRAM_BINS)
+    for counts, colour, name in (
+        (roc.genuine, SHARE_COLOURS[1], "same person"), (roc.impostor, SPLIT_COLOURS[1], "different persons"),
+    ):
+        axes.hist(scores, edges, weights=counts[places] / counts.sum(), color=colour, alpha=0.6, label=name)
+    threshold = to_score(point.distance, roc.metric)
+    axes.axvline(threshold, color=INK, linewidth=1.2)
+    axes.text(
+        threshold, 1.0, f" {threshold:.4f}", transform=axes.get_xaxis_transform(), fontsize=7.5, color=INK, va="top"
+    )
+    axes.set_xlabel(_NAMES[roc.metric], fontsize=8, color=INK)
+    axes.set_ylabel("share of the pairs", fontsize=8, color=INK)
+    _legend_above(axes)
+
+
+def _legend_above(axes: Axes) -> None:
+    axes.legend(
+        fontsize=7, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2,
+        handletextpad=0.4,
+    )
