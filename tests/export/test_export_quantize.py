@@ -1,0 +1,80 @@
+"""Int8 forms: smaller, close to the network, with the metadata, and counted."""
+import pytest
+import torch
+from torch.nn import functional as F
+
+from torchreid_nas.errors import InputError
+from torchreid_nas.export import OnnxNetwork, quantize_files, quantize_graph
+from torchreid_nas.export.quantize import quantized_operators
+
+
+@pytest.fixture(scope="module", params=["dynamic", "static"])
+def int8(request, graphs, tmp_path_factory):
+    """The visible graph in int8, calibrated on normal noise where that is needed: kind and file."""
+    path = tmp_path_factory.mktemp("int8") / "int8.onnx"
+    images = torch.randn(24, 3, 24, 16, generator=torch.Generator().manual_seed(99))
+    quantize_graph(graphs[0].path, path, request.param, images)
+    return request.param, path
+
+
+def test_it_is_smaller(int8, graphs):
+    # Of a network this small the graph itself is the larger part; the weights shrink to a quarter.
+    assert int8[1].stat().st_size < graphs[0].path.stat().st_size
+
+
+def test_its_features_are_close_to_the_network_at_any_batch_size(int8, two_modalities, drawn):
+    network, graph = two_modalities.network("visible"), OnnxNetwork(int8[1])
+    for count in (1, 3, 6):
+        with torch.no_grad():
+            expected = network(drawn(count))
+        found = graph(drawn(count))
+        assert F.cosine_similarity(expected, found).min() > 0.99
+        assert not torch.equal(expected, found)
+
+
+def test_it_says_that_it_is_quantised_beside_what_the_float_graph_says(int8, graphs):
+    kind, path = int8
+    said = OnnxNetwork(path).metadata
+    assert said.pop("quantization") == kind and said == OnnxNetwork(graphs[0].path).metadata
+
+
+def test_both_convolutions_are_computed_in_integers(int8):
+    kind, path = int8
+    integer, floating = quantized_operators(path)
+    assert integer[{"dynamic": "ConvInteger", "static": "QLinearConv"}[kind]] == 2
+    assert not floating
+
+
+def test_the_float_graph_has_no_operator_in_integers(graphs):
+    integer, floating = quantized_operators(graphs[0].path)
+    assert not integer and sum(floating.values()) == 2
+
+
+def test_static_depends_on_the_images_and_dynamic_does_not(graphs, tmp_path, drawn):
+    features = []
+    for number, scale in enumerate((0.3, 1.0)):
+        quantize_graph(graphs[0].path, tmp_path / f"{number}.onnx", "static", scale * drawn(8))
+        features.append(OnnxNetwork(tmp_path / f"{number}.onnx")(drawn(4)))
+    # Ranges measured on faint images cut strong ones.
+    assert not torch.allclose(*features, rtol=0.01)
+
+
+def test_every_file_gets_an_int8_form_beside_it(graphs, two_modalities):
+    files = quantize_files(two_modalities, graphs, "dynamic", batch_sizes=(2,))
+    assert [file.path.name for file in files] == ["small_net-visible-int8.onnx", "small_net-infrared-int8.onnx"]
+    for file in files:
+        assert file.path.is_file() and file.checks[0].random.cosine > 0.99 and file.checks[0].random.difference > 0
+        # Timed in the same turns as the float graph.
+        assert file.checks[0].unquantized > 0
+        file.path.unlink()
+
+
+def test_refused(graphs, two_modalities, tmp_path):
+    with pytest.raises(InputError, match='"statik" is unknown, expected dynamic or static; did you mean "static"'):
+        quantize_graph(graphs[0].path, tmp_path / "a.onnx", "statik")
+    for images in (None, torch.empty(0, 3, 24, 16)):
+        with pytest.raises(InputError, match="measures activations on images and has none; pass --images DIR"):
+            quantize_graph(graphs[0].path, tmp_path / "a.onnx", "static", images)
+    with pytest.raises(InputError, match="pass --images DIR"):
+        quantize_files(two_modalities, graphs, "static")
+    assert not list(tmp_path.iterdir()) and not list(graphs[0].path.parent.glob("*int8*"))
