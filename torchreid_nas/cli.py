@@ -14,6 +14,7 @@ from torchreid_nas.errors import InputError, nearest
 _STAGES = ("search", "train", "test")
 # Each module has main(argv) -> exit code; imported when asked for.
 _COMMANDS = {
+    "camstyle": "torchreid_nas.stargan.cli",
     "export": "torchreid_nas.export.cli",
     "features": "torchreid_nas.features.cli",
     "match": "torchreid_nas.features.match_cli",
@@ -41,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="torchreid-nas",
         description="Search, train and test a cross-modality re-ID network as a config says. "
-        "`torchreid-nas synthetic --help` writes a stand-in where a data set is missing.",
+        "Further commands, each with its own --help: " + ", ".join(_COMMANDS) + ".",
     )
     parser.add_argument("--config", "--config-file", metavar="FILE", help="YAML over the defaults of torchreid_nas/config.py")
     parser.add_argument("--root", metavar="DIR", help="folder of the data sets (data.root)")

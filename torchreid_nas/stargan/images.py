@@ -1,0 +1,128 @@
+"""The images that a StarGAN learns from: a data set's training part, its cameras, and the order of drawing."""
+from __future__ import annotations
+
+__all__ = ["CameraImages", "ImageStream", "derived_generator", "load_camera_images", "to_pillow", "to_tensor"]
+
+import os
+from typing import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+from torchvision.transforms import functional as TF
+
+from torchreid_nas.data.dataset import Item, read_image
+from torchreid_nas.data.manager import _load
+from torchreid_nas.errors import InputError
+
+
+class CameraImages(Dataset):
+    """Images with the label of their camera: ``self[i]`` is ((3, H, W) float32 in [-1, 1], label).
+
+    Labels count the cameras that are there, so that gaps in a data set's
+    numbers cost nothing. The images are in the order of their paths, whatever
+    the file system's was.
+
+    Args:
+        items: torchreid's (path, pid, camid, …).
+        height, width: that images are resized to, in pixels.
+
+    Attributes:
+        items: sorted.
+        camids: of the labels 0, 1, …, ascending, 0-based as torchreid's.
+
+    Raises:
+        InputError: fewer than two cameras.
+    """
+
+    def __init__(self, items: Sequence[Item], height: int, width: int):
+        self.items = sorted(items)
+        self.height, self.width = height, width
+        self.camids = tuple(sorted({item[2] for item in items}))
+        if len(self.camids) < 2:
+            raise InputError(
+                f"the training part has images of {len(self.camids)} camera, but a style comes from another one: "
+                "at least 2 are needed; use a data set of several cameras"
+            )
+        self._labels = {camid: label for label, camid in enumerate(self.camids)}
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        """Return image and label.
+
+        Raises:
+            InputError: the image is missing or broken.
+        """
+        return to_tensor(read_image(self.items[index][0]), self.height, self.width), self.label(index)
+
+    def label(self, index: int) -> int:
+        """Return the label of an image without reading it."""
+        return self._labels[self.items[index][2]]
+
+
+class ImageStream(Dataset):
+    """An endless shuffled run through the images, mirrored half of the time, as a function of the seed alone.
+
+    ``self[position]`` is the image at that place of permutation after
+    permutation, so that whoever begins in the middle reads what everybody
+    reads there: a resumed training needs no stored random state.
+
+    Args:
+        images: what is drawn from.
+        seed: of permutations and mirroring.
+    """
+
+    def __init__(self, images: CameraImages, seed: int):
+        self.images, self.seed = images, seed
+        self._epoch, self._order, self._mirrored = -1, torch.empty(0), torch.empty(0)
+
+    def __getitem__(self, position: int) -> tuple[torch.Tensor, int]:
+        """Return image and label at any position from 0.
+
+        Raises:
+            InputError: the image is missing or broken.
+        """
+        epoch, place = divmod(position, len(self.images))
+        if epoch != self._epoch:
+            generator = derived_generator(self.seed, 0, epoch)
+            self._order = torch.randperm(len(self.images), generator=generator)
+            self._mirrored = torch.rand(len(self.images), generator=generator) < 0.5
+            self._epoch = epoch
+        image, label = self.images[int(self._order[place])]
+        return image.flip(-1) if self._mirrored[place] else image, label
+
+
+def derived_generator(seed: int, *parts: int) -> torch.Generator:
+    """Return a CPU generator seeded by ``seed`` and further numbers, all at least 0."""
+    state = np.random.SeedSequence((seed, *parts)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]))
+
+
+def load_camera_images(name: str, root: str | os.PathLike, height: int, width: int) -> CameraImages:
+    """Return the training part of a data set of torchreid's registry.
+
+    Raises:
+        InputError: unknown name, missing or broken data, fewer than two cameras.
+    """
+    dataset = _load(name, {"root": str(root)})
+    try:
+        return CameraImages(dataset.train, height, width)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+
+
+def to_tensor(image: Image.Image, height: int, width: int) -> torch.Tensor:
+    """Return an RGB image, resized, as (3, ``height``, ``width``) float32 in [-1, 1]."""
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    return TF.pil_to_tensor(image).float() / 127.5 - 1
+
+
+def to_pillow(image: torch.Tensor) -> Image.Image:
+    """Return a (3, H, W) tensor in [-1, 1], on any device, as an RGB image."""
+    pixels = ((image.detach().float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
