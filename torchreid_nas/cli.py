@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; the same command with --resume goes on from the last complete epoch", file=sys.stderr)
+        print("interrupted; the same command with --resume goes on from the last checkpoint", file=sys.stderr)
         return 130
 
 

@@ -177,7 +177,7 @@ def default_config() -> CfgNode:
     cfg.synthetic.width = 64
     cfg.synthetic.gap = 0.7
     cfg.synthetic.difficulty = 0.5
-    cfg.synthetic.cameras = 6  # of Market-1501
+    cfg.synthetic.cameras = 6  # at most: Market-1501 has 6, DukeMTMC-reID 8
     cfg.synthetic.seed = 0
     return cfg
 

@@ -58,15 +58,13 @@ class Wardrobe:
         tops: of sleeveless, short, long, open and coat.
         men, women: of trousers, shorts, skirt and dress.
         bags: of none, backpack, shoulder bag and handbag; men carry half as many handbags.
-        saturation: factor on the saturation of the clothes' colours.
-        darkness: exponent of their brightness; above 1 they are darker.
+        darkness: exponent of the clothes' brightness; above 1 they are darker.
     """
 
     tops: tuple[Sequence[float], Sequence[float]] = ((1, 8, 10, 3, 2), (1, 1, 1, 1, 1))
     men: tuple[Sequence[float], Sequence[float]] = ((9, 3, 0, 0), (3, 2, 0, 0))
     women: tuple[Sequence[float], Sequence[float]] = ((6, 2, 3, 2), (1, 1, 1, 1))
     bags: tuple[Sequence[float], Sequence[float]] = ((8, 3, 2, 2), (1, 1, 1, 1))
-    saturation: float = 1.0
     darkness: float = 1.0
 
 
@@ -202,8 +200,7 @@ class _Draw:
 
     def colour(self) -> tuple[float, float, float]:
         hue, saturation, value = self.rng.random(3)
-        saturation, value = self.wardrobe.saturation * saturation**1.6, value**self.wardrobe.darkness
-        vivid = colorsys.hsv_to_rgb(hue, 0.9 * saturation, 0.1 + 0.85 * value)
+        vivid = colorsys.hsv_to_rgb(hue, 0.9 * saturation**1.6, 0.1 + 0.85 * value**self.wardrobe.darkness)
         muted = (0.38, 0.39, 0.42)
         return tuple(v + 0.5 * (1 - self.alike) * (m - v) for v, m in zip(vivid, muted))
 
