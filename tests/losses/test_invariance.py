@@ -73,6 +73,14 @@ def test_without_neighbours_it_is_cross_entropy_over_the_slots():
         torch.testing.assert_close(criterion(features, indices, neighbours), expected, rtol=1e-14, atol=0)
 
 
+@pytest.mark.parametrize("num_samples", [384, 385, 447, 448, 449, 1000])
+@pytest.mark.parametrize("chunk_size", [390, 500, 10**6])
+def test_neighbours_in_many_slots_are_the_nearest(num_samples, chunk_size):
+    memory, features, _ = problem(num_samples)
+    found = InvarianceLoss(memory, 0.1, 6, chunk_size).nearest(features)
+    assert torch.equal(found, (features @ memory.features.T).topk(6).indices)
+
+
 @pytest.mark.parametrize("chunk_size", [1, 7, 29, 30])
 def test_chunks_change_no_number(chunk_size):
     memory, features, indices = problem()
