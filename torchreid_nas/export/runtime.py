@@ -31,7 +31,7 @@ def require_onnx() -> None:
         except ImportError as error:
             raise InputError(
                 f'the format onnx needs the package {name}, which cannot be imported here ({error}); '
-                'pip install "torchreid-nas[export]", or take --format torch'
+                'pip install "torchreid-nas[export]" (in a clone: pip install ".[export]"), or take --format torch'
             ) from error
     if "dynamic_shapes" not in inspect.signature(torch.onnx.export).parameters:
         raise InputError(
