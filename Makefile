@@ -10,7 +10,8 @@ demo: setup
 	$(BIN)/python tools/main.py --config configs/demo.yaml --resume
 
 test: setup
-	$(BIN)/python -m pytest tests
+# One process of one thread per core; a file stays together, for the runs that its tests share.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile tests
 
 setup: .venv/installed
 

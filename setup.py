@@ -42,8 +42,8 @@ setup(
     ],
     extras_require={
         "export": export,
-        "test": ["pytest", *export],
-        "dev": ["pytest", "ruff", *export],
+        "test": ["pytest", "pytest-xdist", *export],
+        "dev": ["pytest", "pytest-xdist", "ruff", *export],
     },
     entry_points={"console_scripts": ["torchreid-nas = torchreid_nas.cli:main"]},
 )

@@ -107,7 +107,7 @@ def test_bn_split_space_on_top_of_cdnet(data_root, tmp_path):
     ({"model.architecture": "cdnett"}, ["cdnett"]),
     ({"data.height": 16}, ["small"]),
     ({"train.batch_size": 128}, ["train.batch_size"]),
-    ({"data.sources": ["dukemtmcreid"]}, ["dukemtmcreid"]),
+    ({"data.sources": ["msmt17"]}, ["msmt17", "as torchreid expects it"]),
 ])
 def test_a_bad_word_is_answered_by_one_sentence(changes, words, data_root, tmp_path, capsys):
     error = refused(capsys, *arguments(data_root, tmp_path / "run", **changes))

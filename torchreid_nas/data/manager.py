@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from torchreid_nas.data.dataset import MODALITIES, CrossModalityDataset, Item, as_cross_modality
 from torchreid_nas.data.splits import relabel, split_identities
+from torchreid_nas.data.synthetic import LAYOUTS
 from torchreid_nas.data.transforms import build_cross_modality_transforms
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.host import IMAGE_DATASETS
@@ -274,7 +275,8 @@ def _load(name: str, options: dict[str, Any]) -> CrossModalityDataset:
         return as_cross_modality(IMAGE_DATASETS[name](verbose=False, **options))
     except (RuntimeError, OSError) as error:
         # torchreid's own data sets say only which path is not found, or fail to download from addresses long gone.
+        stand_in = f", or write a stand-in: torchreid-nas synthetic {name} --root {options['root']}"
         raise InputError(
             f'the data set "{name}" is missing or incomplete: {error}; put it under "{options["root"]}" as torchreid '
-            f"expects it, or write a stand-in: torchreid-nas synthetic {name} --root {options['root']}"
+            f"expects it{stand_in if name in LAYOUTS else ''}"
         ) from error
