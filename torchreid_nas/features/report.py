@@ -40,7 +40,7 @@ def matches_table(matches: Matches, threshold: float | None = None) -> str:
     headers += ["verdict"] if threshold is not None else []
     table = tabulate(rows, headers=headers, disable_numparse=True)
     left = len(matches.queries) - shown
-    return f"{table}\n… and {left:,} more queries; --out DIR writes them all" if left else table
+    return f"{table}\n… and {left:,} more queries; matches.csv of --out DIR holds them all" if left else table
 
 
 def summary(matches: Matches, threshold: float | None = None) -> str:
