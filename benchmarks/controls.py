@@ -13,23 +13,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from runs import REPOSITORY, run_main
 from tabulate import tabulate
 
 from torchreid_nas.architecture import SPLIT, Architecture
 
-_REPOSITORY = Path(__file__).resolve().parents[1]
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", default=str(_REPOSITORY / "configs" / "demo.yaml"))
+    parser.add_argument("--config", default=str(REPOSITORY / "configs" / "demo.yaml"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--output", type=Path, default=Path("runs/controls"))
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, sharing the cores")
@@ -37,7 +33,7 @@ def main() -> None:
     arguments = parser.parse_intermixed_args()
 
     def run(folder: Path, seed: int, *overrides: str) -> None:
-        _run(arguments.config, folder, arguments.jobs, ["train.seed", str(seed), *overrides, *arguments.overrides])
+        run_main(arguments.config, folder, arguments.jobs, ["train.seed", str(seed), *overrides, *arguments.overrides])
 
     with ThreadPoolExecutor(arguments.jobs) as pool:
         searched = {seed: arguments.output / f"seed_{seed}" / "searched" for seed in arguments.seeds}
@@ -61,20 +57,6 @@ def _controls(searched: Path, seed: int) -> dict[str, list[str]]:
         "random": ["model.architecture", f"random-{seed}"],
         "share-standardised-input": ["model.architecture", "share", "model.standardize_input", "True"],
     }
-
-
-def _run(config: str, folder: Path, jobs: int, overrides: list[str]) -> None:
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    command = [
-        sys.executable, str(_REPOSITORY / "tools" / "main.py"), "--config", config, "--output", str(folder), "--resume",
-        *overrides,
-    ]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": threads}, check=False
-    )
-    if done.returncode:
-        sys.exit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
-    print(f"done: {folder}", flush=True)
 
 
 def _table(output: Path, seeds: list[int]) -> str:

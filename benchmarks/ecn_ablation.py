@@ -12,22 +12,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from runs import REPOSITORY, run_main
 from tabulate import tabulate
 
-_REPOSITORY = Path(__file__).resolve().parents[1]
 _SUPERVISED = "ecn.ablation", '["source", "exemplar", "camera", "neighbourhood", "all", "supervised"]'
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", default=str(_REPOSITORY / "configs" / "demo_ecn.yaml"))
+    parser.add_argument("--config", default=str(REPOSITORY / "configs" / "demo_ecn.yaml"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--output", type=Path, default=Path("runs/ecn_ablation"))
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, sharing the cores")
@@ -36,17 +33,9 @@ def main() -> None:
 
     def run(seed: int) -> list[dict]:
         folder = arguments.output / f"seed_{seed}"
-        command = [
-            sys.executable, str(_REPOSITORY / "tools" / "main.py"), "--config", arguments.config, "--output",
-            str(folder), "--resume", "train.seed", str(seed), *_SUPERVISED, *arguments.overrides,
-        ]
-        threads = str(max(1, (os.cpu_count() or 1) // arguments.jobs))
-        done = subprocess.run(
-            command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": threads}, check=False
+        run_main(
+            arguments.config, folder, arguments.jobs, ["train.seed", str(seed), *_SUPERVISED, *arguments.overrides]
         )
-        if done.returncode:
-            sys.exit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
-        print(f"done: {folder}", flush=True)
         return json.loads((folder / "results.json").read_text())["results"]
 
     with ThreadPoolExecutor(arguments.jobs) as pool:

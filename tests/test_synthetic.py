@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import math
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 import scipy.io
 from PIL import Image
 
+from digests import digests
 from torchreid_nas.data.regdb import RegDB
 from torchreid_nas.data.synthetic import (
     LAYOUTS,
@@ -35,11 +35,6 @@ from torchreid_nas.data.sysu_mm01 import SYSUMM01
 from torchreid_nas.errors import InputError
 
 SMALL = dict(identities=6, images=2, height=48, width=24, trials=2)
-
-
-def digests(folder: Path) -> dict[str, str]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The synthetic DukeMTMC-reID: torchreid's own reader, a valid protocol, and a domain that is not Market-1501's."""
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import replace
@@ -12,6 +11,7 @@ import pytest
 import torchreid
 from PIL import Image
 
+from digests import digests
 from torchreid_nas.data.synthetic import (
     Camera,
     Pose,
@@ -41,11 +41,6 @@ def names(folder: Path, part: str) -> list[tuple[int, int, int]]:
     """Return identity, camera and frame of every file of ``part``; all names must be real ones."""
     files = sorted((folder / "DukeMTMC-reID" / part).iterdir())
     return [tuple(map(int, NAME.fullmatch(file.name).groups())) for file in files]
-
-
-def digests(folder: Path) -> dict[str, str]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def read(folder: Path) -> torchreid.data.ImageDataset:

@@ -1,7 +1,6 @@
 """The synthetic Market-1501: torchreid's own reader, seeded bytes, cameras that differ, a valid protocol."""
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import re
@@ -13,6 +12,7 @@ import pytest
 import torchreid
 from PIL import Image
 
+from digests import digests
 from torchreid_nas.data.synthetic import (
     Camera,
     Person,
@@ -41,11 +41,6 @@ def names(folder: Path, part: str) -> list[tuple[str, int, int, int]]:
     """Return label, camera, frame and detection of every file of ``part``; all names must be real ones."""
     files = sorted((folder / "Market-1501-v15.09.15" / part).iterdir())
     return [(m[1], int(m[2]), int(m[3]), int(m[4])) for m in (NAME.fullmatch(file.name) for file in files)]
-
-
-def digests(folder: Path) -> dict[str, str]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def read(folder: Path) -> torchreid.data.ImageDataset:

@@ -142,7 +142,8 @@ class Run:
     def test(self) -> None:
         """Evaluate under the protocols of the targets; writes ``results.json`` and prints the table."""
         cfg = self.cfg
-        weights, entry = self._weights(), self._tested_entry()
+        entry = self._tested_entry()
+        weights = self._weights()
         data = self._data(targets=cfg.data.targets)
         from_zoo = entry is not None and cfg.model.architecture == SEARCHED
         architecture = zoo.entry_architecture(entry, weights) if from_zoo else self.architecture()
@@ -264,6 +265,7 @@ class Run:
         if "train" in stages and "search" not in stages:
             self.architecture()
         if "test" in stages and "train" not in stages:
+            self._tested_entry()
             self._weights()
 
     def _refuse_changes(self, stage: str, saved: dict) -> None:
@@ -291,7 +293,6 @@ class Run:
     def _weights(self) -> Path:
         """What to test: the trained weights, or, when nothing is trained, those that the config names."""
         if self.cfg.model.load_weights and not self._trains:
-            self._tested_entry()
             return resolve_weights(self.cfg.model.load_weights)
         path = self.folder / "train" / "model.pth"
         if not path.exists():

@@ -14,6 +14,7 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.files import read_json, write_json
 from torchreid_nas.pipeline import Run
 from torchreid_nas.results import average_rows
+from torchreid_nas.tasks import DomainAdaptationTask
 
 # What each row of ECN's ablation (Table 3 of the paper) changes, and what it is called there.
 _VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
@@ -39,12 +40,9 @@ def run_trials(cfg: CfgNode, trials: Sequence[int], stages: Sequence[str], resum
     results = []
     for trial in trials:
         print(f"==== trial with split_id {trial}")
-        finished = base / f"split_{trial}" / "results.json"
-        if not (resume and finished.exists()):
-            changes = {"data.split_id": trial, "data.save_dir": str(base / f"split_{trial}")}
-            Run(_changed(cfg, changes), resume).execute(stages)
-        if finished.exists():
-            results.append(read_json(finished)["results"])
+        rows = _rows_of(cfg, {"data.split_id": trial}, base / f"split_{trial}", stages, resume)
+        if rows is not None:
+            results.append(rows)
     if "test" in stages and len(results) > 1:
         rows = [average_rows(same) for same in zip(*results)]
         averaged = {"results": rows, "split_ids": list(trials), "version": torchreid_nas.__version__}
@@ -60,7 +58,7 @@ def run_ablation(cfg: CfgNode, stages: Sequence[str], resume: bool) -> None:
     first unfinished one goes on.
     """
     base = Path(cfg.data.save_dir)
-    if cfg.model.name not in ("ecn_resnet18", "ecn_resnet50"):
+    if cfg.model.name not in DomainAdaptationTask.models():
         raise InputError(f"ecn.ablation is for ECN's models, model.name is {cfg.model.name}; set ecn.ablation []")
     rows = []
     for variant in cfg.ecn.ablation:
@@ -68,18 +66,24 @@ def run_ablation(cfg: CfgNode, stages: Sequence[str], resume: bool) -> None:
         if variant == "supervised":
             changes = {**changes, "data.sources": list(cfg.data.targets)}
         print(f"==== {title}")
-        folder = base / variant
-        finished = folder / "results.json"
-        if not (resume and finished.exists()):
-            Run(_changed(cfg, {**changes, "data.save_dir": str(folder), "ecn.ablation": []}), resume).execute(stages)
-        if finished.exists():
-            rows += [{**row, "variant": title} for row in read_json(finished)["results"]]
+        own = _rows_of(cfg, {**changes, "ecn.ablation": []}, base / variant, stages, resume)
+        rows += [{**row, "variant": title} for row in own or ()]
     if "test" in stages and rows:
         results = {"results": rows, "version": torchreid_nas.__version__, "seed": cfg.train.seed}
         write_json(base / "results.json", results)
         report.draw_ablation(results, base / "figures" / "ablation.png")
         print("==== " + " + ".join(cfg.data.sources) + " → " + " + ".join(cfg.data.targets))
         print(report.results_table(results))
+
+
+def _rows_of(
+    cfg: CfgNode, changes: Mapping[str, Any], folder: Path, stages: Sequence[str], resume: bool,
+) -> list[dict[str, Any]] | None:
+    """Run a changed ``cfg`` in ``folder`` unless it is finished there; returns its results, None without any."""
+    finished = folder / "results.json"
+    if not (resume and finished.exists()):
+        Run(_changed(cfg, {**changes, "data.save_dir": str(folder)}), resume).execute(stages)
+    return read_json(finished)["results"] if finished.exists() else None
 
 
 def _changed(cfg: CfgNode, changes: Mapping[str, Any]) -> CfgNode:

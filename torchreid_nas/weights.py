@@ -1,7 +1,9 @@
 """Checkpoints that others made: the authors' layouts, converted on loading."""
 from __future__ import annotations
 
-__all__ = ["ZOO_PREFIX", "checkpoint_num_classes", "load_authors_checkpoint", "load_weights", "resolve_weights"]
+__all__ = [
+    "ZOO_PREFIX", "checkpoint_num_classes", "classifier_size", "load_authors_checkpoint", "load_weights", "resolve_weights",
+]
 
 import os
 import re
@@ -55,7 +57,16 @@ def checkpoint_num_classes(path: str | os.PathLike) -> int:
     for entry in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(entry), Mapping):
             content = content[entry]
-    for key, value in content.items() if isinstance(content, Mapping) else ():
+    return classifier_size(content if isinstance(content, Mapping) else {}, path)
+
+
+def classifier_size(state: Mapping[Any, Any], path: str | os.PathLike) -> int:
+    """Return the number of identities of the classifier in a state dict, read from ``path``.
+
+    Raises:
+        InputError: there is none.
+    """
+    for key, value in state.items():
         if "classifier" in str(key) and isinstance(value, torch.Tensor) and value.ndim == 2:
             return value.shape[0]
     raise InputError(f'the checkpoint "{path}" has no classifier; expected the weights of a re-ID network')

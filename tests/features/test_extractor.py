@@ -14,7 +14,6 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.features import FeatureExtractor, FeatureSet, UnreadableWarning, register_trained
 from torchreid_nas.layers import modality_context
 from torchreid_nas.models import cdnet_x0_25, two_stream_cdnet
-from torchreid_nas.trained import load_trained
 
 
 @pytest.fixture(scope="module")

@@ -1,32 +1,21 @@
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from scripts import benchmark_script
 from torchreid_nas.errors import InputError
 from torchreid_nas.losses.positive_prediction import GraphConvolution, PositivePrediction
-
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "positive_prediction.py"
 
 
 @pytest.fixture(scope="module")
 def planted():
-    specification = importlib.util.spec_from_file_location("planted_positives", SCRIPT)
-    module = importlib.util.module_from_spec(specification)
-    sys.modules["planted_positives"] = module
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    specification.loader.exec_module(module)
-    yield module
-    torch.set_num_threads(threads)
-    del sys.modules["planted_positives"]
+    with benchmark_script("positive_prediction") as module:
+        yield module
 
 
 def build(dim=8, seed=0, dtype=torch.float64, **options):
@@ -239,8 +228,6 @@ def test_training_is_determined_by_its_seed(planted):
 
 @pytest.mark.gpu
 def test_a_gpu_gives_the_numbers_of_the_cpu():
-    if not torch.cuda.is_available():
-        pytest.skip("no GPU")
     predictor = build()
     anchors, candidates, positive = graphs()
     expected = predictor.loss(anchors, candidates, positive).item()

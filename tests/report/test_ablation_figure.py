@@ -17,7 +17,9 @@ def results(trials=1, datasets=("market1501",)):
 
 def drawn(monkeypatch, content, path):
     kept = []
-    monkeypatch.setattr(ablation_figure, "save_figure", lambda figure, path: kept.append(figure) or style.save_figure(figure, path))
+    monkeypatch.setattr(
+        ablation_figure, "save_figure", lambda figure, path: kept.append(figure) or style.save_figure(figure, path)
+    )
     draw_ablation(content, path)
     return kept[0]
 

@@ -1,29 +1,17 @@
 """Top-k Sample Search finds the one sound candidate of twelve in nine of ten seeds."""
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
+from scripts import benchmark_script
 from torchreid_nas.search.relaxation import TopK
-
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "planted_depth.py"
 
 
 @pytest.fixture(scope="module")
 def planted():
-    specification = importlib.util.spec_from_file_location("planted_depth", SCRIPT)
-    module = importlib.util.module_from_spec(specification)
-    sys.modules["planted_depth"] = module
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    specification.loader.exec_module(module)
-    yield module
-    torch.set_num_threads(threads)
-    del sys.modules["planted_depth"]
+    with benchmark_script("planted_depth") as module:
+        yield module
 
 
 def test_top_2_chooses_the_sound_candidate(planted):

@@ -1,30 +1,18 @@
 """The search finds a planted sensor gap: nine of ten seeds at the beginning, in the middle and at the end."""
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
+from scripts import benchmark_script
 from torchreid_nas.architecture import BN_SPACE, Architecture
 from torchreid_nas.layers import split_batchnorm
-
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "planted_split.py"
 
 
 @pytest.fixture(scope="module")
 def planted():
-    specification = importlib.util.spec_from_file_location("planted_split", SCRIPT)
-    module = importlib.util.module_from_spec(specification)
-    sys.modules["planted_split"] = module
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    specification.loader.exec_module(module)
-    yield module
-    torch.set_num_threads(threads)
-    del sys.modules["planted_split"]
+    with benchmark_script("planted_split") as module:
+        yield module
 
 
 @pytest.mark.parametrize("name", ["beginning", "middle", "end"])

@@ -101,8 +101,11 @@ class CrossModalityDataset(torchreid.data.ImageDataset):
             InputError: the image is missing or broken.
         """
         index = range(len(self.data))[index]
+        return self.item_of(index, read_image(self.data[index][0]))
+
+    def item_of(self, index: int, image: Image.Image) -> dict[str, Any]:
+        """Return the item at ``index`` (from 0) with ``image`` in the place of its own, before the transform."""
         path, pid, camid, dsetid = self.data[index]
-        image = read_image(path)
         if self.transform is not None:
             image = self._transform_image(self.transform, self.k_tfm, image)
         return {

@@ -10,12 +10,12 @@ from typing import Any, Iterator, Sequence
 import torch
 from torch.utils.data import DataLoader, RandomSampler, Sampler
 
-from torchreid_nas.data.camstyle import CameraStyleDataset, CameraStyler, make_camera_styler
-from torchreid_nas.data.dataset import CrossModalityDataset, Item
+from torchreid_nas.data.camstyle import STYLERS, CameraStyleDataset, CameraStyler, make_camera_styler
+from torchreid_nas.data.dataset import CrossModalityDataset
 from torchreid_nas.data.identity_manager import IdentityDataManager
 from torchreid_nas.errors import InputError, nearest
 
-CAMERA_STYLES = ("files", "fourier", "statistics", "none")
+CAMERA_STYLES = (*STYLERS, "none")
 
 
 class DomainAdaptationDataManager(IdentityDataManager):

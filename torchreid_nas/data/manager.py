@@ -1,7 +1,7 @@
 """From names of data sets to the loaders of search, training and test."""
 from __future__ import annotations
 
-__all__ = ["ReIDDataManager"]
+__all__ = ["ImageLoader", "ReIDDataManager", "load_dataset"]
 
 import contextlib
 import functools
@@ -118,7 +118,7 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
 
         options = {"root": root, "split_id": split_id, "gallery_draw": gallery_draw, "shot": shot}
         self._datasets = {
-            name: _load(name, options) for name in dict.fromkeys([*self.sources, *self.targets, *also_load])
+            name: load_dataset(name, options) for name in dict.fromkeys([*self.sources, *self.targets, *also_load])
         }
         self._set_train(functools.reduce(operator.add, (self._datasets[name] for name in self.sources)),
                         holdout, holdout_seed)
@@ -236,16 +236,16 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         )
 
     def _loader(self, dataset: Dataset, batch_size: int, sampler: Sampler) -> DataLoader:
-        return _Loader(
+        return ImageLoader(
             dataset, batch_size, sampler=sampler, num_workers=self.workers, pin_memory=self.use_gpu, drop_last=True
         )
 
     def _test_loader(self, dataset: CrossModalityDataset, items: Sequence[Item]) -> DataLoader:
         view = dataset.view(items, self.transform_te)
-        return _Loader(view, self.batch_size_test, num_workers=self.workers, pin_memory=self.use_gpu)
+        return ImageLoader(view, self.batch_size_test, num_workers=self.workers, pin_memory=self.use_gpu)
 
 
-class _Loader(DataLoader):
+class ImageLoader(DataLoader):
     """A DataLoader that raises an ``InputError`` of a worker as it was, without the worker's traceback."""
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -264,8 +264,12 @@ def _names(key: str, value: str | Sequence[str] | None) -> list[str]:
     return names
 
 
-def _load(name: str, options: dict[str, Any]) -> CrossModalityDataset:
-    """Make a data set of torchreid's registry; classes that do not know an option ignore it."""
+def load_dataset(name: str, options: dict[str, Any]) -> CrossModalityDataset:
+    """Make a data set of torchreid's registry, e.g. with ``root``; classes that do not know an option ignore it.
+
+    Raises:
+        InputError: unknown name, or missing or broken data.
+    """
     if name not in IMAGE_DATASETS:
         raise InputError(
             f'there is no image data set "{name}", expected one of {", ".join(IMAGE_DATASETS)}'

@@ -49,14 +49,19 @@ class RetrievalEngine(ResumableEngine):
     def by_modality(
         self, data: Mapping[str, Any], forward: Callable[[torch.Tensor, str], Sequence[torch.Tensor]],
     ) -> list[torch.Tensor]:
-        """Call ``forward(images, modality)`` on the visible and on the infrared images of a batch; returns float32 in its order."""
+        """Call ``forward(images, modality)`` on the visible and on the infrared images of a batch.
+
+        Returns float32 features in the order of the batch.
+        """
         images = self.to_device(data["img"])
-        modalities = data.get("modality", torch.zeros(len(images))).to(images.device)
+        modalities = data.get("modality", torch.zeros(len(images)))
         out: list[torch.Tensor] = []
         for index, modality in enumerate(MODALITIES):
+            # Found where the loader left them, on the CPU: a GPU need not be waited for.
             rows = (modalities == index).nonzero().flatten()
             if not len(rows):
                 continue
+            rows = rows.to(images.device)
             with self.autocast():
                 found = forward(images[rows], modality)
             out = out or [feature.new_zeros(len(images), feature.shape[1], dtype=torch.float32) for feature in found]

@@ -4,9 +4,7 @@ from __future__ import annotations
 __all__ = ["main"]
 
 import argparse
-from pathlib import Path
 
-from torchreid_nas.errors import InputError
 from torchreid_nas.features.options import add_extraction_options, plain_warnings, positive_int
 
 
@@ -29,12 +27,12 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     stride = positive_int("--stride", arguments.stride)
     batch_size = positive_int("--batch-size", arguments.batch_size)
-    if Path(arguments.out).suffix != ".npz":
-        raise InputError(f'--out is "{arguments.out}", expected a name that ends with .npz')
 
     from torchreid_nas.features.extractor import FeatureExtractor
+    from torchreid_nas.features.feature_set import check_npz
     from torchreid_nas.trained import load_trained
 
+    check_npz(arguments.out, "--out")
     trained = load_trained(arguments.model)
     trained.check_modality(arguments.modality, "--modality")
     extractor = FeatureExtractor(trained, arguments.modality, arguments.device, batch_size)

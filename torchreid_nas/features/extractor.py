@@ -6,7 +6,6 @@ __all__ = ["FeatureExtractor", "UnreadableWarning"]
 import dataclasses
 import os
 import warnings
-from pathlib import Path
 from typing import Any, Iterator, Sequence
 
 import numpy as np
@@ -18,7 +17,7 @@ from tqdm import tqdm
 from torchreid_nas.data.transforms import build_cross_modality_transforms
 from torchreid_nas.device import find_device
 from torchreid_nas.errors import InputError
-from torchreid_nas.features.feature_set import FeatureSet
+from torchreid_nas.features.feature_set import FeatureSet, check_npz
 from torchreid_nas.features.images import Picture, Source
 from torchreid_nas.trained import TrainedModel, load_trained, wrap_model
 
@@ -100,8 +99,7 @@ class FeatureExtractor:
         Raises:
             InputError: as :meth:`extract`, or the file cannot be written.
         """
-        if Path(out).suffix != ".npz":
-            raise InputError(f'the file for features is "{out}", expected a name that ends with .npz')
+        check_npz(out)
         features = self.extract(source, stride)
         features.save(out)
         return features

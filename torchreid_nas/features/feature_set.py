@@ -1,7 +1,7 @@
 """Features of images with the paths and labels that belong to them, and their file."""
 from __future__ import annotations
 
-__all__ = ["FeatureSet"]
+__all__ = ["FeatureSet", "check_npz"]
 
 import os
 import zipfile
@@ -17,6 +17,12 @@ from torchreid_nas.features.labels import NO_LABEL
 from torchreid_nas.files import atomic_path
 
 _ARRAYS = {"features": 2, "paths": 1, "labels": 1, "camids": 1, "model": 0, "modality": 0}
+
+
+def check_npz(path: str | os.PathLike, what: str = "the file for features") -> None:
+    """Raise InputError where ``what`` does not end with .npz, which NumPy would silently add."""
+    if Path(path).suffix != ".npz":
+        raise InputError(f'{what} is "{path}", expected a name that ends with .npz')
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +78,8 @@ class FeatureSet:
         Raises:
             InputError: the name does not end with .npz, or the file cannot be written.
         """
+        check_npz(path)
         path = Path(path)
-        if path.suffix != ".npz":
-            raise InputError(f'the file for features is "{path}", expected a name that ends with .npz')
         with atomic_path(path) as temporary:
             np.savez(
                 temporary, features=self.features.numpy(), paths=np.array(self.paths, dtype=str),

@@ -115,7 +115,7 @@ class InvarianceLoss(nn.Module):
 
     @torch.no_grad()
     def neighbours(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the slots that are candidates as neighbours of ``features``, (B, K) int64, and which of them are taken, (B, K) bool."""
+        """Return the candidate slots of ``features``, (B, K) int64, and which are taken as neighbours, (B, K) bool."""
         predictor = self.positive_prediction
         nearest = self.nearest(features, self._num_candidates())
         if predictor is None:

@@ -14,7 +14,7 @@ from torchreid_nas.architecture import SHARE, ArchitectureSpec
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers import split_batchnorm
 from torchreid_nas.models.deploy import DeployedNetwork, deploy_network
-from torchreid_nas.models.resnet import ResNetBackbone
+from torchreid_nas.models.resnet import ResNetBackbone, resnet_backbone
 
 _STEM = ("conv1", "bn1", "relu", "maxpool")
 
@@ -141,13 +141,7 @@ def _ecn_resnet(
     depth: int, num_classes: int, loss: str, pretrained: bool | str | os.PathLike, architecture: ArchitectureSpec,
     width: float, last_stride: int, feature_dim: int, dropout: float, frozen_stages: int,
 ) -> ECNNetwork:
-    backbone = ResNetBackbone(depth, width, last_stride)
-    if pretrained:
-        if width != 1:
-            raise InputError(
-                f"ImageNet weights exist for model.width 1 only, got {width}; set model.pretrained False to train from scratch"
-            )
-        backbone.load_imagenet(pretrained, depth)
+    backbone = resnet_backbone(depth, width, last_stride, pretrained)
     if architecture != SHARE:
         split_batchnorm(backbone, architecture)
     return ECNNetwork(backbone, num_classes, loss, feature_dim, dropout, frozen_stages)

@@ -1,7 +1,7 @@
 """ResNet feature maps for re-ID: torchreid's blocks, last stride 1, a width multiplier, ImageNet weights."""
 from __future__ import annotations
 
-__all__ = ["ResNetBackbone"]
+__all__ = ["ResNetBackbone", "resnet_backbone"]
 
 import os
 import urllib.error
@@ -88,3 +88,21 @@ class ResNetBackbone(_RESNET):
                     + (f"{tuple(state[key].shape)}, expected {tuple(value.shape)}" if key in state else "missing")
                 )
         self.load_state_dict({key: state[key] for key in own})
+
+
+def resnet_backbone(
+    depth: int, width: float = 1.0, last_stride: int = 1, pretrained: bool | str | os.PathLike = False,
+) -> ResNetBackbone:
+    """Return a :class:`ResNetBackbone`, with ImageNet weights if asked for (see :meth:`ResNetBackbone.load_imagenet`).
+
+    Raises:
+        InputError: weights that cannot be had, or weights for another width than 1.
+    """
+    backbone = ResNetBackbone(depth, width, last_stride)
+    if pretrained:
+        if width != 1:
+            raise InputError(
+                f"ImageNet weights exist for model.width 1 only, got {width}; set model.pretrained False to train from scratch"
+            )
+        backbone.load_imagenet(pretrained, depth)
+    return backbone

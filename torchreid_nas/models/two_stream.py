@@ -15,7 +15,7 @@ from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.layers import BNNeck, SplitBatchNorm2d, modality_context, split_batchnorm
 from torchreid_nas.models.cdnet import CDNetBackbone
 from torchreid_nas.models.deploy import DeployedNetwork, deploy_network
-from torchreid_nas.models.resnet import ResNetBackbone
+from torchreid_nas.models.resnet import resnet_backbone
 
 FEATURES = ("before BNNeck", "after BNNeck")
 
@@ -108,13 +108,7 @@ def _two_stream_resnet(
     depth: int, num_classes: int, architecture: ArchitectureSpec, loss: str, pretrained: bool | str | os.PathLike,
     width: float, last_stride: int, standardize_input: bool,
 ) -> TwoStreamNetwork:
-    backbone = ResNetBackbone(depth, width, last_stride)
-    if pretrained:
-        if width != 1:
-            raise InputError(
-                f"ImageNet weights exist for model.width 1 only, got {width}; set model.pretrained False to train from scratch"
-            )
-        backbone.load_imagenet(pretrained, depth)
+    backbone = resnet_backbone(depth, width, last_stride, pretrained)
     split_batchnorm(backbone, architecture)
     return TwoStreamNetwork(backbone, backbone.feature_dim, num_classes, loss, standardize_input)
 

@@ -12,8 +12,6 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.stargan.settings import StarGANSettings
 
 if TYPE_CHECKING:
-    import torch
-
     from torchreid_nas.stargan.generation import CamStyleFiles
     from torchreid_nas.stargan.images import CameraImages
     from torchreid_nas.stargan.training import Trainer

@@ -6,7 +6,6 @@ __all__ = ["MARKER", "CamStyleFiles", "generate", "weights_digest"]
 import hashlib
 import os
 import sys
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Iterator
@@ -16,8 +15,8 @@ from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
-from torchreid_nas.data.camstyle.names import camstyle_folder, camstyle_name
-from torchreid_nas.data.manager import _Loader
+from torchreid_nas.data.camstyle.names import camstyle_folder, camstyle_name, shared_camstyle_file
+from torchreid_nas.data.manager import ImageLoader
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import atomic_path, read_json, remove_leftovers, write_json
 from torchreid_nas.stargan.images import CameraImages, to_pillow
@@ -47,11 +46,9 @@ class CamStyleFiles:
         parents = {os.path.dirname(item[0]): camstyle_folder(item[0]) for item in images.items}
         self._parents = parents
         self.folders = sorted(set(parents.values()))
-        keys = Counter(
-            (parents[os.path.dirname(item[0])], Path(item[0]).stem, 0 if msmt17 else item[2]) for item in images.items
-        )
-        (folder, stem, _), count = keys.most_common(1)[0]
-        if count > 1:
+        shared = shared_camstyle_file(images.items, msmt17)
+        if shared:
+            folder, stem, count = shared
             raise InputError(
                 f'{count} training images are named "{stem}", so that their camera-style images would share a file in '
                 f'"{folder}"; use a data set whose names differ, such as market1501, dukemtmcreid or msmt17'
@@ -141,7 +138,7 @@ def generate(
         batch for batch in torch.arange(len(images)).split(batch_size)
         if any(not files.has(path) for index in batch.tolist() for _, path in files.of(index))
     ]
-    loader = _Loader(
+    loader = ImageLoader(
         images, batch_sampler=[batch.tolist() for batch in batches], num_workers=workers,
         pin_memory=device.type == "cuda",
     )

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms import functional as TF
 
 from torchreid_nas.data.dataset import Item, read_image
-from torchreid_nas.data.manager import _load
+from torchreid_nas.data.manager import load_dataset
 from torchreid_nas.errors import InputError
 
 
@@ -108,7 +108,7 @@ def load_camera_images(name: str, root: str | os.PathLike, height: int, width: i
     Raises:
         InputError: unknown name, missing or broken data, fewer than two cameras.
     """
-    dataset = _load(name, {"root": str(root)})
+    dataset = load_dataset(name, {"root": str(root)})
     try:
         return CameraImages(dataset.train, height, width)
     except InputError as error:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from torchreid_nas.data.manager import _Loader
+from torchreid_nas.data.manager import ImageLoader
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import save_checkpoint, write_text
 from torchreid_nas.stargan.images import CameraImages, ImageStream, derived_generator
@@ -135,7 +135,7 @@ class Trainer:
         settings, start, begun = self.settings, self.iteration, time.time()
         stream = ImageStream(self.images, settings.seed)
         positions = range(start * settings.batch_size, settings.iterations * settings.batch_size)
-        loader = _Loader(
+        loader = ImageLoader(
             stream, settings.batch_size, sampler=positions, num_workers=schedule.workers,
             pin_memory=self.device.type == "cuda",
         )

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 __all__ = ["DomainAdaptationTask"]
 
+import dataclasses
 from typing import Any, Sequence
 
 from torch import nn
@@ -65,8 +66,4 @@ class DomainAdaptationTask(Task):
         return {"adaptation": {field: self.cfg.ecn[field] for field in (*_OPTIONS, "camstyle")}}
 
 
-_OPTIONS = (
-    "weight_target", "temperature", "num_neighbours", "neighbour_epoch", "momentum_step", "epoch_length",
-    "memory_dtype", "memory_init", "chunk_size", "positive_prediction", "num_candidates", "positive_threshold",
-    "positive_lr",
-)
+_OPTIONS = tuple(field.name for field in dataclasses.fields(AdaptationOptions))

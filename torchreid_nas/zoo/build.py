@@ -36,7 +36,8 @@ def build(name: str | Entry) -> nn.Module:
     found = recognise(path) if entry.format != "ours" else None
     # What the file shows is so; an entry may be mistaken.
     options = {**entry.options, **(found.options if found else {})}
-    model = build_model(entry.model, checkpoint_num_classes(path), entry_architecture(entry, path, found), **options)
+    num_classes = found.num_classes if found else checkpoint_num_classes(path)
+    model = build_model(entry.model, num_classes, entry_architecture(entry, path, found), **options)
     return load_weights(model, path).eval()
 
 

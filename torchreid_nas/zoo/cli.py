@@ -71,9 +71,9 @@ def _list(arguments: argparse.Namespace) -> None:
     for entry in zoo.list_entries():
         best = entry.published[0] if entry.published else None
         # ImageNet weights quote figures of networks that others trained from them.
-        scores = best.scores if best is not None and best.dataset == entry.dataset else {}
+        own = best is not None and best.dataset == entry.dataset
         here = "yes" if zoo.path_of(entry).exists() else "no"
-        shown = [f"{scores[score]:.2f}" if score in scores else "" for score in ("rank1", "mAP", "top1")]
+        shown = [best.percent(score) if own else "" for score in ("rank1", "mAP", "top1")]
         rows.append([entry.name, entry.model, entry.dataset, *shown, entry.source.kind, here])
     headers = ["entry", "model", "trained on", "Rank-1", "mAP", "top-1", "source", "here"]
     print(tabulate(rows, headers=headers, colalign=["left"] * 3 + ["right"] * 3 + ["left"] * 2, disable_numparse=True))
@@ -130,7 +130,9 @@ def _facts(entry: "Entry") -> list[list[str]]:
 
 
 def _figure(figure: "Figure") -> str:
-    scores = ", ".join(f"{score.replace('rank', 'Rank-')} {value:.2f}" for score, value in figure.scores.items())
+    from torchreid_nas.zoo.entry import score_title
+
+    scores = ", ".join(f"{score_title(score)} {figure.percent(score)}" for score in figure.scores)
     where = ", ".join(filter(None, (figure.dataset, figure.protocol, figure.feature)))
     return f"{scores} on {where} ({figure.source})"
 

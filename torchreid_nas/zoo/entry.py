@@ -1,7 +1,7 @@
 """The entry of a trained network: what it is, where it comes from, what it reaches, and how a file of it is checked."""
 from __future__ import annotations
 
-__all__ = ["FORMATS", "FROM_FILE", "MODALITIES", "SCORES", "Entry", "Figure", "Source"]
+__all__ = ["FORMATS", "FROM_FILE", "MODALITIES", "SCORES", "Entry", "Figure", "Source", "score_title"]
 
 import dataclasses
 import re
@@ -38,6 +38,15 @@ class Figure:
     source: str
     protocol: str = ""
     feature: str = ""
+
+    def percent(self, score: str) -> str:
+        """Return one of the scores as tables show it, ``""`` where it is not known."""
+        return f"{self.scores[score]:.2f}" if score in self.scores else ""
+
+
+def score_title(score: str) -> str:
+    """Return what tables call one of :data:`SCORES`."""
+    return score.replace("rank", "Rank-")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,9 +10,7 @@ from yacs.config import CfgNode
 from torchreid_nas.errors import InputError
 from torchreid_nas.weights import ZOO_PREFIX
 from torchreid_nas.zoo.catalogue import find_entry
-from torchreid_nas.zoo.entry import SCORES, Entry, Figure
-
-_TITLES = {score: score.replace("rank", "Rank-") for score in SCORES}
+from torchreid_nas.zoo.entry import SCORES, Entry, Figure, score_title
 
 
 def tested_entry(cfg: CfgNode) -> Entry | None:
@@ -53,12 +51,12 @@ def comparison_table(entry: Entry, rows: Sequence[Mapping[str, Any]], cfg: CfgNo
     scores = [score for score in SCORES if any(score in figure.scores for _, figure in figures)]
     table = [
         [
-            figure.dataset, figure.feature, kind, *(_percent(figure, score) for score in scores), figure.protocol,
+            figure.dataset, figure.feature, kind, *(figure.percent(score) for score in scores), figure.protocol,
             figure.source,
         ]
         for kind, figure in sorted(figures, key=lambda item: item[1].dataset)
     ]
-    headers = ["data set", "feature", "", *(_TITLES[score] for score in scores), "protocol", "source"]
+    headers = ["data set", "feature", "", *map(score_title, scores), "protocol", "source"]
     align = ["left"] * 3 + ["right"] * len(scores) + ["left"] * 2
     lines = [
         f"zoo:{entry.name}, measured here beside published (percent)",
@@ -73,10 +71,6 @@ def measured_figure(row: Mapping[str, Any], source: str = "this run") -> Figure:
     scores = {f"rank{rank}": 100 * value for rank, value in zip(row["ranks"], row["cmc"]) if f"rank{rank}" in SCORES}
     scores |= {"mAP": 100 * row["mAP"], "mINP": 100 * row["mINP"]}
     return Figure(row["dataset"], scores, source, row["protocol"], row["feature"])
-
-
-def _percent(figure: Figure, score: str) -> str:
-    return f"{figure.scores[score]:.2f}" if score in figure.scores else ""
 
 
 def _caveats(entry: Entry, rows: Sequence[Mapping[str, Any]], cfg: CfgNode) -> list[str]:

@@ -13,6 +13,7 @@ import torch
 from torchreid_nas.architecture import BN_SPACE, SHARE, SPLIT, Architecture
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import load_checkpoint
+from torchreid_nas.weights import classifier_size
 
 # Numbers of the authors' cells that are blocks; the others are DownSamples.
 _CELLS = (0, 1, 3, 4, 6, 7)
@@ -77,7 +78,7 @@ def recognise(path: str | os.PathLike) -> Recognised:
     if any(key.endswith(".sharable_bn.weight") for key in state):
         return _cmnas(state, path)
     if ours:
-        return Recognised("ours", _num_classes(state, path))
+        return Recognised("ours", classifier_size(state, path))
     raise InputError(
         f'the checkpoint "{path}" has a layout that is not known{_example(state)}; expected that of '
         "github.com/solicucu/models (CDNet), of github.com/JDAI-CV/CM-NAS, or of this package"
@@ -113,7 +114,7 @@ def _cdnet(state: Mapping[str, torch.Tensor], path: str | os.PathLike) -> Recogn
         options["width"] = stem.shape[0] / 64
     if stem.shape[-1] == 3:
         options["small_images"] = True
-    return Recognised("cdnet_authors", _num_classes(state, path), "cnet" if cnet else "cdnet", architecture, options)
+    return Recognised("cdnet_authors", classifier_size(state, path), "cnet" if cnet else "cdnet", architecture, options)
 
 
 def _cmnas(state: Mapping[str, torch.Tensor], path: str | os.PathLike) -> Recognised:
@@ -131,7 +132,7 @@ def _cmnas(state: Mapping[str, torch.Tensor], path: str | os.PathLike) -> Recogn
     if None not in choices.values() and set(order) == set(choices):
         in_order = tuple((slot, choices[slot]) for slot in order)
         architecture = Architecture(BN_SPACE, in_order, {"checkpoint": str(path)})
-    return Recognised("cmnas_authors", _num_classes(state, path), _RESNETS[len(slots)], architecture, options)
+    return Recognised("cmnas_authors", classifier_size(state, path), _RESNETS[len(slots)], architecture, options)
 
 
 def _our_slot(slot: str) -> str:
@@ -149,13 +150,6 @@ def _choice(state: Mapping[str, torch.Tensor], slot: str) -> str | None:
         return SHARE
     counted = visible[-1] is not None and shared[-1] is not None
     return SPLIT if counted and shared[-1] == 0 and visible[-1] > 0 else None
-
-
-def _num_classes(state: Mapping[str, torch.Tensor], path: str | os.PathLike) -> int:
-    for key, value in state.items():
-        if "classifier" in key and value.ndim == 2:
-            return value.shape[0]
-    raise InputError(f'the checkpoint "{path}" has no classifier; expected the weights of a re-ID network')
 
 
 def _example(state: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from tabulate import tabulate
 from torchreid_nas.architecture import SHARE, SPLIT
 from torchreid_nas.dry_run import model_size
 from torchreid_nas.zoo.build import build_model
-from torchreid_nas.zoo.entry import FROM_FILE, SCORES, Entry
+from torchreid_nas.zoo.entry import FROM_FILE, SCORES, Entry, score_title
 
 _SECTIONS = {
     "cdnet_authors": "CDNet and CNet, by their authors",
@@ -116,13 +116,13 @@ def _figures(entries: Sequence[Entry]) -> str:
         figures += [("measured", figure) for figure in first.measured]
         for kind, figure in figures:
             rows.append([
-                names, figure.dataset, *(f"{figure.scores[s]:.2f}" if s in figure.scores else "" for s in scores),
+                names, figure.dataset, *map(figure.percent, scores),
                 ", ".join(filter(None, (figure.protocol or first.protocol, figure.feature))),
                 f"{kind}: {figure.source}",
             ])
         if not figures:
             rows.append([names, first.dataset, *("" for _ in scores), first.protocol, "no figure known"])
-    headers = ["entry", "data set", *(score.replace("rank", "Rank-") for score in scores), "protocol", "who says so"]
+    headers = ["entry", "data set", *map(score_title, scores), "protocol", "who says so"]
     return _table(rows, headers, right=range(2, 2 + len(scores)))
 
 

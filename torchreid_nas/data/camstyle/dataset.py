@@ -65,21 +65,8 @@ class CameraStyleDataset(Dataset):
             InputError: the image, or that of its style, is missing or broken.
         """
         index = range(len(self))[index]
-        path, pid, camid, dsetid = self.data[index]
         style_camid = self.styler.camids[int(torch.randint(len(self.styler.camids), ()))]
-        image = self.image(index, style_camid)
-        if self.transform is not None:
-            image = self.dataset._transform_image(self.transform, self.dataset.k_tfm, image)
-        return {
-            "img": image,
-            "pid": pid,
-            "camid": camid,
-            "impath": path,
-            "dsetid": dsetid,
-            "modality": self.dataset.modality_of(camid),
-            "index": index,
-            "style_camid": style_camid,
-        }
+        return {**self.dataset.item_of(index, self.image(index, style_camid)), "style_camid": style_camid}
 
     def image(self, index: int, camid: int) -> Image.Image:
         """Return an image in the style of a camera, RGB before the transform; the real one for its own camera.

@@ -4,13 +4,11 @@ from __future__ import annotations
 __all__ = ["FileStyler"]
 
 import os
-from collections import Counter
-from pathlib import Path
 from typing import Iterator, Sequence
 
 from PIL import Image
 
-from torchreid_nas.data.camstyle.names import camstyle_folder, camstyle_name
+from torchreid_nas.data.camstyle.names import camstyle_folder, camstyle_name, shared_camstyle_file
 from torchreid_nas.data.camstyle.styler import style_camids
 from torchreid_nas.data.dataset import Item, read_image
 from torchreid_nas.errors import InputError
@@ -103,9 +101,9 @@ def _names_in(folder: str) -> set[str]:
 
 def _check_distinct(items: Sequence[Item], msmt17: bool) -> None:
     """Refuse two images whose styles would have one name: an identity would get the picture of another."""
-    keys = [(camstyle_folder(path), Path(path).stem, 0 if msmt17 else camid) for path, _, camid, _ in items]
-    (folder, stem, _), count = Counter(keys).most_common(1)[0]
-    if count > 1:
+    shared = shared_camstyle_file(items, msmt17)
+    if shared:
+        folder, stem, count = shared
         raise InputError(
             f'{count} training images are named "{stem}", so that their camera-style images would share a file in '
             f'"{folder}"; files are for data sets whose names differ, here set ecn.camstyle to fourier, statistics or '

@@ -1,9 +1,12 @@
 """Where camera-style images lie and what they are called: the layouts in which they were released (Zhong et al.)."""
 from __future__ import annotations
 
-__all__ = ["CAMSTYLE_FOLDER", "camstyle_folder", "camstyle_name"]
+__all__ = ["CAMSTYLE_FOLDER", "camstyle_folder", "camstyle_name", "shared_camstyle_file"]
 
+import os
+from collections import Counter
 from pathlib import Path
+from typing import Iterable
 
 CAMSTYLE_FOLDER = "bounding_box_train_camstyle"
 
@@ -28,3 +31,20 @@ def camstyle_name(image: str | Path, camid: int, new_camid: int, msmt17: bool = 
     """
     own = "" if msmt17 else f"{camid + 1}to"
     return f"{Path(image).stem}_fake_{own}{new_camid + 1}.jpg"
+
+
+def shared_camstyle_file(items: Iterable[tuple], msmt17: bool = False) -> tuple[Path, str, int] | None:
+    """Return folder and stem that most training images would share, and how many they are; None where each has its own.
+
+    Args:
+        items: torchreid's (path, pid, camid, …).
+        msmt17: as for :func:`camstyle_name`.
+    """
+    keys = Counter((os.path.dirname(path), Path(path).stem, 0 if msmt17 else camid) for path, _, camid, *_ in items)
+    # Folders of images are few, and two of them can have one folder of styles.
+    folders = {parent: camstyle_folder(Path(parent, "image")) for parent, *_ in keys}
+    counts: Counter = Counter()
+    for (parent, stem, camid), count in keys.items():
+        counts[folders[parent], stem, camid] += count
+    (folder, stem, _), count = counts.most_common(1)[0]
+    return (folder, stem, count) if count > 1 else None
