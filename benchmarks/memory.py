@@ -4,6 +4,9 @@
     python benchmarks/memory.py                       # N = 12,936 and 100,000, D = 2048, B = 128
     python benchmarks/memory.py --slots 1000000       # ours alone, bfloat16: time and peak memory
 
+A second table tells what storing the slots in bfloat16 changes: the loss, the
+neighbours, and a short training of a linear embedding on planted identities.
+
 Plain is what the paper's code amounts to: all logits at once, a full sort,
 soft targets as a dense matrix, and an update in a loop over the images. Beside
 the times stands the limit, the two matrix products that no implementation can
@@ -11,42 +14,35 @@ do without, measured in the same run.
 """
 from __future__ import annotations
 
-import argparse
-import resource
-import statistics
-import sys
-import time
 from typing import Callable
 
 import torch
-from tabulate import tabulate
 from torch.nn import functional as F
 
+from harness import Limits, arguments, machine, markdown, measure_limits, peak_memory, take_turns
 from torchreid_nas.losses import ExemplarMemory, InvarianceLoss
 
 _TEMPERATURE, _NEIGHBOURS, _MOMENTUM = 0.05, 6, 0.1
 # A plain step at more slots than this needs more memory than the machines of the field have.
 _MOST_PLAIN = 200_000
+_IDENTITIES, _IMAGES, _STEPS = 200, 8, 200
+_TARGETS = {"ours, float32": 1.7, "ours, bfloat16": 6.0}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__, repetitions=20, dim=2048, batch=128)
     parser.add_argument("--slots", type=int, nargs="+", default=[12936, 100_000])
-    parser.add_argument("--dim", type=int, default=2048)
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--repetitions", type=int, default=10)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    arguments = parser.parse_args()
-    device = torch.device(arguments.device)
-    print(f"{_machine(device)}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    options = parser.parse_args()
+    limits = measure_limits(options.device)
+    print(f"{machine(options.device)}; {limits}\n")
     rows = []
-    for slots in arguments.slots:
-        rows += _compare(slots, arguments.dim, arguments.batch, arguments.repetitions, device)
-    headers = ["slots", "step", "ms", "times faster", "share of the limit reached", "peak memory beyond the slots, MiB"]
-    print(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))
+    for slots in options.slots:
+        rows += _compare(slots, options.dim, options.batch, options.repetitions, options.device, limits)
+    headers = ["slots", "step", "ms", "times faster", "target", "physical limit, ms", "reached", "peak beyond the slots, MiB"]
+    print(f"{markdown(rows, headers)}\n\n{_effect_of_half_precision(options.device)}")
 
 
-def _compare(slots: int, dim: int, batch: int, repetitions: int, device: torch.device) -> list[list[str]]:
+def _compare(slots: int, dim: int, batch: int, repetitions: int, device: torch.device, limits: Limits) -> list[list[str]]:
     generator = torch.Generator().manual_seed(0)
     features = F.normalize(torch.randn(batch, dim, generator=generator)).to(device)
     indices = torch.randint(slots, (batch,), generator=generator)
@@ -56,31 +52,34 @@ def _compare(slots: int, dim: int, batch: int, repetitions: int, device: torch.d
     if plain:
         steps["plain"] = _plain(start.features.clone(), features, indices)
         steps["ours, float32"] = _ours(start, features, indices)
-        steps["limit: two products, float32"] = _limit(start.features.clone(), features)
+        steps["the two matrix products alone, float32"] = _products(start.features.clone(), features)
     half = ExemplarMemory(slots, dim, torch.bfloat16, device) if plain else start
     if plain:
         half.features.copy_(start.features)
+        _check(start, features, indices)
     steps["ours, bfloat16"] = _ours(half, features, indices)
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    peaks = dict.fromkeys(steps, 0.0)
-    for repetition in range(repetitions + 1):
-        for name, step in steps.items():
-            peaks[name] = max(peaks[name], _peak(step, device)) if repetition == 0 else peaks[name]
-            before = time.perf_counter()
-            step()
-            _wait(device)
-            # The first turn warms up.
-            if repetition:
-                times[name].append(1000 * (time.perf_counter() - before))
-    middle = {name: statistics.median(values) for name, values in times.items()}
-    limit = middle.get("limit: two products, float32")
-    return [
-        [
-            f"{slots:,}", name, f"{middle[name]:.1f}", f"{middle['plain'] / middle[name]:.2f}" if plain else "",
-            f"{limit / middle[name]:.2f}" if limit else "", f"{peaks[name]:.0f}",
-        ]
-        for name in steps
-    ]
+    turns = take_turns(steps, repetitions, warmup=1, device=device)
+    rows = []
+    for name, step in steps.items():
+        dtype = torch.bfloat16 if "bfloat16" in name else torch.float32
+        # Two products, each of which must read every slot at least once.
+        least = limits.seconds(4 * batch * slots * dim, dtype, slots * dim * dtype.itemsize)
+        target = _TARGETS.get(name) if slots < 100_000 else None
+        faster = turns.speedup(name, "plain") if plain else None
+        rows.append([
+            f"{slots:,}", name, f"{1000 * turns.median(name):.1f}", f"{faster:.2f}" if plain else "",
+            f"{target} {'reached' if faster >= target else 'missed'}" if target else "", f"{1000 * least:.1f}",
+            f"{least / turns.median(name):.2f}", f"{peak_memory(step, device) / 2**20:.0f}",
+        ])
+    return rows
+
+
+def _check(memory: ExemplarMemory, features: torch.Tensor, indices: torch.Tensor) -> None:
+    """Refuse to compare what does not compute the same."""
+    ours = InvarianceLoss(memory, _TEMPERATURE, _NEIGHBOURS)(features, indices).item()
+    plain = _plain(memory.features.clone(), features, indices)()
+    if abs(ours - plain) > 1e-4 * abs(plain):
+        raise SystemExit(f"the two disagree: loss {ours} and {plain}")
 
 
 def _filled(slots: int, dim: int, dtype: torch.dtype, device: torch.device) -> ExemplarMemory:
@@ -105,6 +104,58 @@ def _ours(memory: ExemplarMemory, features: torch.Tensor, indices: torch.Tensor)
     return step
 
 
+def _effect_of_half_precision(device: torch.device) -> str:
+    """Train the same embedding beside a memory in float32 and one in bfloat16, from the same start, over three seeds."""
+    rows = []
+    for seed in range(3):
+        single, half = (_Training(dtype, seed, device) for dtype in (torch.float32, torch.bfloat16))
+        memory, features, slots = single.memory, single.features, single.slots
+        copy = ExemplarMemory(*memory.features.shape, torch.bfloat16, device)
+        copy.features.copy_(memory.features)
+        criteria = [InvarianceLoss(slots_, _TEMPERATURE, _NEIGHBOURS) for slots_ in (memory, copy)]
+        losses = [criterion(features, slots).item() for criterion in criteria]
+        near = [criterion.nearest(features) for criterion in criteria]
+        shared = sum(len(set(a) & set(b)) for a, b in zip(near[0].tolist(), near[1].tolist())) / near[0].numel()
+        rows.append([
+            seed, f"{abs(losses[1] / losses[0] - 1):.1e}", f"{100 * shared:.2f} %",
+            f"{single.losses[-1]:.4f} / {half.losses[-1]:.4f}", f"{100 * single.precision:.1f} / {100 * half.precision:.1f} %",
+        ])
+    headers = [
+        "seed", "relative change of the loss", "neighbours in common", f"loss after {_STEPS} steps, fp32 / bf16",
+        "neighbours of the same identity, fp32 / bf16",
+    ]
+    return markdown(rows, headers)
+
+
+class _Training:
+    """``_STEPS`` steps of a linear embedding with exemplar and neighbourhood invariance."""
+
+    def __init__(self, dtype: torch.dtype, seed: int, device: torch.device) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        identities = torch.randn(_IDENTITIES, 64, generator=generator).repeat_interleave(_IMAGES, 0)
+        images = (identities + torch.randn(len(identities), 64, generator=generator)).to(device)
+        pids = torch.arange(_IDENTITIES).repeat_interleave(_IMAGES)
+        weight = (torch.randn(256, 64, generator=generator) / 8).to(device).requires_grad_()
+        optimizer = torch.optim.SGD([weight], 1.0, momentum=0.9)
+        self.memory = ExemplarMemory(len(images), 256, dtype, device)
+        self.memory.initialize(images @ weight.detach().T)
+        criterion = InvarianceLoss(self.memory, _TEMPERATURE, _NEIGHBOURS)
+        self.losses = []
+        for _ in range(_STEPS):
+            self.slots = torch.randperm(len(images), generator=generator)[:128]
+            self.features = F.normalize(images[self.slots.to(device)] @ weight.T)
+            loss = criterion(self.features, self.slots)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            self.memory.update(self.features, self.slots, _MOMENTUM)
+            self.losses.append(loss.item())
+        self.features = self.features.detach()
+        nearest = criterion.nearest(F.normalize(images @ weight.detach().T), _NEIGHBOURS + 1).cpu()
+        others = nearest != torch.arange(len(images))[:, None]
+        self.precision = float(((pids[nearest] == pids[:, None]) & others).sum() / others.sum())
+
+
 def _plain(slots: torch.Tensor, features: torch.Tensor, indices: torch.Tensor) -> Callable[[], float]:
     indices = indices.to(slots.device)
 
@@ -126,49 +177,11 @@ def _plain(slots: torch.Tensor, features: torch.Tensor, indices: torch.Tensor) -
     return step
 
 
-def _limit(slots: torch.Tensor, features: torch.Tensor) -> Callable[[], float]:
+def _products(slots: torch.Tensor, features: torch.Tensor) -> Callable[[], float]:
     def step() -> float:
         return float(((features @ slots.T) @ slots)[0, 0])
 
     return step
-
-
-def _peak(step: Callable[[], float], device: torch.device) -> float:
-    """Return the memory that one step needs at its peak, in MiB, by what torch allocates."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        step()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    from torch.profiler import ProfilerActivity, profile
-
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        step()
-    now = most = 0
-    for event in sorted(_allocations(profiler), key=lambda event: event[0]):
-        now += event[1]
-        most = max(most, now)
-    return most / 2**20
-
-
-def _allocations(profiler) -> list[tuple[int, int]]:
-    """Return (time, bytes) of every allocation and release."""
-    events = profiler.profiler.kineto_results.events()
-    return [(event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]"]
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def _machine(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        names = {line.partition(":")[2].strip() for line in file if line.startswith("model name")}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return f"{', '.join(names) or sys.platform} (process so far {peak / 2**20:.1f} GiB)"
 
 
 if __name__ == "__main__":
