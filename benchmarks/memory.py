@@ -47,17 +47,17 @@ def _compare(slots: int, dim: int, batch: int, repetitions: int, device: torch.d
     features = F.normalize(torch.randn(batch, dim, generator=generator)).to(device)
     indices = torch.randint(slots, (batch,), generator=generator)
     plain = slots <= _MOST_PLAIN
-    start = _filled(slots, dim, torch.float32 if plain else torch.bfloat16, device)
+    start = filled_memory(slots, dim, torch.float32 if plain else torch.bfloat16, device)
     steps: dict[str, Callable[[], float]] = {}
     if plain:
-        steps["plain"] = _plain(start.features.clone(), features, indices)
-        steps["ours, float32"] = _ours(start, features, indices)
+        steps["plain"] = plain_step(start.features.clone(), features, indices)
+        steps["ours, float32"] = our_step(start, features, indices)
         steps["the two matrix products alone, float32"] = _products(start.features.clone(), features)
     half = ExemplarMemory(slots, dim, torch.bfloat16, device) if plain else start
     if plain:
         half.features.copy_(start.features)
         _check(start, features, indices)
-    steps["ours, bfloat16"] = _ours(half, features, indices)
+    steps["ours, bfloat16"] = our_step(half, features, indices)
     turns = take_turns(steps, repetitions, warmup=1, device=device)
     rows = []
     for name, step in steps.items():
@@ -77,12 +77,12 @@ def _compare(slots: int, dim: int, batch: int, repetitions: int, device: torch.d
 def _check(memory: ExemplarMemory, features: torch.Tensor, indices: torch.Tensor) -> None:
     """Refuse to compare what does not compute the same."""
     ours = InvarianceLoss(memory, _TEMPERATURE, _NEIGHBOURS)(features, indices).item()
-    plain = _plain(memory.features.clone(), features, indices)()
+    plain = plain_step(memory.features.clone(), features, indices)()
     if abs(ours - plain) > 1e-4 * abs(plain):
         raise SystemExit(f"the two disagree: loss {ours} and {plain}")
 
 
-def _filled(slots: int, dim: int, dtype: torch.dtype, device: torch.device) -> ExemplarMemory:
+def filled_memory(slots: int, dim: int, dtype: torch.dtype, device: torch.device) -> ExemplarMemory:
     memory = ExemplarMemory(slots, dim, dtype, device)
     generator = torch.Generator().manual_seed(1)
     # Piece by piece: a million slots in float32 at once would need as much again.
@@ -91,7 +91,7 @@ def _filled(slots: int, dim: int, dtype: torch.dtype, device: torch.device) -> E
     return memory
 
 
-def _ours(memory: ExemplarMemory, features: torch.Tensor, indices: torch.Tensor) -> Callable[[], float]:
+def our_step(memory: ExemplarMemory, features: torch.Tensor, indices: torch.Tensor) -> Callable[[], float]:
     criterion = InvarianceLoss(memory, _TEMPERATURE, _NEIGHBOURS)
 
     def step() -> float:
@@ -156,7 +156,7 @@ class _Training:
         self.precision = float(((pids[nearest] == pids[:, None]) & others).sum() / others.sum())
 
 
-def _plain(slots: torch.Tensor, features: torch.Tensor, indices: torch.Tensor) -> Callable[[], float]:
+def plain_step(slots: torch.Tensor, features: torch.Tensor, indices: torch.Tensor) -> Callable[[], float]:
     indices = indices.to(slots.device)
 
     def step() -> float:
