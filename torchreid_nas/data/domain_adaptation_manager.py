@@ -94,6 +94,7 @@ class DomainAdaptationDataManager(IdentityDataManager):
                 f"the target has {len(items)} training images, expected at least a batch of {batch_size}; "
                 "lower ecn.batch_size_target"
             )
+        self._decode_once(names, items)
         self.trainset_t = whole.view(items, self.transform_tr)
         shown: Any = self.trainset_t
         if camstyle != "none":
