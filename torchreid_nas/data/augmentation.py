@@ -4,6 +4,7 @@ from __future__ import annotations
 __all__ = ["BatchTransform", "Erase", "Flip", "PadCrop", "Translate"]
 
 import dataclasses
+import functools
 from typing import Any, Callable, Protocol, Sequence
 
 import cv2
@@ -63,7 +64,7 @@ class Translate:
     def apply(self, images: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
         _, height, width, _ = images.shape
         which = drawn[:, 0].nonzero()[:, 0]
-        channels_first = images.index_select(0, which.to(images.device)).permute(0, 3, 1, 2)
+        channels_first = images.index_select(0, _to(which, images.device)).permute(0, 3, 1, 2)
         large = F.interpolate(channels_first.float(), size=_enlarged(height, width), mode="bilinear", align_corners=False)
         large = large.round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
         crops = _crop(large, drawn[which, 1], drawn[which, 2], large.new_empty(len(which), height, width, 3))
@@ -87,7 +88,7 @@ class Flip:
             for place in which.tolist():
                 cv2.flip(pixels[place], 1, pixels[place])
             return images
-        return _put(images, which, images.index_select(0, which.to(images.device, non_blocking=True)).flip(2))
+        return _put(images, which, images.index_select(0, _to(which, images.device)).flip(2))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +129,7 @@ class Erase:
 
     def apply(self, images: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
         if images.device.type == "cpu":
-            fill = torch.tensor(self.fill).view(3, 1, 1)
+            fill = _channels(self.fill, images.device)
             for image, (happens, top, left, height, width) in zip(images, drawn.tolist()):
                 if happens:
                     image[:, top:top + height, left:left + width] = fill
@@ -137,12 +138,12 @@ class Erase:
 
     def apply_by_mask(self, images: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
         """The same without a loop over the images, which on a GPU would be a kernel for each."""
-        happens, top, left, height, width = drawn.to(images.device, non_blocking=True)[:, :, None].unbind(1)
+        happens, top, left, height, width = _to(drawn, images.device)[:, :, None].unbind(1)
         ys, xs = (torch.arange(size, device=images.device) for size in images.shape[2:])
         rows = (ys >= top) & (ys < top + height) & happens.bool()
         columns = (xs >= left) & (xs < left + width)
-        fill = torch.tensor(self.fill, device=images.device).view(3, 1, 1)
-        return torch.where(rows[:, None, :, None] & columns[:, None, None, :], fill, images)
+        mask = rows[:, None, :, None] & columns[:, None, None, :]
+        return torch.where(mask, _channels(self.fill, images.device), images)
 
 
 class BatchTransform:
@@ -160,7 +161,7 @@ class BatchTransform:
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], steps: Sequence[Step] = (), erase: Erase | None = None):
-        self.mean, self.std = torch.tensor(mean), torch.tensor(std)
+        self.mean, self.std = tuple(mean), tuple(std)
         self.steps, self.erase = tuple(steps), erase
 
     @classmethod
@@ -205,15 +206,16 @@ class BatchTransform:
         return self.erase.apply(out, drawn[-1]) if self.erase else out
 
     def _normalize(self, pixels: torch.Tensor, out: torch.Tensor) -> None:
-        _, height, width, _ = pixels.shape
         # By tensors: on a GPU the division by a Python number is a product with its reciprocal, which rounds otherwise.
-        full, mean, std = (value.to(out.device) for value in (torch.tensor(255.0), self.mean, self.std))
+        full, mean, std = (_channels(values, out.device) for values in ((255.0,) * 3, self.mean, self.std))
         if out.is_contiguous():
-            pixels, mean, std = pixels.permute(0, 3, 1, 2), mean[:, None, None], std[:, None, None]
+            pixels = pixels.permute(0, 3, 1, 2)
         else:
             # Rows of pixels are long enough for vector instructions, three channels are not.
+            _, height, width, _ = pixels.shape
             out = out.permute(0, 2, 3, 1).view(-1, height, width * 3)
-            pixels, mean, std = pixels.reshape(out.shape), mean.repeat(width), std.repeat(width)
+            pixels = pixels.reshape(out.shape)
+            full, mean, std = (values.flatten().repeat(width) for values in (full, mean, std))
         out.copy_(pixels).div_(full).sub_(mean).div_(std)
 
 
@@ -236,7 +238,7 @@ def _happens(count: int, probability: float, generator: torch.Generator | None) 
 def _put(images: torch.Tensor, which: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """Put ``values`` in the places ``which`` (on the CPU) of ``images``, and return these."""
     if images.device.type != "cpu":
-        return images.index_copy_(0, which.to(images.device, non_blocking=True), values)
+        return images.index_copy_(0, _to(which, images.device), values)
     # NumPy copies whole images where PyTorch's indexed copies go byte by byte.
     images.numpy()[which.numpy()] = values.numpy()
     return images
@@ -251,16 +253,33 @@ def _crop(images: torch.Tensor, tops: torch.Tensor, lefts: torch.Tensor, out: to
 
     Tops and lefts are (B,) on the CPU.
     """
-    count, height, width, channels = out.shape
-    ys = tops[:, None] + torch.arange(height)
-    if images.device.type != "cpu":
-        xs = lefts[:, None] + torch.arange(width)
-        places = (torch.arange(count)[:, None, None], ys[:, :, None], xs[:, None, :])
-        return images[tuple(place.to(images.device, non_blocking=True) for place in places)]
+    return (_crop_by_runs if images.device.type == "cpu" else _crop_by_index)(images, tops, lefts, out)
+
+
+def _crop_by_runs(images: torch.Tensor, tops: torch.Tensor, lefts: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
     # A row of a window is one run of bytes. All runs that there could be are a view, from which the rows are copied.
+    count, height, width, channels = out.shape
     run = width * channels
     runs = images.view(-1).as_strided((images.numel() - run + 1, run), (1, 1))
-    starts = ((torch.arange(count)[:, None] * images.shape[1] + ys) * images.shape[2] + lefts[:, None]) * channels
+    ys = torch.arange(count)[:, None] * images.shape[1] + tops[:, None] + torch.arange(height)
+    starts = (ys * images.shape[2] + lefts[:, None]) * channels
     torch.index_select(runs, 0, starts.flatten(), out=out.view(-1, run))
     return out
 
+
+def _crop_by_index(images: torch.Tensor, tops: torch.Tensor, lefts: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+    count, height, width, _ = out.shape
+    numbers, ys, xs = (torch.arange(size, device=images.device) for size in (count, height, width))
+    tops, lefts = (_to(places, images.device)[:, None] for places in (tops, lefts))
+    return images[numbers[:, None, None], (tops + ys)[:, :, None], (lefts + xs)[:, None, :]]
+
+
+def _to(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Move what was drawn to the device, without waiting for a GPU."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
+
+
+@functools.lru_cache(maxsize=32)
+def _channels(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """Return three numbers as (3, 1, 1) on the device; kept, since to move them anew would make a GPU wait."""
+    return torch.tensor(values, device=device).view(3, 1, 1)
