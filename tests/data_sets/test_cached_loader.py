@@ -110,7 +110,7 @@ def test_what_autograd_saved_is_not_overwritten(make):
 
 def test_a_pass_may_be_left_and_begun_anew(make):
     loader = make().train_loader
-    for batch in loader:
+    for _ in loader:
         break
     assert len(seeded(loader)) == len(loader)
     assert len(seeded(make(num_batches=1).train_loader)) == 1

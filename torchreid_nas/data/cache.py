@@ -105,8 +105,9 @@ class DecodedImages:
                 try:
                     folder.mkdir(parents=True, exist_ok=True)
                     stack.enter_context(filelock.FileLock(folder / f".{name}.lock"))
-                except OSError as error:
-                    refused.append(f'"{folder}" ({error.strerror or error})')
+                except (OSError, NotImplementedError) as error:
+                    # Not to be written, or a file system without locks.
+                    refused.append(f'"{folder}" ({getattr(error, "strerror", None) or error})')
                     continue
                 # Another process may have written it while this one waited.
                 if (pixels := self._open(folder / name)) is None:
