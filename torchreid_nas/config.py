@@ -50,7 +50,9 @@ def default_config() -> CfgNode:
     cfg.data.transforms = ["pad_crop", "random_flip", "random_erase"]
     cfg.data.norm_mean = [0.485, 0.456, 0.406]
     cfg.data.norm_std = [0.229, 0.224, 0.225]
-    cfg.data.workers = 4
+    cfg.data.workers = 4  # processes that decode where the cache does not serve
+    cfg.data.cache = "auto"  # ours: images are decoded once and augmented in batches; "off": torchreid's PIL pipeline
+    cfg.data.cache_dir = ""  # of decoded images; "": <data.root>/.cache, or the user's cache folder where that is read-only
     cfg.data.save_dir = "runs/cmnas"
 
     cfg.sampler = CfgNode()
@@ -202,6 +204,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.norm_mean": (lambda v: len(v) == 3, "three values"),
     "data.norm_std": (lambda v: len(v) == 3 and all(x > 0 for x in v), "three values above 0"),
     "data.workers": _NOT_NEGATIVE,
+    "data.cache": _one_of("auto", "on", "off"),
     "data.save_dir": (lambda v: v != "", "a folder"),
     "sampler.num_instances": _AT_LEAST_ONE,
     "loss.triplet.margin": _NOT_NEGATIVE,
@@ -389,6 +392,9 @@ def _coerce(key: str, value: Any, default: Any, origin: str) -> Any:
     # torchreid writes model.pretrained as a boolean.
     if key == "model.pretrained" and isinstance(value, bool):
         return "imagenet" if value else ""
+    # YAML 1.1 reads on and off as booleans.
+    if key == "data.cache" and isinstance(value, bool):
+        return "on" if value else "off"
     if type(value) is not kind:
         names = {bool: "True or False", int: "a whole number", float: "a number", str: "text", list: "a list"}
         raise InputError(f"{origin} sets {key} to {value!r}, expected {names[kind]}")

@@ -1,4 +1,7 @@
 """Data sets, samplers, transforms and data managers of cross-modality re-ID, of search, and of domain adaptation."""
+from torchreid_nas.data.augmentation import BatchTransform
+from torchreid_nas.data.cache import DecodedImages
+from torchreid_nas.data.cached_loader import CachedLoader
 from torchreid_nas.data.cross_modality_manager import CrossModalityDataManager
 from torchreid_nas.data.dataset import (
     INFRARED,
@@ -23,9 +26,12 @@ __all__ = [
     "INFRARED",
     "MODALITIES",
     "VISIBLE",
+    "BatchTransform",
+    "CachedLoader",
     "CrossModalityDataManager",
     "CrossModalityDataset",
     "CrossModalityIdentitySampler",
+    "DecodedImages",
     "DomainAdaptationDataManager",
     "IdentityDataManager",
     "JointLoader",

@@ -54,6 +54,11 @@ class DomainAdaptationDataManager(IdentityDataManager):
                 f'ecn.camstyle is "{camstyle}", expected one of {", ".join(CAMERA_STYLES)}'
                 f"{nearest(camstyle, CAMERA_STYLES)}"
             )
+        if self.cache == "on" and load_train_targets and camstyle != "none":
+            raise InputError(
+                f"data.cache is on and ecn.camstyle is {camstyle}, whose images are made for every batch; set data.cache "
+                "auto, or ecn.camstyle none"
+            )
         self.camera_styler: CameraStyler | None = None
         self.train_loader_t: DataLoader | None = None
         self.trainset_t: CrossModalityDataset | None = None
@@ -83,6 +88,8 @@ class DomainAdaptationDataManager(IdentityDataManager):
             text += f"\nunlabelled training images of the target: {len(self.trainset_t.train):,}"
         if self.camera_styler is not None:
             text += f"\n{self.camera_styler.summary()}"
+            if self.cache != "off":
+                text += "\nimages in camera styles are decoded for every batch"
         return text
 
     def _set_train_targets(self, names: Sequence[str], batch_size: int, camstyle: str) -> None:
@@ -94,6 +101,7 @@ class DomainAdaptationDataManager(IdentityDataManager):
                 f"the target has {len(items)} training images, expected at least a batch of {batch_size}; "
                 "lower ecn.batch_size_target"
             )
+        self._decode_once(names, items)
         self.trainset_t = whole.view(items, self.transform_tr)
         shown: Any = self.trainset_t
         if camstyle != "none":

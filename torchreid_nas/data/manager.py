@@ -1,25 +1,33 @@
 """From names of data sets to the loaders of search, training and test."""
 from __future__ import annotations
 
-__all__ = ["ImageLoader", "ReIDDataManager", "load_dataset"]
+__all__ = ["CACHE_MODES", "ImageLoader", "ReIDDataManager", "load_dataset"]
 
 import contextlib
 import functools
 import io
 import operator
-from typing import Any, Iterator, Sequence
+from typing import Any, Iterable, Iterator, Sequence
 
 import numpy as np
+import torch
 import torchreid
 from tabulate import tabulate
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from torchreid_nas.data.augmentation import BatchTransform
+from torchreid_nas.data.cache import DecodedImages, cache_folders
+from torchreid_nas.data.cached_loader import CachedLoader
 from torchreid_nas.data.dataset import MODALITIES, CrossModalityDataset, Item, as_cross_modality
 from torchreid_nas.data.splits import relabel, split_identities
 from torchreid_nas.data.synthetic import LAYOUTS
 from torchreid_nas.data.transforms import build_cross_modality_transforms
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.host import IMAGE_DATASETS
+
+CACHE_MODES = ("auto", "on", "off")
+# Up to so many bytes the images of a data set are decoded as a whole, so that RegDB's ten trials share one file.
+_WHOLE = 2**30
 
 
 class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
@@ -44,7 +52,7 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         split_id: the RegDB trial, from 0.
         batch_size_train: images in a training batch, all modalities together.
         batch_size_test: images in a test batch.
-        workers: loader processes; 0 loads in this one.
+        workers: loader processes where images are decoded for every batch; 0 loads in this one.
         num_instances: images per identity (and modality) in a training batch.
         num_batches: training batches per epoch; default the sampler's own count.
         use_gpu: pin memory when CUDA is there.
@@ -55,6 +63,17 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
             choosing the best model; 0 for none.
         holdout_seed: chooses these identities.
         also_load: further data sets, for subclasses.
+        cache: ``"auto"`` decodes and resizes every image once and augments
+            whole batches (:class:`CachedLoader`), except that training images
+            are decoded for every batch, by torchreid's transforms and
+            ``workers``, where ``transforms`` names one that has no batched
+            form (``random_sized_rect_crop``, ``random_patch``,
+            ``color_jitter``) or camera styles are drawn; ``"on"`` refuses
+            such transforms, ``"off"`` decodes all for every batch.
+        cache_dir: folder of the decoded images; default see :func:`cache_folders`.
+        device: where loaders of decoded images put their batches; default the
+            GPU with ``use_gpu``, otherwise the CPU.
+        channels_last: memory order of these batches.
 
     Attributes:
         trainset: what ``train_loader`` reads, labels 0..num_train_pids-1.
@@ -93,6 +112,10 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         holdout: float = 0.0,
         holdout_seed: int = 0,
         also_load: Sequence[str] = (),
+        cache: str = "auto",
+        cache_dir: str = "",
+        device: torch.device | str | None = None,
+        channels_last: bool = False,
     ):
         sources, targets = _names("sources", sources), None if targets is None else _names("targets", targets)
         if not sources:
@@ -102,6 +125,10 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         ):
             if value < least:
                 raise InputError(f"{key} is {value}, expected at least {least}")
+        if cache not in CACHE_MODES:
+            raise InputError(
+                f'data.cache is "{cache}", expected one of {", ".join(CACHE_MODES)}{nearest(cache, CACHE_MODES)}'
+            )
         # torchreid's constructor builds and prints transforms of its own.
         with contextlib.redirect_stdout(io.StringIO()):
             super().__init__(sources, targets, height, width, [], norm_mean, norm_std, use_gpu)
@@ -115,18 +142,30 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         self.num_batches = num_batches
         self.seed = seed
         self.num_trials = num_trials
+        self.cache = cache
+        self._root, self._cache_folders = root, cache_folders(root, cache_dir)
+        self._device = torch.device(device or ("cuda" if self.use_gpu else "cpu"))
+        self._channels_last = channels_last
+        self._decoded: list[DecodedImages] = []
+        if cache == "on" and BatchTransform.of(self.transform_tr, height, width) is None:
+            raise InputError(
+                f"data.cache is on and data.transforms {transforms} has no batched form; set data.cache auto, or leave "
+                "random_sized_rect_crop, random_patch and color_jitter out"
+            )
 
         options = {"root": root, "split_id": split_id, "gallery_draw": gallery_draw, "shot": shot}
         self._datasets = {
             name: load_dataset(name, options) for name in dict.fromkeys([*self.sources, *self.targets, *also_load])
         }
-        self._set_train(functools.reduce(operator.add, (self._datasets[name] for name in self.sources)),
-                        holdout, holdout_seed)
+        train = functools.reduce(operator.add, (self._datasets[name] for name in self.sources))
+        self._decode_once(self.sources, train.train)
+        self._set_train(train, holdout, holdout_seed)
         self.test_loader: dict[str, dict[str, DataLoader]] = {}
         self.test_dataset: dict[str, dict[str, list[Item]]] = {}
         for name in self.targets:
             dataset = self._datasets[name]
             self.test_dataset[name] = {"query": dataset.query, "gallery": dataset.gallery_pool}
+            self._decode_once([name], [*dataset.query, *dataset.gallery_pool])
             self.test_loader[name] = {
                 part: self._test_loader(dataset, items) for part, items in self.test_dataset[name].items()
             }
@@ -181,7 +220,10 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         for title, dataset, items in parts:
             counts = [sum(dataset.modality_of(item[2]) == modality for item in items) for modality in range(2)]
             rows.append([title, len({item[1] for item in items}), *counts])
-        return tabulate(rows, headers=["part", "identities", *(f"{word} images" for word in MODALITIES)])
+        table = tabulate(rows, headers=["part", "identities", *(f"{word} images" for word in MODALITIES)])
+        if self.cache == "off" or isinstance(self.train_loader, CachedLoader):
+            return table
+        return f"{table}\ntraining images are decoded for every batch: the cache has no batched form of all data.transforms"
 
     # -- for subclasses -------------------------------------------------------
 
@@ -236,13 +278,37 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         )
 
     def _loader(self, dataset: Dataset, batch_size: int, sampler: Sampler) -> DataLoader:
-        return ImageLoader(
-            dataset, batch_size, sampler=sampler, num_workers=self.workers, pin_memory=self.use_gpu, drop_last=True
-        )
+        return self._make_loader(dataset, batch_size, sampler=sampler, drop_last=True)
 
     def _test_loader(self, dataset: CrossModalityDataset, items: Sequence[Item]) -> DataLoader:
-        view = dataset.view(items, self.transform_te)
-        return ImageLoader(view, self.batch_size_test, num_workers=self.workers, pin_memory=self.use_gpu)
+        return self._make_loader(dataset.view(items, self.transform_te), self.batch_size_test)
+
+    def _make_loader(self, dataset: Dataset, batch_size: int, **options: Any) -> DataLoader:
+        if isinstance(dataset, CrossModalityDataset) and self._decoded:
+            transform = BatchTransform.of(dataset.transform, self.height, self.width)
+            paths = [item[0] for item in dataset.data]
+            images = next((images for images in self._decoded if images.covers(paths)), None)
+            if transform is not None and images is not None:
+                return CachedLoader(
+                    dataset, batch_size, images=images, transform=transform, device=self._device,
+                    channels_last=self._channels_last, **options,
+                )
+        return ImageLoader(dataset, batch_size, num_workers=self.workers, pin_memory=self.use_gpu, **options)
+
+    def _decode_once(self, names: Sequence[str], items: Iterable[Item]) -> None:
+        """Have these images of the named data sets decoded when a loader first reads one of them."""
+        if self.cache == "off":
+            return
+        make = functools.partial(
+            DecodedImages, height=self.height, width=self.width, root=self._root, folders=self._cache_folders
+        )
+        datasets = [self._datasets[name] for name in names]
+        whole = make(item[0] for data in datasets for item in [*data.train, *data.query, *data.gallery_pool])
+        if whole.nbytes <= _WHOLE:
+            items = [(path,) for path in whole.paths]
+        images = make(item[0] for item in items)
+        if not any(other.covers(images.paths) for other in self._decoded):
+            self._decoded.append(images)
 
 
 class ImageLoader(DataLoader):

@@ -40,7 +40,7 @@ class Task:
     plain_architecture: ClassVar[str]
     train_class: ClassVar[type[ResumableEngine]]
     search_class: ClassVar[type[ResumableEngine]]
-    harmless: ClassVar[Sequence[str]] = ("data.root", "data.save_dir", "data.targets")
+    harmless: ClassVar[Sequence[str]] = ("data.root", "data.save_dir", "data.targets", "data.cache_dir")
 
     def __init__(self, cfg: CfgNode, device: torch.device) -> None:
         self.cfg, self.device = cfg, device
@@ -102,6 +102,8 @@ class Task:
             num_instances=cfg.sampler.num_instances, num_batches=cfg.train.num_batches or None,
             use_gpu=self.device.type == "cuda", seed=cfg.train.seed, gallery_draw=cfg.test.gallery_draw,
             shot=cfg.test.shot, num_trials=cfg.test.num_trials, holdout=holdout, holdout_seed=cfg.train.seed,
+            cache=cfg.data.cache, cache_dir=cfg.data.cache_dir, device=self.device,
+            channels_last=self.training_options().channels_last,
             **self.data_options(for_test=bool(targets)),
         )
 

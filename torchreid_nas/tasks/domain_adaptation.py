@@ -27,7 +27,7 @@ class DomainAdaptationTask(Task):
     spaces = ()
     plain_architecture = SHARE
     train_class = DomainAdaptationEngine
-    harmless = ("data.root", "data.save_dir")
+    harmless = ("data.root", "data.save_dir", "data.cache_dir")
 
     @classmethod
     def models(cls) -> Sequence[str]:

@@ -1,0 +1,173 @@
+"""Batched augmentation: torchvision's and torchreid's results for the same parameters, and their distributions."""
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+import torchreid
+from PIL import Image
+from scipy import stats
+from torchvision import transforms as T
+from torchvision.transforms import functional as F
+
+from torchreid_nas.data import build_cross_modality_transforms
+from torchreid_nas.data.augmentation import (
+    BatchTransform, Erase, Flip, PadCrop, Translate, _crop_by_index, _crop_by_runs,
+)
+from torchreid_nas.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+
+HEIGHT, WIDTH, COUNT = 64, 32, 12
+NORMALIZE = T.Compose([T.ToTensor(), T.Normalize(IMAGENET_MEAN, IMAGENET_STD)])
+
+
+@pytest.fixture
+def pixels():
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (COUNT, HEIGHT, WIDTH, 3), dtype=np.uint8))
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+def batched(*names):
+    return BatchTransform.of(build_cross_modality_transforms(HEIGHT, WIDTH, names)[0], HEIGHT, WIDTH)
+
+
+def empty(channels_last):
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    return torch.full((COUNT, 3, HEIGHT, WIDTH), torch.nan).to(memory_format=memory_format)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_the_recipe_is_torchvisions_to_the_bit(pixels, generator, channels_last):
+    transform = batched("pad_crop", "random_flip", "random_erase")
+    drawn = transform.draw(COUNT, HEIGHT, WIDTH, generator)
+    expected = []
+    for image, (top, left), (flip,), (erase, y, x, h, w) in zip(pixels.numpy().copy(), *(values.tolist() for values in drawn)):
+        image = F.crop(F.pad(Image.fromarray(image), 10), top, left, HEIGHT, WIDTH)
+        image = NORMALIZE(F.hflip(image) if flip else image)
+        expected.append(image)
+        if erase:
+            image[:, y:y + h, x:x + w] = torch.tensor(IMAGENET_MEAN)[:, None, None]
+    out = empty(channels_last)
+    found = transform.apply(pixels, drawn, out)
+    assert torch.equal(found, torch.stack(expected)) and found.data_ptr() == out.data_ptr()
+    assert 0 < drawn[1].sum() < COUNT and 0 < drawn[2][:, 0].sum() < COUNT
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_without_augmentation_it_is_the_test_transform(pixels, channels_last):
+    for compose in build_cross_modality_transforms(HEIGHT, WIDTH, None):
+        transform = BatchTransform.of(compose, HEIGHT, WIDTH)
+        expected = torch.stack([compose(Image.fromarray(image)) for image in pixels.numpy()])
+        assert torch.equal(transform.apply(pixels, [], empty(channels_last)), expected)
+        assert torch.equal(transform.apply(pixels, []), expected)
+
+
+def test_translation_is_torchreids_to_a_grey_level(pixels, generator):
+    drawn = Translate().draw(COUNT, HEIGHT, WIDTH, generator)
+    original = pixels.clone()
+    found = Translate().apply(pixels, drawn)
+    for image, plain, (chosen, top, left) in zip(found, original, drawn.tolist()):
+        expected = Image.fromarray(plain.numpy())
+        if chosen:
+            expected = expected.resize((36, 72), Image.Resampling.BILINEAR).crop((left, top, left + WIDTH, top + HEIGHT))
+        difference = np.abs(image.numpy().astype(int) - np.asarray(expected, dtype=int))
+        assert difference.max() <= (1 if chosen else 0)
+    assert 0 < drawn[:, 0].sum() < COUNT
+
+
+def test_what_a_gpu_runs_is_what_a_cpu_runs(pixels, generator):
+    tops, lefts = torch.randint(HEIGHT - 20, (COUNT,)), torch.randint(WIDTH - 10, (COUNT,))
+    small = torch.empty(COUNT, 20, 10, 3, dtype=torch.uint8)
+    assert torch.equal(_crop_by_runs(pixels, tops, lefts, small), _crop_by_index(pixels, tops, lefts, small))
+    erase = Erase((1.0, 2.0, 3.0))
+    drawn = erase.draw(COUNT, HEIGHT, WIDTH, generator)
+    images = torch.randn(COUNT, 3, HEIGHT, WIDTH)
+    assert torch.equal(erase.apply_by_mask(images, drawn), erase.apply(images, drawn))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_gpu_gives_the_cpus_numbers(pixels, generator, channels_last):
+    transform = batched("pad_crop", "random_flip", "random_erase")
+    drawn = transform.draw(COUNT, HEIGHT, WIDTH, generator)
+    found = transform.apply(pixels.cuda(), drawn, empty(channels_last).cuda())
+    assert torch.equal(found.cpu(), transform.apply(pixels, drawn))
+
+
+def test_only_what_has_a_batched_form_is_taken():
+    names = [["random_sized_rect_crop"], ["random_patch"], ["color_jitter"], ["random_flip", "color_jitter"]]
+    for transforms in names:
+        assert BatchTransform.of(build_cross_modality_transforms(HEIGHT, WIDTH, transforms)[0], HEIGHT, WIDTH) is None
+    transform = batched("random_crop", "pad_crop", "random_flip", "random_erase")
+    assert [type(step) for step in transform.steps] == [PadCrop, Translate, Flip] and transform.erase == Erase(IMAGENET_MEAN)
+    compose = build_cross_modality_transforms(HEIGHT, WIDTH)[0]
+    assert BatchTransform.of(compose, HEIGHT, WIDTH + 1) is None and BatchTransform.of(None, HEIGHT, WIDTH) is None
+
+    class Other(T.RandomHorizontalFlip):
+        pass
+
+    for place, piece in ((1, T.RandomCrop((HEIGHT, WIDTH), padding=10, fill=3)), (2, Other()), (3, T.PILToTensor())):
+        pieces = list(compose.transforms)
+        pieces[place] = piece
+        assert BatchTransform.of(T.Compose(pieces), HEIGHT, WIDTH) is None
+
+
+def test_crops_and_flips_are_uniform(generator):
+    drawn = PadCrop(10).draw(8000, HEIGHT, WIDTH, generator)
+    for column in drawn.T:
+        assert column.min() == 0 and column.max() == 20
+        assert stats.chisquare(np.bincount(column, minlength=21)).pvalue > 1e-3
+    assert abs(np.corrcoef(drawn.T.numpy())[0, 1]) < 0.05
+    assert stats.binomtest(int(Flip().draw(8000, HEIGHT, WIDTH, generator).sum()), 8000, 0.5).pvalue > 1e-3
+
+
+def test_translations_are_distributed_as_torchreids(generator):
+    # On a 64 x 32 image the room is 8 and 4; the outermost places come half as often.
+    drawn = Translate().draw(20000, HEIGHT, WIDTH, generator)
+    assert stats.binomtest(int(drawn[:, 0].sum()), 20000, 0.5).pvalue > 1e-3
+    for column, room in ((drawn[:, 1], 8), (drawn[:, 2], 4)):
+        expected = np.full(room + 1, 1 / room)
+        expected[[0, -1]] /= 2
+        assert stats.chisquare(np.bincount(column, minlength=room + 1), expected * len(column)).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("size", [(HEIGHT, WIDTH), (24, 96)])
+def test_rectangles_are_distributed_as_torchreids(size, generator):
+    height, width = size
+    random.seed(0)
+    plain = torchreid.data.transforms.RandomErasing(mean=[1, 1, 1])
+    theirs = []
+    for _ in range(4000):
+        erased = plain(torch.zeros(3, height, width))[0].nonzero()
+        if len(erased):
+            (top, left), (bottom, right) = erased.min(0).values.tolist(), erased.max(0).values.tolist()
+            theirs.append([top, left, bottom - top + 1, right - left + 1])
+    drawn = Erase((0.0, 0.0, 0.0)).draw(4000, height, width, generator)
+    ours = drawn[drawn[:, 0] == 1, 1:].numpy()
+    assert abs(len(ours) - len(theirs)) < 5 * np.sqrt(4000 / 2)
+    for column in range(4):
+        assert stats.ks_2samp(ours[:, column], np.array(theirs)[:, column]).pvalue > 1e-3
+    assert stats.ks_2samp(ours[:, 2] * ours[:, 3], np.prod(np.array(theirs)[:, 2:], axis=1)).pvalue > 1e-3
+
+
+def test_an_image_that_no_rectangle_fits_is_left_alone(generator):
+    assert not Erase((0.0, 0.0, 0.0), 1.0, 0.9, 1.0, 0.9).draw(50, 1, 40, generator)[:, 0].any()
+
+
+def test_mean_and_deviation_of_every_pixel_are_the_plain_pipelines(generator):
+    count, height, width = 3000, 24, 12
+    image = np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    compose = build_cross_modality_transforms(height, width, ["pad_crop", "random_flip", "random_erase"])[0]
+    random.seed(0), torch.manual_seed(0)
+    plain = torch.stack([compose(Image.fromarray(image)) for _ in range(count)])
+    transform = BatchTransform.of(compose, height, width)
+    batch = torch.from_numpy(image).expand(count, -1, -1, -1).contiguous()
+    ours = transform.apply(batch, transform.draw(count, height, width, generator))
+    error = ((plain.var(0) + ours.var(0)) / count).sqrt()
+    assert ((plain.mean(0) - ours.mean(0)).abs() < 5 * error).all()
+    torch.testing.assert_close(ours.std(0), plain.std(0), atol=0.15, rtol=0)

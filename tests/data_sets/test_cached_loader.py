@@ -1,0 +1,169 @@
+"""CachedLoader and the managers that use it: the plain loader's batches, without its work."""
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from torchreid_nas.data import CrossModalityDataManager, DomainAdaptationDataManager, IdentityDataManager, cache
+from torchreid_nas.data.cached_loader import CachedLoader
+from torchreid_nas.data.manager import ImageLoader
+from torchreid_nas.errors import InputError
+
+MANAGERS = {
+    "cross-modality": (CrossModalityDataManager, {"sources": "regdb"}),
+    "identity": (IdentityDataManager, {"sources": "market1501", "targets": ["market1501"]}),
+    "adaptation": (
+        DomainAdaptationDataManager,
+        {"sources": "dukemtmcreid", "targets": ["market1501"], "load_train_targets": ["market1501"]},
+    ),
+}
+
+
+@pytest.fixture
+def make(data_root, tmp_path):
+    def make(kind="cross-modality", **options):
+        manager, own = MANAGERS[kind]
+        small = {"height": 24, "width": 12, "batch_size_train": 8, "batch_size_test": 5, "num_instances": 2, "workers": 0}
+        return manager(str(data_root), **{**own, **small, "cache_dir": str(tmp_path / "cache"), **options})
+
+    return make
+
+
+def seeded(loader, seed=0):
+    """The batches of a pass that starts from a seed."""
+    random.seed(seed), np.random.seed(seed), torch.manual_seed(seed)
+    if hasattr(loader.sampler, "set_epoch"):
+        loader.sampler.set_epoch(seed)
+    return list(loader)
+
+
+def assert_same(ours, plain):
+    assert len(ours) == len(plain) > 0
+    for a, b in zip(ours, plain):
+        assert list(a) == list(b) and a["impath"] == b["impath"]
+        for key in set(a) - {"impath"}:
+            assert a[key].dtype == b[key].dtype and torch.equal(a[key], b[key])
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("kind", MANAGERS)
+def test_batches_are_the_plain_pipelines_to_the_bit(make, kind, channels_last):
+    ours = make(kind, transforms=None, holdout=0.25, channels_last=channels_last)
+    plain = make(kind, transforms=None, holdout=0.25, cache="off")
+    for name in ours.targets:
+        for part in ("query", "gallery"):
+            assert_same(seeded(ours.test_loader[name][part]), seeded(plain.test_loader[name][part]))
+            assert_same(seeded(ours.validation_loader[part]), seeded(plain.validation_loader[part]))
+    loaders = [(ours.train_loader, plain.train_loader)]
+    if kind == "adaptation":
+        loaders += [(ours.train_loader_t, plain.train_loader_t), (ours.target_images(), plain.target_images())]
+    else:
+        loaders += zip(ours.search_split()[:2], plain.search_split()[:2])
+    for loader, other in loaders:
+        assert isinstance(loader, CachedLoader) and type(other) is ImageLoader and len(loader) == len(other)
+        batches = seeded(loader)
+        assert_same(batches, seeded(other))
+        assert batches[0]["img"].is_contiguous() != channels_last
+        assert batches[0]["img"].is_contiguous(memory_format=torch.channels_last) == channels_last
+
+
+def test_a_pass_depends_on_the_seed_at_its_start_alone(make):
+    loader = make(transforms=["pad_crop", "random_crop", "random_flip", "random_erase"]).train_loader
+    first = seeded(loader)
+    torch.manual_seed(0)
+    loader.sampler.set_epoch(0)
+    for batch, again in zip(loader, first):
+        torch.rand(17), torch.seed()
+        assert torch.equal(batch["img"], again["img"])
+    other = seeded(loader, seed=1)
+    assert not torch.equal(other[0]["img"], first[0]["img"])
+
+
+def test_memory_is_lent_again_only_when_nobody_holds_it(make):
+    loader = make().train_loader
+    held = [batch["img"] for batch in seeded(loader)]
+    views = [batch["img"].chunk(2)[1] for batch in seeded(loader)]
+    arrays = [batch["img"].numpy()[:2] for batch in seeded(loader)]
+    copies = []
+    places = set()
+    torch.manual_seed(0)
+    loader.sampler.set_epoch(0)
+    for batch in loader:
+        copies.append(batch["img"].clone())
+        places.add(batch["img"].data_ptr())
+    for image, view, array, copy in zip(held, views, arrays, copies):
+        assert torch.equal(image, copy) and torch.equal(view, copy.chunk(2)[1])
+        assert torch.equal(torch.from_numpy(array), copy[:2])
+    assert len(places) < len(copies)
+
+
+def test_what_autograd_saved_is_not_overwritten(make):
+    loader = make().train_loader
+    weight = torch.ones(8, 3, 24, 12, requires_grad=True)
+    products = [(batch["img"] * weight).sum() for batch in seeded(loader)]
+    for batch, product in zip(seeded(loader), products):
+        assert torch.equal(torch.autograd.grad(product, weight)[0], batch["img"])
+
+
+def test_a_pass_may_be_left_and_begun_anew(make):
+    loader = make().train_loader
+    for _ in loader:
+        break
+    assert len(seeded(loader)) == len(loader)
+    assert len(seeded(make(num_batches=1).train_loader)) == 1
+
+
+def test_images_are_decoded_when_first_asked_for(make, monkeypatch, tmp_path):
+    manager = make()
+    manager.summary()
+    assert not (tmp_path / "cache").exists()
+    next(iter(manager.train_loader))
+    monkeypatch.setattr(cache, "read_image", None)
+    # Queries, galleries, the other direction and the other trials are all of the same small set.
+    for manager in (manager, make(targets=["regdb_ir2vis"], split_id=1)):
+        for loaders in manager.test_loader.values():
+            assert all(len(list(loader)) for loader in loaders.values())
+        next(iter(manager.train_loader))
+
+
+def test_a_large_data_set_is_decoded_in_parts(make, monkeypatch, tmp_path):
+    from torchreid_nas.data import manager
+
+    monkeypatch.setattr(manager, "_WHOLE", 0)
+    loaders = make("identity")
+    next(iter(loaders.train_loader))
+    (file,) = (tmp_path / "cache").glob("[!.]*.npy")
+    assert len(np.load(file, mmap_mode="r")) == len(loaders.trainset.train)
+    list(loaders.test_loader["market1501"]["query"])
+    assert len(list((tmp_path / "cache").glob("[!.]*.npy"))) == 2
+
+
+def test_what_has_no_batched_form_stays_plain_and_says_so(make):
+    manager = make(transforms=["random_sized_rect_crop", "random_flip"])
+    assert type(manager.train_loader) is ImageLoader
+    assert all(isinstance(loader, CachedLoader) for loader in manager.test_loader["regdb"].values())
+    assert manager.summary().splitlines()[-1].startswith("training images are decoded for every batch")
+    assert "decoded" not in make().summary() and "decoded" not in make(cache="off").summary()
+    with pytest.raises(InputError, match="data.cache is on and .*random_sized_rect_crop.* has no batched form"):
+        make(cache="on", transforms=["random_sized_rect_crop"])
+    with pytest.raises(InputError, match='data.cache is "onn", expected one of auto, on, off; did you mean "on"'):
+        make(cache="onn")
+
+
+def test_images_in_camera_styles_are_drawn_for_every_batch(make):
+    manager = make("adaptation", camstyle="statistics")
+    assert isinstance(manager.train_loader, CachedLoader) and type(manager.train_loader_t) is ImageLoader
+    assert isinstance(manager.target_images(), CachedLoader)
+    assert "in camera styles are decoded for every batch" in manager.summary()
+    with pytest.raises(InputError, match="data.cache is on and ecn.camstyle is statistics"):
+        make("adaptation", camstyle="statistics", cache="on")
+
+
+@pytest.mark.gpu
+def test_batches_come_on_the_gpu(make):
+    ours, plain = make(transforms=None, use_gpu=True, device="cuda"), make(transforms=None, cache="off")
+    for batch, other in zip(seeded(ours.train_loader), seeded(plain.train_loader)):
+        assert batch["img"].is_cuda and not batch["pid"].is_cuda and torch.equal(batch["img"].cpu(), other["img"])
