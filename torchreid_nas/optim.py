@@ -13,6 +13,9 @@ from yacs.config import CfgNode
 
 from torchreid_nas.errors import InputError
 
+# torchreid's RAdam is a class of its own, and torch's RMSprop has no fused kernel.
+_HAS_FUSED = (torch.optim.Adam, torch.optim.SGD)
+
 
 def warmup_multi_step(
     optimizer: torch.optim.Optimizer, milestones: Sequence[int], gamma: float = 0.1, warmup_epochs: int = 10,
@@ -31,7 +34,11 @@ def warmup_multi_step(
 
 
 def build_optimizer(model: nn.Module, cfg: CfgNode) -> torch.optim.Optimizer:
-    """Return torchreid's optimiser for the ``train`` section of a config.
+    """Return torchreid's optimiser for the ``train`` section of a config, fused where that says so.
+
+    Args:
+        model: on the device that it is trained on.
+        cfg: resolved for that device, see :func:`torchreid_nas.device.resolve_config`; "auto" is taken for not fused.
 
     Raises:
         InputError: ``train.new_layers`` names a layer that the model lacks.
@@ -40,12 +47,19 @@ def build_optimizer(model: nn.Module, cfg: CfgNode) -> torch.optim.Optimizer:
     for name in cfg.train.new_layers if cfg.train.staged_lr else ():
         if name not in children:
             raise InputError(f'train.new_layers names "{name}", the model has {", ".join(children)}')
-    return torchreid.optim.build_optimizer(
+    optimizer = torchreid.optim.build_optimizer(
         model, optim=cfg.train.optim, lr=cfg.train.lr, weight_decay=cfg.train.weight_decay,
         momentum=cfg.sgd.momentum, sgd_nesterov=cfg.sgd.nesterov, adam_beta1=cfg.adam.beta1,
         adam_beta2=cfg.adam.beta2, staged_lr=cfg.train.staged_lr, new_layers=cfg.train.new_layers,
         base_lr_mult=cfg.train.base_lr_mult,
     )
+    return _fused(optimizer) if cfg.train.fused is True and isinstance(optimizer, _HAS_FUSED) else optimizer
+
+
+def _fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Return the same optimiser, before its first step, with its step as one kernel."""
+    groups = [{**group, "fused": True} for group in optimizer.param_groups]
+    return type(optimizer)(groups, **{**optimizer.defaults, "fused": True})
 
 
 def build_lr_scheduler(optimizer: torch.optim.Optimizer, cfg: CfgNode) -> torch.optim.lr_scheduler.LRScheduler:

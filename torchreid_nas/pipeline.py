@@ -29,7 +29,7 @@ from torchreid_nas.architecture import BN_SPACE, Architecture, ArchitectureSpec,
 from torchreid_nas.config import changed_keys, config_to_yaml
 from torchreid_nas.data import ReIDDataManager
 from torchreid_nas.data.synthetic import LAYOUTS, SyntheticSettings, write_dataset
-from torchreid_nas.device import find_device
+from torchreid_nas.device import find_device, resolve_config
 from torchreid_nas.engine import BilevelSearch, ResumableEngine, SearchOptions, seed_everything
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import load_checkpoint, remove_leftovers, write_json, write_text
@@ -44,7 +44,8 @@ SEARCHED = "search"
 _DECIDES = {
     "search": ("model.name", "model.pretrained", "model.width", "model.last_stride", "model.standardize_input",
                "model.neck", "model.dropout", "data", "sampler", "loss", "search", "synthetic", "train.seed",
-               "train.batch_size", "train.num_batches", "train.amp", "train.channels_last"),
+               "train.batch_size", "train.num_batches", "train.amp", "train.channels_last", "train.fused",
+               "train.accumulate", "train.compile"),
     "train": ("model", "data", "sampler", "loss", "ecn", "train", "adam", "sgd", "synthetic"),
 }
 
@@ -71,11 +72,11 @@ class Run:
     """
 
     def __init__(self, cfg: CfgNode, resume: bool = False) -> None:
-        self.cfg, self.resume = cfg, resume
+        self.device = find_device(cfg.device)
+        self.cfg, self.resume = resolve_config(cfg, self.device), resume
         self._trains = False
         self.folder = Path(cfg.data.save_dir)
-        self.device = find_device(cfg.device)
-        self.task = make_task(cfg, self.device)
+        self.task = make_task(self.cfg, self.device)
         # Deterministic convolution kernels: the same config and seed give the same numbers on the same machine.
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
 
@@ -149,7 +150,8 @@ class Run:
         architecture = zoo.entry_architecture(entry, weights) if from_zoo else self.architecture()
         model = self.task.build_model(checkpoint_num_classes(weights), architecture, pretrained=False)
         load_weights(model, weights)
-        options = dataclasses.replace(self.task.training_options(), ema=0.0)
+        # In full precision: a protocol's figures should not depend on what training was cheapest in.
+        options = dataclasses.replace(self.task.training_options(), ema=0.0, amp="none", compile=False)
         engine = self.task.train_class(data, model, options=options, **self.task.engine_options())
         engine.run(
             save_dir=self.folder, test_only=True, dist_metric=cfg.test.dist_metric,
@@ -183,11 +185,11 @@ class Run:
         ids = {id(alpha) for alpha in alphas}
         optimizer = torch.optim.SGD(
             [p for p in model.parameters() if p.requires_grad and id(p) not in ids], lr=search.lr,
-            momentum=search.momentum, weight_decay=search.weight_decay,
+            momentum=search.momentum, weight_decay=search.weight_decay, fused=cfg.train.fused or None,
         )
         architecture_optimizer = torch.optim.Adam(
             alphas, lr=search.arch_lr, betas=(search.arch_beta1, search.arch_beta2),
-            weight_decay=search.arch_weight_decay,
+            weight_decay=search.arch_weight_decay, fused=cfg.train.fused or None,
         )
         warmup = min(search.warmup_epochs, search.max_epoch - 1)
         if warmup < search.warmup_epochs:
