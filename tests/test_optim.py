@@ -126,7 +126,8 @@ def test_a_new_layer_that_the_model_lacks_is_named_with_those_it_has(model):
 def convolution() -> nn.Module:
     torch.manual_seed(0)
     # A bias before a BatchNorm has no gradient but rounding, which Adam would blow up.
-    return nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.Conv2d(8, 4, 1)).to(memory_format=torch.channels_last)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.Conv2d(8, 4, 1))
+    return model.to(memory_format=torch.channels_last)
 
 
 def steps(model: nn.Module, optimizer: torch.optim.Optimizer, count: int) -> None:

@@ -1,5 +1,7 @@
 """The plain training step, with which benchmarks compare ours: the same losses, gradients, averages and curve."""
+import importlib
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,10 +18,9 @@ def plain():
     """The modules of benchmarks/plain as attributes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(BENCHMARKS))
-        import plain.normalization
-        import plain.training
-
-        yield sys.modules["plain"]
+        yield SimpleNamespace(
+            normalization=importlib.import_module("plain.normalization"), training=importlib.import_module("plain.training"),
+        )
     for name in [name for name in sys.modules if name.split(".")[0] == "plain"]:
         del sys.modules[name]
 
@@ -34,7 +35,8 @@ def halves(dtype=torch.float64):
 def test_the_losses_have_the_values_and_gradients_of_ours(plain, name):
     (visible, infrared), pids = halves()
     if name == "triplet":
-        values = plain.training.plain_triplet(visible, infrared, pids, 2.0), CrossModalityTripletLoss(2.0)(visible, infrared, pids)
+        ours = CrossModalityTripletLoss(2.0)(visible, infrared, pids)
+        values = plain.training.plain_triplet(visible, infrared, pids, 2.0), ours
     else:
         values = plain.training.plain_c3mmd(visible, infrared, 3, 5.0, 0.05), C3MMDLoss(3)(visible, infrared)
     gradients = [torch.autograd.grad(value, (visible, infrared)) for value in values]

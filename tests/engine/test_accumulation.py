@@ -106,7 +106,9 @@ def test_a_resumed_run_goes_on_exactly(tmp_path):
 
 @pytest.mark.parametrize("order", [1, 2])
 def test_a_search_takes_either_step_over_as_many_batches(tiny_config, tmp_path, monkeypatch, order):
-    changes = {"train.accumulate": 2, "train.num_batches": 9, "search.interval": 2, "search.warmup_epochs": 0, "search.order": order}
+    changes = {
+        "train.accumulate": 2, "train.num_batches": 9, "search.interval": 2, "search.warmup_epochs": 0, "search.order": order,
+    }
     engine, space = Run(tiny_config(**changes)).search_engine()
     counted = {"weights": 0, "architecture": []}
     apply, step = engine.bilevel.apply_gradient, engine.bilevel.step_architecture
