@@ -182,8 +182,8 @@ def curve_table(losses: Mapping[tuple[str, int], Sequence[float]]) -> None:
         for name, *pair in pairs
     ]
     steps = len(losses["plain", 1])
-    print(f"ResNet-18 at a quarter of its width, all split, 16 + 16 images, {steps} steps from a loss of {losses['plain', 1][0]:.2f}; "
-          f"curves averaged over {SMOOTH} steps:\n")
+    print(f"ResNet-18 at a quarter of its width, all split, 16 + 16 images, {steps} steps from a loss of "
+          f"{losses['plain', 1][0]:.2f}; curves averaged over {SMOOTH} steps:\n")
     print(markdown(rows, ["curves", "mean difference", "first at the end", "second at the end"]) + "\n")
     own, seeds = statistics.mean(apart(*pair[1:]) for pair in pairs[:2]), apart(*pairs[2][1:])
     print(f"Precision moves the loss by {own / seeds:.2f} of what the seed does (target: within noise, at most 1: "

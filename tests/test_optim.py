@@ -10,7 +10,7 @@ from torch import nn
 
 from torchreid_nas.config import load_config
 from torchreid_nas.errors import InputError
-from torchreid_nas.optim import build_lr_scheduler, build_optimizer, warmup_multi_step
+from torchreid_nas.optim import build_lr_scheduler, build_optimizer, fuse, warmup_multi_step
 
 DATA = Path(__file__).resolve().parent / "data"
 
@@ -180,3 +180,17 @@ def test_a_fused_optimiser_goes_on_from_its_state(optim, tmp_path):
 def test_optimisers_without_a_fused_kernel_stay_as_they_are(optim, model):
     cfg = load_config(overrides=["train.optim", optim, "train.fused", "True"])
     assert not any(group.get("fused") for group in build_optimizer(model, cfg).param_groups)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_weights_may_get_their_first_gradient_at_different_steps(momentum):
+    weights = []
+    for prepare in (lambda optimizer: optimizer, fuse):
+        parameters = [nn.Parameter(torch.tensor([1.0, -2.0])) for _ in range(3)]
+        optimizer = prepare(torch.optim.SGD(parameters, lr=0.1, momentum=momentum, weight_decay=0.1))
+        for used in ((0,), (0, 1), (1, 2), (0, 2)):
+            optimizer.zero_grad()
+            sum(parameters[index].pow(3).sum() for index in used).backward()
+            optimizer.step()
+        weights.append(torch.stack(parameters))
+    torch.testing.assert_close(*weights)

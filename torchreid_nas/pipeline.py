@@ -33,7 +33,7 @@ from torchreid_nas.device import find_device, resolve_config
 from torchreid_nas.engine import BilevelSearch, ResumableEngine, SearchOptions, seed_everything
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import load_checkpoint, remove_leftovers, write_json, write_text
-from torchreid_nas.optim import build_lr_scheduler, build_optimizer
+from torchreid_nas.optim import build_lr_scheduler, build_optimizer, fuse
 from torchreid_nas.results import result_row
 from torchreid_nas.search import SearchSpace
 from torchreid_nas.tasks import make_task
@@ -185,12 +185,14 @@ class Run:
         ids = {id(alpha) for alpha in alphas}
         optimizer = torch.optim.SGD(
             [p for p in model.parameters() if p.requires_grad and id(p) not in ids], lr=search.lr,
-            momentum=search.momentum, weight_decay=search.weight_decay, fused=cfg.train.fused or None,
+            momentum=search.momentum, weight_decay=search.weight_decay,
         )
         architecture_optimizer = torch.optim.Adam(
             alphas, lr=search.arch_lr, betas=(search.arch_beta1, search.arch_beta2),
-            weight_decay=search.arch_weight_decay, fused=cfg.train.fused or None,
+            weight_decay=search.arch_weight_decay,
         )
+        if cfg.train.fused:
+            optimizer, architecture_optimizer = fuse(optimizer), fuse(architecture_optimizer)
         warmup = min(search.warmup_epochs, search.max_epoch - 1)
         if warmup < search.warmup_epochs:
             print(f"search.warmup_epochs {search.warmup_epochs} shortened to {warmup}: search.max_epoch is {search.max_epoch}")
