@@ -24,7 +24,7 @@ import memory as memory_benchmark
 from harness import Step, arguments, machine, markdown, take_turns
 from plain.normalization import plain_split
 from plain.training import PlainTraining, plain_c3mmd, plain_triplet
-from torchreid_nas.device import computes_bf16
+from torchreid_nas.device import computes_bfloat16
 from torchreid_nas.engine import CrossModalityLossWeights
 from torchreid_nas.losses import C3MMDLoss, CrossModalityTripletLoss, ExemplarMemory
 from torchreid_nas.metrics import rank_features
@@ -63,7 +63,7 @@ def _medians(steps: Mapping[str, Step], repetitions: int, device: torch.device) 
 
 def _batch(device: torch.device, largest: int) -> Iterator[tuple[int, Mapping[str, Step]]]:
     """A training step of CM-NAS, two-stream ResNet-50 at 128×64, without its optimiser."""
-    half = computes_bf16(device)
+    half = computes_bfloat16(device)
     memory_format = torch.channels_last if half else torch.contiguous_format
     for batch in (8, 16, 32, 64):
         images, pids = torch.randn(batch, 3, 128, 64, device=device), _pids(batch // 2, device).repeat(2)

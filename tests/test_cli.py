@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 import commands
+import torchreid_nas.device
 from commands import refused
 from tiny import TINY
 from torchreid_nas.architecture import Architecture
 from torchreid_nas.cli import main
+from torchreid_nas.device import computes_bfloat16, fuses_optimizers
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -137,6 +140,50 @@ def test_visrank_and_rerank(data_root, copied):
     extra = {"test.visrank": True, "test.visrank_topk": 3, "test.rerank": True, "data.targets": ["regdb"]}
     assert main(arguments(data_root, copied, "--stages", "test", **extra)) == 0
     assert len(list((copied / "visrank_regdb").iterdir())) == 64
+
+
+AUTO = {"train.amp": "auto", "train.channels_last": "auto"}
+
+
+@pytest.fixture(scope="module")
+def automatic(data_root, tmp_path_factory):
+    """A whole run in the precision that the machine does best, two batches to a step."""
+    folder = tmp_path_factory.mktemp("automatic") / "run"
+    assert main(arguments(data_root, folder, **AUTO, **{"train.accumulate": 2, "train.num_batches": 4})) == 0
+    return folder
+
+
+def test_a_run_chooses_its_precision_and_keeps_what_it_chose(automatic):
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    half, fused = computes_bfloat16(device), fuses_optimizers(device)
+    for path in ("config.yaml", "search/config.yaml", "train/config.yaml"):
+        train = yaml.safe_load((automatic / path).read_text())["train"]
+        assert (train["amp"], train["channels_last"], train["fused"]) == ("bf16" if half else "none", half, fused)
+    rows = json.loads((automatic / "results.json").read_text())["results"]
+    assert all(0 < row["mAP"] < 1 for row in rows)
+    losses = [json.loads(line) for line in (automatic / "train" / "history.jsonl").read_text().splitlines()]
+    assert losses[-1]["ce"] < losses[0]["ce"]
+
+
+def test_another_machines_precision_is_refused_on_resumption_and_its_own_config_goes_on(
+    data_root, automatic, tmp_path, capsys, monkeypatch,
+):
+    folder = Path(shutil.copytree(automatic, tmp_path / "run"))
+    changes = {**AUTO, "train.accumulate": 2, "train.num_batches": 4, "train.max_epoch": 3}
+    kept = yaml.safe_load((folder / "train" / "config.yaml").read_text())["train"]
+    other = not kept["channels_last"]
+    with monkeypatch.context() as patch:
+        patch.setattr(torchreid_nas.device, "computes_bfloat16", lambda _: other)
+        call = arguments(data_root, folder, "--stages", "train", "--resume", **changes)
+        said = refused(capsys, *call)
+    assert f"train.amp: {kept['amp']} -> {'bf16' if other else 'none'}" in said
+    assert main(["--config", str(folder / "config.yaml"), "--output", str(folder), "--resume"]) == 0
+
+
+def test_a_dry_run_shows_the_resolved_precision(data_root, tmp_path, capsys):
+    assert main(arguments(data_root, tmp_path / "run", "--dry-run", "--stages", "train", **AUTO)) == 0
+    shown = capsys.readouterr().out
+    assert "amp: auto" not in shown and "fused: auto" not in shown
 
 
 # -- resuming -------------------------------------------------------------------

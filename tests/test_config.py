@@ -73,6 +73,9 @@ def test_numbers_that_yaml_reads_as_text_are_numbers(write):
     ("model.pretrained", "True", "imagenet"),
     ("model.pretrained", "weights/resnet50.pth", "weights/resnet50.pth"),
     ("device", "cuda:1", "cuda:1"),
+    ("train.channels_last", "auto", "auto"),
+    ("train.channels_last", "true", True),
+    ("train.fused", "False", False),
 ])
 def test_overrides_are_read_as_their_keys_type(key, text, value):
     node = load_config(overrides=[key, text])
@@ -103,6 +106,9 @@ def test_overrides_are_read_as_their_keys_type(key, text, value):
     ("train:\n  lr: -0.1\n", "train.lr to -0.1, expected .*above 0"),
     ("train:\n  ema: 1\n", "train.ema to 1, expected at least 0 and below 1"),
     ("train:\n  amp: fp8\n", "train.amp to 'fp8', expected one of \"none\", \"bf16\", \"fp16\""),
+    ("train:\n  channels_last: 1\n", 'train.channels_last to 1, expected True, False or "auto"'),
+    ("train:\n  fused: sometimes\n", "train.fused to 'sometimes', expected True, False or \"auto\""),
+    ("train:\n  accumulate: 0\n", "train.accumulate to 0, expected a whole number of at least 1"),
     ("train:\n  stepsize: [70, 40]\n", r"train.stepsize to \[70, 40\], expected rising epochs"),
     ("model:\n  last_stride: 3\n", "model.last_stride to 3, expected 1 or 2"),
     ("search:\n  order: 3\n", "search.order to 3, expected 1 or 2"),

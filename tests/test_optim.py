@@ -10,7 +10,7 @@ from torch import nn
 
 from torchreid_nas.config import load_config
 from torchreid_nas.errors import InputError
-from torchreid_nas.optim import build_lr_scheduler, build_optimizer, warmup_multi_step
+from torchreid_nas.optim import build_lr_scheduler, build_optimizer, fuse, warmup_multi_step
 
 DATA = Path(__file__).resolve().parent / "data"
 
@@ -118,3 +118,79 @@ def test_a_new_layer_that_the_model_lacks_is_named_with_those_it_has(model):
     cfg = load_config(overrides=["train.new_layers", "['bnneck', 'head']"])
     with pytest.raises(InputError, match='train.new_layers names "head", the model has backbone, bnneck, classifier'):
         build_optimizer(model, cfg)
+
+
+# -- fused optimisers ---------------------------------------------------------
+
+
+def convolution() -> nn.Module:
+    torch.manual_seed(0)
+    # A bias before a BatchNorm has no gradient but rounding, which Adam would blow up.
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.Conv2d(8, 4, 1))
+    return model.to(memory_format=torch.channels_last)
+
+
+def steps(model: nn.Module, optimizer: torch.optim.Optimizer, count: int) -> None:
+    for seed in range(count):
+        optimizer.zero_grad()
+        images = torch.randn(4, 3, 6, 5, generator=torch.Generator().manual_seed(seed))
+        model(images.contiguous(memory_format=torch.channels_last)).square().mean().backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("optim", ["adam", "amsgrad", "sgd"])
+def test_a_fused_optimiser_takes_the_same_steps(optim):
+    weights = []
+    for fused in (False, True):
+        cfg = load_config(overrides=["train.optim", optim, "train.staged_lr", "False", "train.fused", str(fused)])
+        model = convolution()
+        optimizer = build_optimizer(model, cfg)
+        assert bool(optimizer.param_groups[0]["fused"]) is fused
+        steps(model, optimizer, 5)
+        weights.append(torch.cat([value.flatten() for value in model.state_dict().values()]))
+    torch.testing.assert_close(weights[1], weights[0], rtol=1e-5, atol=1e-6)
+
+
+def test_fused_groups_keep_their_rates(model):
+    groups = [build_optimizer(model, load_config(overrides=["train.fused", text])).param_groups for text in ("True", "False")]
+    for fused, plain in zip(*groups):
+        differing = {key for key in plain if fused[key] is not plain[key] and fused[key] != plain[key]}
+        assert differing == {"fused"}
+
+
+@pytest.mark.parametrize("optim", ["adam", "sgd"])
+def test_a_fused_optimiser_goes_on_from_its_state(optim, tmp_path):
+    cfg = load_config(overrides=["train.optim", optim, "train.staged_lr", "False", "train.fused", "True"])
+    whole, first, second = (convolution() for _ in range(3))
+    steps(whole, build_optimizer(whole, cfg), 3)
+    optimizer = build_optimizer(first, cfg)
+    steps(first, optimizer, 3)
+    torch.save({"model": first.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "state.pth")
+    state = torch.load(tmp_path / "state.pth", weights_only=True)
+    second.load_state_dict(state["model"])
+    resumed = build_optimizer(second, cfg)
+    resumed.load_state_dict(state["optimizer"])
+    for model, own in ((first, optimizer), (second, resumed)):
+        steps(model, own, 2)
+    for key, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[key]), key
+
+
+@pytest.mark.parametrize("optim", ["rmsprop", "radam"])
+def test_optimisers_without_a_fused_kernel_stay_as_they_are(optim, model):
+    cfg = load_config(overrides=["train.optim", optim, "train.fused", "True"])
+    assert not any(group.get("fused") for group in build_optimizer(model, cfg).param_groups)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_weights_may_get_their_first_gradient_at_different_steps(momentum):
+    weights = []
+    for prepare in (lambda optimizer: optimizer, fuse):
+        parameters = [nn.Parameter(torch.tensor([1.0, -2.0])) for _ in range(3)]
+        optimizer = prepare(torch.optim.SGD(parameters, lr=0.1, momentum=momentum, weight_decay=0.1))
+        for used in ((0,), (0, 1), (1, 2), (0, 2)):
+            optimizer.zero_grad()
+            sum(parameters[index].pow(3).sum() for index in used).backward()
+            optimizer.step()
+        weights.append(torch.stack(parameters))
+    torch.testing.assert_close(*weights)

@@ -105,8 +105,12 @@ def default_config() -> CfgNode:
     cfg.train.warmup_epochs = 10
     cfg.train.warmup_factor = 0.01
     cfg.train.ema = 0.997  # decay per step; 0 turns it off
-    cfg.train.amp = "none"  # "bf16" or "fp16" autocast
-    cfg.train.channels_last = False
+    # "auto" follows from the device: bf16, channels-last and fused where its hardware and torch have them.
+    cfg.train.amp = "auto"  # "none", or "bf16" or "fp16" autocast
+    cfg.train.channels_last = "auto"  # True or False
+    cfg.train.fused = "auto"  # True or False: one kernel for the steps of Adam and SGD (the others have none)
+    cfg.train.accumulate = 1  # batches per step of the optimiser
+    cfg.train.compile = False  # torch.compile of the network; loses on a CPU
     cfg.train.holdout = 0.0  # ours: share of the training identities that chooses the best epoch; 0: the last epoch
     cfg.train.eval_freq = 10  # epochs between two looks at the held-out identities
 
@@ -188,6 +192,7 @@ _AT_LEAST_ONE = (lambda v: v >= 1, "a whole number of at least 1")
 _NOT_NEGATIVE = (lambda v: v >= 0, "0 or more")
 _POSITIVE = (lambda v: v > 0, "above 0")
 _FRACTION = (lambda v: 0 <= v < 1, "at least 0 and below 1")
+_AUTO_OR_BOOL = (lambda v: v == "auto" or isinstance(v, bool), 'True, False or "auto"')
 
 
 def _one_of(*names: str) -> tuple[Callable[[Any], bool], str]:
@@ -226,7 +231,10 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "train.warmup_epochs": _NOT_NEGATIVE,
     "train.warmup_factor": (lambda v: 0 <= v <= 1, "between 0 and 1"),
     "train.ema": _FRACTION,
-    "train.amp": _one_of("none", "bf16", "fp16"),
+    "train.amp": _one_of("none", "bf16", "fp16", "auto"),
+    "train.channels_last": _AUTO_OR_BOOL,
+    "train.fused": _AUTO_OR_BOOL,
+    "train.accumulate": _AT_LEAST_ONE,
     "train.holdout": _FRACTION,
     "train.eval_freq": _AT_LEAST_ONE,
     "adam.beta1": _FRACTION,
@@ -395,6 +403,8 @@ def _coerce(key: str, value: Any, default: Any, origin: str) -> Any:
     # YAML 1.1 reads on and off as booleans.
     if key == "data.cache" and isinstance(value, bool):
         return "on" if value else "off"
+    if _RANGES.get(key) is _AUTO_OR_BOOL:
+        return value
     if type(value) is not kind:
         names = {bool: "True or False", int: "a whole number", float: "a number", str: "text", list: "a list"}
         raise InputError(f"{origin} sets {key} to {value!r}, expected {names[kind]}")

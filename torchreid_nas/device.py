@@ -1,11 +1,17 @@
-"""Where tensors are computed: a choice by name."""
+"""Where tensors are computed, and what the hardware there does well: the choices of a config that follow from its device."""
 from __future__ import annotations
 
-__all__ = ["find_device"]
+__all__ = ["computes_bfloat16", "find_device", "fuses_optimizers", "move", "resolve_config"]
+
+import platform
 
 import torch
+from torch import Tensor, nn
+from yacs.config import CfgNode
 
 from torchreid_nas.errors import InputError
+
+AUTO = "auto"
 
 
 def find_device(name: str | torch.device | None = None) -> torch.device:
@@ -21,3 +27,60 @@ def find_device(name: str | torch.device | None = None) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f'the device "{name}" was asked for, but torch sees no GPU here; use --device cpu')
     return device
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Return whether the hardware multiplies in bfloat16, rather than torch emulating it in float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0) and torch.cuda.is_bf16_supported()
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    # On x86 oneDNN also says yes to AVX-512 without bf16 instructions, where every product is widened first.
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return native() if native is not None and platform.machine() in ("x86_64", "AMD64") else True
+
+
+def fuses_optimizers(device: torch.device) -> bool:
+    """Return whether torch has fused kernels of Adam and SGD for ``device``."""
+    try:
+        for optimizer in (torch.optim.Adam, torch.optim.SGD):
+            optimizer([nn.Parameter(torch.zeros(1, device=device))], lr=0.1, fused=True)
+    except (RuntimeError, TypeError):
+        return False
+    return True
+
+
+def resolve_config(cfg: CfgNode, device: torch.device) -> CfgNode:
+    """Return ``cfg`` with every "auto" of its ``train`` section replaced by what suits ``device``.
+
+    bfloat16 and channels-last go together: where products are done in
+    bfloat16, a convolution in NCHW spends much of its time on reordering.
+    A run keeps the resolved values, so that it is never resumed in another
+    precision.
+
+    Raises:
+        InputError: fused optimisers are asked for where torch has none.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    train = cfg.train
+    half, fused = computes_bfloat16(device), fuses_optimizers(device)
+    if train.amp == AUTO:
+        train.amp = "bf16" if half else "none"
+    if train.channels_last == AUTO:
+        train.channels_last = half
+    if train.fused is True and not fused:
+        raise InputError(f"train.fused is True, but torch {torch.__version__} has no fused optimisers for {device}; set it auto")
+    if train.fused == AUTO:
+        train.fused = fused
+    cfg.freeze()
+    return cfg
+
+
+def move(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return ``tensor`` on ``device`` without waiting for a GPU: from the CPU it goes by way of pinned memory."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

@@ -56,7 +56,8 @@ def dry_run(run: Run, stages: Sequence[str]) -> None:
 def _measure(engine) -> list[str]:
     """Time a few steps on real batches, the first apart; the engine is thrown away afterwards."""
     images = next(iter(engine.train_loader))["img"]
-    in_all, at_test, macs = model_size(engine.model, *images.shape[-2:])
+    with engine.uncompiled():
+        in_all, at_test, macs = model_size(engine.model, *images.shape[-2:])
     engine.model.train()
     # A search is measured past its warm-up, where architecture steps come too.
     engine.epoch = engine.search.warmup_epochs if isinstance(engine, BilevelSearch) else 0

@@ -1,7 +1,7 @@
 """Optimisers and schedules: torchreid's, and the warm-up that it lacks."""
 from __future__ import annotations
 
-__all__ = ["build_optimizer", "build_lr_scheduler", "warmup_multi_step"]
+__all__ = ["build_optimizer", "build_lr_scheduler", "fuse", "warmup_multi_step"]
 
 from bisect import bisect_right
 from typing import Sequence
@@ -12,6 +12,9 @@ from torch import nn
 from yacs.config import CfgNode
 
 from torchreid_nas.errors import InputError
+
+# torchreid's RAdam is a class of its own, and torch's RMSprop has no fused kernel.
+_HAS_FUSED = (torch.optim.Adam, torch.optim.SGD)
 
 
 def warmup_multi_step(
@@ -31,7 +34,11 @@ def warmup_multi_step(
 
 
 def build_optimizer(model: nn.Module, cfg: CfgNode) -> torch.optim.Optimizer:
-    """Return torchreid's optimiser for the ``train`` section of a config.
+    """Return torchreid's optimiser for the ``train`` section of a config, fused where that says so.
+
+    Args:
+        model: on the device that it is trained on.
+        cfg: resolved for that device, see :func:`torchreid_nas.device.resolve_config`; "auto" is taken for not fused.
 
     Raises:
         InputError: ``train.new_layers`` names a layer that the model lacks.
@@ -40,12 +47,37 @@ def build_optimizer(model: nn.Module, cfg: CfgNode) -> torch.optim.Optimizer:
     for name in cfg.train.new_layers if cfg.train.staged_lr else ():
         if name not in children:
             raise InputError(f'train.new_layers names "{name}", the model has {", ".join(children)}')
-    return torchreid.optim.build_optimizer(
+    optimizer = torchreid.optim.build_optimizer(
         model, optim=cfg.train.optim, lr=cfg.train.lr, weight_decay=cfg.train.weight_decay,
         momentum=cfg.sgd.momentum, sgd_nesterov=cfg.sgd.nesterov, adam_beta1=cfg.adam.beta1,
         adam_beta2=cfg.adam.beta2, staged_lr=cfg.train.staged_lr, new_layers=cfg.train.new_layers,
         base_lr_mult=cfg.train.base_lr_mult,
     )
+    return fuse(optimizer) if cfg.train.fused is True else optimizer
+
+
+def fuse(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Return the same optimiser, before its first step, with its step as one kernel; one that has none as it is."""
+    if not isinstance(optimizer, _HAS_FUSED):
+        return optimizer
+    groups = [{**group, "fused": True} for group in optimizer.param_groups]
+    optimizer = type(optimizer)(groups, **{**optimizer.defaults, "fused": True})
+    if isinstance(optimizer, torch.optim.SGD):
+        optimizer.register_step_pre_hook(_start_momentum)
+    return optimizer
+
+
+def _start_momentum(optimizer: torch.optim.Optimizer, *_) -> None:
+    """Give weights their momentum, zero, before their first gradient is applied.
+
+    torch's fused SGD fails where some weights of a step have one and others do
+    not yet, as the candidates of a search that were not computed before. A
+    start from zero is torch's own start from the gradient, without dampening.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group["momentum"] and not group["dampening"] else ():
+            if parameter.grad is not None and optimizer.state[parameter].get("momentum_buffer") is None:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def build_lr_scheduler(optimizer: torch.optim.Optimizer, cfg: CfgNode) -> torch.optim.lr_scheduler.LRScheduler:

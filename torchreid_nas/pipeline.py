@@ -29,11 +29,11 @@ from torchreid_nas.architecture import BN_SPACE, Architecture, ArchitectureSpec,
 from torchreid_nas.config import changed_keys, config_to_yaml
 from torchreid_nas.data import ReIDDataManager
 from torchreid_nas.data.synthetic import LAYOUTS, SyntheticSettings, write_dataset
-from torchreid_nas.device import find_device
+from torchreid_nas.device import find_device, resolve_config
 from torchreid_nas.engine import BilevelSearch, ResumableEngine, SearchOptions, seed_everything
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import load_checkpoint, remove_leftovers, write_json, write_text
-from torchreid_nas.optim import build_lr_scheduler, build_optimizer
+from torchreid_nas.optim import build_lr_scheduler, build_optimizer, fuse
 from torchreid_nas.results import result_row
 from torchreid_nas.search import SearchSpace
 from torchreid_nas.tasks import make_task
@@ -44,7 +44,8 @@ SEARCHED = "search"
 _DECIDES = {
     "search": ("model.name", "model.pretrained", "model.width", "model.last_stride", "model.standardize_input",
                "model.neck", "model.dropout", "data", "sampler", "loss", "search", "synthetic", "train.seed",
-               "train.batch_size", "train.num_batches", "train.amp", "train.channels_last"),
+               "train.batch_size", "train.num_batches", "train.amp", "train.channels_last", "train.fused",
+               "train.accumulate", "train.compile"),
     "train": ("model", "data", "sampler", "loss", "ecn", "train", "adam", "sgd", "synthetic"),
 }
 
@@ -71,11 +72,11 @@ class Run:
     """
 
     def __init__(self, cfg: CfgNode, resume: bool = False) -> None:
-        self.cfg, self.resume = cfg, resume
+        self.device = find_device(cfg.device)
+        self.cfg, self.resume = resolve_config(cfg, self.device), resume
         self._trains = False
         self.folder = Path(cfg.data.save_dir)
-        self.device = find_device(cfg.device)
-        self.task = make_task(cfg, self.device)
+        self.task = make_task(self.cfg, self.device)
         # Deterministic convolution kernels: the same config and seed give the same numbers on the same machine.
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
 
@@ -149,7 +150,8 @@ class Run:
         architecture = zoo.entry_architecture(entry, weights) if from_zoo else self.architecture()
         model = self.task.build_model(checkpoint_num_classes(weights), architecture, pretrained=False)
         load_weights(model, weights)
-        options = dataclasses.replace(self.task.training_options(), ema=0.0)
+        # In full precision: a protocol's figures should not depend on what training was cheapest in.
+        options = dataclasses.replace(self.task.training_options(), ema=0.0, amp="none", compile=False)
         engine = self.task.train_class(data, model, options=options, **self.task.engine_options())
         engine.run(
             save_dir=self.folder, test_only=True, dist_metric=cfg.test.dist_metric,
@@ -189,6 +191,8 @@ class Run:
             alphas, lr=search.arch_lr, betas=(search.arch_beta1, search.arch_beta2),
             weight_decay=search.arch_weight_decay,
         )
+        if cfg.train.fused:
+            optimizer, architecture_optimizer = fuse(optimizer), fuse(architecture_optimizer)
         warmup = min(search.warmup_epochs, search.max_epoch - 1)
         if warmup < search.warmup_epochs:
             print(f"search.warmup_epochs {search.warmup_epochs} shortened to {warmup}: search.max_epoch is {search.max_epoch}")

@@ -121,3 +121,32 @@ def test_a_start_that_does_not_fit_is_refused():
 def test_an_impossible_memory_is_refused(arguments, said):
     with pytest.raises(InputError, match=said):
         ExemplarMemory(*arguments)
+
+
+def test_where_nothing_is_waited_for_a_bad_batch_leaves_the_memory_and_is_refused_later(monkeypatch):
+    monkeypatch.setattr(ExemplarMemory, "_waits_for_nothing", True)
+    memory, features, indices = filled(), torch.randn(3, 5), torch.tensor([4, 4, 0])
+    expected = filled()
+    before = memory.features.clone()
+    bad = features.clone()
+    bad[1, 2] = float("nan")
+    memory.update(bad, indices, 0.3)
+    assert torch.equal(memory.features, before)
+    memory.update(features, indices, 0.3)
+    with monkeypatch.context() as patch:
+        patch.setattr(ExemplarMemory, "_waits_for_nothing", False)
+        expected.update(features, indices, 0.3)
+    assert torch.equal(memory.features, expected.features)
+    with pytest.raises(InputError, match="not finite"):
+        memory.refuse_skipped()
+    # Said once; nothing has been skipped since.
+    memory.refuse_skipped()
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_bad_batch_leaves_the_memory_and_is_refused_later():
+    memory = ExemplarMemory(6, 5, device="cuda")
+    memory.update(torch.full((2, 5), float("nan"), device="cuda"), torch.tensor([0, 1]), 0.1)
+    assert not memory.features.any()
+    with pytest.raises(InputError, match="not finite"):
+        memory.refuse_skipped()

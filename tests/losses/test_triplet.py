@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torchreid
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.losses import CrossModalityTripletLoss
+from torchreid_nas.losses import BatchHardTripletLoss, CrossModalityTripletLoss
 
 
 def batch(num_pids=3, num_instances=3, dim=5, seed=0):
@@ -136,3 +137,45 @@ def test_bad_batch(infrared_shape, pids, message):
 def test_bad_margin(margin):
     with pytest.raises(InputError, match="margin is"):
         CrossModalityTripletLoss(margin)
+
+
+# -- one set of images ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_instances", [1, 2, 4])
+@pytest.mark.parametrize("margin", [0.0, 0.3, 3.0])
+def test_of_one_set_it_is_torchreids(num_instances, margin):
+    features, _, pids = batch(num_pids=4, num_instances=num_instances, seed=num_instances)
+    results = []
+    for loss in (BatchHardTripletLoss(margin), torchreid.losses.TripletLoss(margin)):
+        own = features.clone().requires_grad_()
+        value = loss(own, pids)
+        value.backward()
+        results.append((value.detach(), own.grad))
+    # torchreid sets an anchor's distance to itself to 1e-6.
+    torch.testing.assert_close(*results, rtol=1e-6, atol=2e-6)
+
+
+def test_of_one_set_gradcheck_and_order():
+    features, _, pids = batch(num_pids=3, num_instances=2, dim=3)
+    loss = BatchHardTripletLoss(5.0)
+    assert torch.autograd.gradcheck(lambda x: loss(x, pids), features.requires_grad_())
+    order = torch.randperm(len(pids), generator=torch.Generator().manual_seed(2))
+    assert loss(features[order], pids[order]).item() == pytest.approx(loss(features, pids).item(), abs=1e-12)
+
+
+def test_of_one_set_half_precision_computes_in_float32_under_autocast():
+    features, _, pids = batch(dim=256)
+    features = features.bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = BatchHardTripletLoss(1.0)(features, pids)
+    assert value.dtype == torch.float32
+    assert value.item() == pytest.approx(BatchHardTripletLoss(1.0)(features.double(), pids).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("pids, message", [
+    ([0, 0, 1], r"pids has shape \(3,\), expected \(4,\)"), ([5, 5, 5, 5], "every image of the batch is of identity 5"),
+])
+def test_of_one_set_a_bad_batch_is_refused(pids, message):
+    with pytest.raises(InputError, match=message):
+        BatchHardTripletLoss()(torch.ones(4, 2), torch.tensor(pids))

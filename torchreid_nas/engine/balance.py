@@ -6,11 +6,12 @@ __all__ = ["BalanceNeckEngine"]
 from typing import Any, Mapping
 
 import torch
-import torchreid
 from torch import nn
 
+from torchreid_nas.device import move
 from torchreid_nas.engine.base import TrainingOptions
 from torchreid_nas.engine.retrieval import RetrievalEngine
+from torchreid_nas.losses import BatchHardTripletLoss, identity_loss
 
 
 class BalanceNeckEngine(RetrievalEngine):
@@ -33,10 +34,8 @@ class BalanceNeckEngine(RetrievalEngine):
     ) -> None:
         super().__init__(datamanager, model, optimizer, scheduler, options)
         self.weight_x, self.weight_t = weight_x, weight_t
-        self.criterion_x = torchreid.losses.CrossEntropyLoss(
-            num_classes=datamanager.num_train_pids, use_gpu=self.use_gpu, label_smooth=label_smooth
-        )
-        self.criterion_t = torchreid.losses.TripletLoss(margin=margin)
+        self.criterion_x = identity_loss(label_smooth)
+        self.criterion_t = BatchHardTripletLoss(margin)
 
     def losses(self, data: Mapping[str, Any], metric_only: bool = False) -> dict[str, torch.Tensor]:
         """Forward a batch and return the weighted terms, each summed over the branches.
@@ -46,12 +45,13 @@ class BalanceNeckEngine(RetrievalEngine):
             metric_only: leave cross-entropy out, for identities that the classifiers do not know.
         """
         images, pids = self.parse_data_for_train(data)
-        images, pids = self.to_device(images), pids.to(self.options.device)
         with self.autocast():
-            logits, features = self.model(images)
-        terms = {} if metric_only else {
-            "ce": self.weight_x * sum(self.criterion_x(branch.float(), pids) for branch in _branches(logits))
-        }
+            logits, features = self.model(self.to_device(images))
+        terms = {}
+        if not metric_only:
+            labels = move(pids, self.options.device)
+            terms["ce"] = self.weight_x * sum(self.criterion_x(branch.float(), labels) for branch in _branches(logits))
+        # The triplet loss checks its labels; on the CPU that does not wait for a GPU.
         terms["triplet"] = self.weight_t * sum(
             self.criterion_t(branch.float(), pids) for branch in _branches(features)
         )

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from torchreid_nas.engine.ema import ExponentialMovingAverage
+from torchreid_nas.engine.readings import Readings
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import load_checkpoint, save_checkpoint, write_text
 from torchreid_nas.metrics import RankingResult
@@ -47,6 +48,11 @@ class TrainingOptions:
         channels_last: memory format of model and images.
         ema: decay of the weight average per step; 0 for none.
         eval_freq: epochs between two looks at the held-out identities.
+        accumulate: batches per step of the optimiser, which takes the mean of
+            their gradients. Every batch keeps BatchNorm statistics and a loss
+            of its own: pairs and triplets are not formed across batches. The
+            last step of an epoch takes what is left.
+        compile: compile the network (``backbone``, or the whole model that has none) for training.
     """
 
     device: torch.device = torch.device("cpu")
@@ -55,6 +61,8 @@ class TrainingOptions:
     channels_last: bool = False
     ema: float = 0.0
     eval_freq: int = 10
+    accumulate: int = 1
+    compile: bool = False
 
 
 class ResumableEngine(torchreid.engine.Engine):
@@ -91,13 +99,17 @@ class ResumableEngine(torchreid.engine.Engine):
         self.optimizer, self.scheduler = optimizer, scheduler
         self.register_model("model", self.model, optimizer, scheduler)
         self.ema = ExponentialMovingAverage(self.model, options.ema) if options.ema else None
+        if options.compile:
+            # In place: the names of the state dict stay, and copies (the average, a derived network) are not compiled.
+            getattr(self.model, "backbone", self.model).compile()
         self.scaler = torch.amp.GradScaler(options.device.type, enabled=options.amp == "fp16")
         self.start_epoch, self.best_score, self.best_epoch = 0, -math.inf, 0
         self.stopped = False
         self.save_dir: Path | None = None
         self._trainable = {name: p.requires_grad for name, p in self.model.named_parameters()}
         self._progress: tqdm | None = None
-        self._sums: dict[str, tuple[torch.Tensor, int]] = {}
+        self._readings = Readings()
+        self._waiting = 0
         self._stateful_optimizer: Any = optimizer
         self.results: dict[str, dict[str, tuple[RankingResult, dict[str, Any]]]] = {}
 
@@ -121,7 +133,7 @@ class ResumableEngine(torchreid.engine.Engine):
                 self.train_loader = loader
         if not len(loader):
             raise InputError("the training loader is empty; lower train.batch_size")
-        row = {name: total.item() / count for name, (total, count) in self._sums.items()}
+        row = self._readings.means()
         self._refuse_divergence(row)
         row = {"epoch": self.epoch + 1, **row, "lr": self._lr, "seconds": round(time.time() - start, 2)}
         row.update(self.end_of_epoch())
@@ -131,18 +143,24 @@ class ResumableEngine(torchreid.engine.Engine):
             self.save_checkpoint()
 
     def forward_backward(self, data: Mapping[str, Any]) -> dict[str, float]:
-        """One step of torchreid's loop."""
+        """One batch of torchreid's loop: its gradient and, when its turn has come, a step; returns losses for the meters."""
         terms = self.losses(data)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(sum(terms.values())).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        if self.ema:
-            self.ema.update()
+        self.learn(sum(terms.values()))
         return self.record(terms)
 
+    def learn(self, loss: torch.Tensor) -> None:
+        """Add the gradient of a batch's loss; every ``accumulate``-th call steps the optimiser."""
+        if not self._waiting:
+            self.optimizer.zero_grad(set_to_none=True)
+        self.backward(loss)
+        self._waiting += 1
+        if self._waiting == self.options.accumulate:
+            self._step()
+
     def update_lr(self, names=None) -> None:
-        """Remember the rate that the epoch ran with, then step the schedules."""
+        """Step the optimiser by what an epoch's last batches left, remember the rate, then step the schedules."""
+        if self._waiting:
+            self._step()
         self._lr = self.get_current_lr(names)
         super().update_lr(names)
 
@@ -193,6 +211,15 @@ class ResumableEngine(torchreid.engine.Engine):
         """Forward a batch and return the weighted terms of the loss by name."""
         raise NotImplementedError
 
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add the gradient of ``loss`` to the parameters'."""
+        self.scaler.scale(loss).backward()
+
+    def step_optimizer(self) -> None:
+        """Step by the gradients that the parameters have."""
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
     def score(
         self, dataset_name: str, query_loader, gallery_loader, dist_metric: str, normalize_feature: bool, rerank: bool,
     ) -> np.ndarray:
@@ -202,7 +229,7 @@ class ResumableEngine(torchreid.engine.Engine):
     def begin_epoch(self) -> None:
         """Make the epoch depend on its number: random states and the sampler's order."""
         seed_everything(self.options.seed, self.epoch)
-        self._sums = {}
+        self._readings, self._waiting = Readings(), 0
         if hasattr(self.train_loader.sampler, "set_epoch"):
             self.train_loader.sampler.set_epoch(self.epoch)
 
@@ -215,7 +242,8 @@ class ResumableEngine(torchreid.engine.Engine):
         last = self.epoch + 1 == self.max_epoch
         if not (last or (self.epoch + 1) % self.options.eval_freq == 0):
             return {}
-        scores = self.validate()
+        with self.uncompiled():
+            scores = self.validate()
         if scores is None:
             return {}
         if scores["score"] > self.best_score:
@@ -228,6 +256,12 @@ class ResumableEngine(torchreid.engine.Engine):
     def evaluated_model(self) -> nn.Module:
         """The model that evaluation uses: the average where there is one."""
         return self.ema.module if self.ema else self.model
+
+    @staticmethod
+    def uncompiled() -> contextlib.AbstractContextManager:
+        """Run what is compiled for training as it was written, so that batches of other sizes are not compiled for."""
+        # From torch 2.6 on; before, they are compiled for.
+        return torch.compiler.set_stance("force_eager") if hasattr(torch.compiler, "set_stance") else contextlib.nullcontext()
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """Mixed precision as configured."""
@@ -253,14 +287,25 @@ class ResumableEngine(torchreid.engine.Engine):
         return images.to(self.options.device, non_blocking=True).contiguous(memory_format=memory_format)
 
     def record(self, values: Mapping[str, torch.Tensor]) -> dict[str, float]:
-        """Add a step's losses to the epoch's means and show them; returns them for torchreid's meters."""
-        for name, value in values.items():
-            total, count = self._sums.get(name, (0.0, 0))
-            self._sums[name] = total + value.detach(), count + 1
-        shown = {name: value.item() for name, value in values.items()}
-        if self._progress is not None:
+        """Add a step's losses to the epoch's means; show and return, for torchreid's meters, the newest that are known.
+
+        On a GPU these are of a step or two before, or none yet: see :class:`Readings`.
+        """
+        self._readings.add(values)
+        shown = self._readings.newest()
+        if self._progress is not None and shown:
             self._progress.set_postfix({name: f"{value:.3f}" for name, value in shown.items()}, refresh=False)
         return shown
+
+    def _step(self) -> None:
+        """Step by the mean gradient of the batches that wait."""
+        if self._waiting > 1:
+            gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+            torch._foreach_div_(gradients, self._waiting)
+        self._waiting = 0
+        self.step_optimizer()
+        if self.ema:
+            self.ema.update()
 
     # -- state ----------------------------------------------------------------
 

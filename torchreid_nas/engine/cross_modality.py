@@ -7,12 +7,12 @@ import dataclasses
 from typing import Any, Mapping, Sequence
 
 import torch
-import torchreid
 from torch import nn
 
+from torchreid_nas.device import move
 from torchreid_nas.engine.base import TrainingOptions, distances
 from torchreid_nas.engine.retrieval import RetrievalEngine
-from torchreid_nas.losses import C3MMDLoss, CrossModalityTripletLoss
+from torchreid_nas.losses import C3MMDLoss, CrossModalityTripletLoss, identity_loss
 from torchreid_nas.metrics import evaluate_regdb
 from torchreid_nas.models.two_stream import FEATURES
 
@@ -57,9 +57,7 @@ class CrossModalityEngine(RetrievalEngine):
     ) -> None:
         super().__init__(datamanager, model, optimizer, scheduler, options)
         self.weights = losses or CrossModalityLossWeights()
-        self.criterion_x = torchreid.losses.CrossEntropyLoss(
-            num_classes=datamanager.num_train_pids, use_gpu=self.use_gpu, label_smooth=self.weights.label_smooth
-        )
+        self.criterion_x = identity_loss(self.weights.label_smooth)
         self.criterion_t = CrossModalityTripletLoss(self.weights.margin)
         self.criterion_c3mmd = C3MMDLoss(num_instances, self.weights.weight_correlation, self.weights.weight_mmd)
 
@@ -74,12 +72,12 @@ class CrossModalityEngine(RetrievalEngine):
                 classifier does not know.
         """
         images, pids = self.parse_data_for_train(data)
-        images, pids = self.to_device(images), pids.to(self.options.device)
+        # The labels stay on the CPU for what the losses check, so that no check waits for a GPU.
         visible_pids, infrared_pids = pids.chunk(2)
         with self.autocast():
-            before, after = self.model.features(images)
+            before, after = self.model.features(self.to_device(images))
             logits = None if metric_only else self.model.classifier(after)
-        terms = {} if metric_only else {"ce": self.weights.weight_x * self.criterion_x(logits.float(), pids)}
+        terms = {} if metric_only else {"ce": self.weights.weight_x * self.criterion_x(logits.float(), move(pids, logits.device))}
         terms["triplet"] = self.weights.weight_t * self.criterion_t(*before.chunk(2), visible_pids)
         terms["c3mmd"] = self.criterion_c3mmd(
             *after.chunk(2), visible_pids=visible_pids, infrared_pids=infrared_pids

@@ -7,18 +7,18 @@ import dataclasses
 from typing import Any, Mapping
 
 import torch
-import torchreid
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from torchreid_nas.data.joint_loader import JointLoader
+from torchreid_nas.device import move
 from torchreid_nas.engine.base import TrainingOptions
 from torchreid_nas.engine.positives import SourcePositives
 from torchreid_nas.engine.retrieval import RetrievalEngine
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers import modality_context
-from torchreid_nas.losses import ExemplarMemory, InvarianceLoss
+from torchreid_nas.losses import ExemplarMemory, InvarianceLoss, identity_loss
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Slots whose neighbours are looked at for the history.
@@ -93,9 +93,7 @@ class DomainAdaptationEngine(RetrievalEngine):
     ) -> None:
         super().__init__(datamanager, model, optimizer, scheduler, options)
         self.adaptation = adaptation = adaptation or AdaptationOptions()
-        self.criterion_x = torchreid.losses.CrossEntropyLoss(
-            num_classes=datamanager.num_train_pids, use_gpu=self.use_gpu, label_smooth=label_smooth
-        )
+        self.criterion_x = identity_loss(label_smooth)
         target = getattr(datamanager, "train_loader_t", None) if adaptation.weight_target else None
         source = self.train_loader if adaptation.weight_target < 1 else None
         self.memory: ExemplarMemory | None = None
@@ -116,7 +114,7 @@ class DomainAdaptationEngine(RetrievalEngine):
             with self.autocast():
                 embedding = self.model.embedding(self.to_device(images))
                 logits = self.model.classify(embedding)
-            terms["ce"] = (1 - weight) * self.criterion_x(logits.float(), pids.to(self.options.device))
+            terms["ce"] = (1 - weight) * self.criterion_x(logits.float(), move(pids, logits.device))
             if self._positives is not None:
                 self._positives.see(F.normalize(embedding.detach().float()), self._positives.slots(data["impath"]))
         if self.memory is not None:
@@ -145,7 +143,14 @@ class DomainAdaptationEngine(RetrievalEngine):
             self._start_from_features()
 
     def end_of_epoch(self) -> dict[str, Any]:
-        """Add how often neighbours show the same person, once they take part."""
+        """Add how often neighbours show the same person, once they take part.
+
+        Raises:
+            InputError: a feature of the epoch was not finite, and the memory left as it was.
+        """
+        for memory in (self.memory, self._positives.memory if self._positives is not None else None):
+            if memory is not None:
+                memory.refuse_skipped()
         row = super().end_of_epoch()
         options = self.adaptation
         if self.memory is not None and options.num_neighbours and self.epoch >= options.neighbour_epoch:

@@ -31,12 +31,13 @@ class ExponentialMovingAverage:
         floating = [key for key, value in own.items() if value.is_floating_point()]
         # State-dict tensors share memory with the modules: collect them once, update them in two calls.
         self._averaged = [own[key] for key in floating], [live[key] for key in floating]
-        self._copied = [(own[key], live[key]) for key in own if key not in set(floating)]
+        counters = [key for key in own if key not in set(floating)]
+        self._copied = [own[key] for key in counters], [live[key] for key in counters]
 
     @torch.no_grad()
     def update(self) -> None:
         """Follow the trained model by one step."""
         shadow, live = self._averaged
         torch._foreach_lerp_(shadow, live, 1 - self.decay)
-        for own, value in self._copied:
-            own.copy_(value)
+        if self._copied[0]:
+            torch._foreach_copy_(*self._copied)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from torchreid_nas.device import move
 from torchreid_nas.losses import ExemplarMemory, InvarianceLoss, PositivePrediction
 
 
@@ -48,7 +49,7 @@ class SourcePositives:
         """Keep the normalised features of a source batch, (B, D), for :meth:`step`."""
         self._seen = features, slots
 
-    def step(self, momentum: float) -> float | None:
+    def step(self, momentum: float) -> Tensor | None:
         """Train the network on the batch last seen, then move the source's memory; returns the network's loss.
 
         While the momentum is 0, in the first epoch, slots are still empty and nothing is trained.
@@ -58,13 +59,13 @@ class SourcePositives:
         if momentum:
             count = min(self.network.num_candidates, self.memory.num_samples)
             nearest = self._search.nearest(features, count)
-            positive = self._pids[nearest] == self._pids[slots.to(nearest.device)][:, None]
+            positive = self._pids[nearest] == self._pids[move(slots, nearest.device)][:, None]
             self._optimizer.zero_grad(set_to_none=True)
             loss = self.network.loss(features, self.memory.features[nearest], positive)
             loss.backward()
             self._optimizer.step()
         self.memory.update(features, slots, momentum)
-        return loss if loss is None else float(loss.detach())
+        return loss if loss is None else loss.detach()
 
     def state_dict(self) -> dict[str, Any]:
         """Memory, network and optimiser."""

@@ -5,6 +5,7 @@ __all__ = ["BalanceNeckSearchEngine", "BilevelSearch", "CrossModalitySearchEngin
 
 import dataclasses
 from bisect import bisect_right
+from functools import partial
 from typing import Any, Iterator, Mapping, Sequence
 
 import torch
@@ -54,7 +55,8 @@ class BilevelSearch:
 
     ``forward_backward`` takes a weight step on the batch of torchreid's loop
     and, after warm-up, every n-th time an architecture step on the next batch
-    of the validation part. The engine knows the space only by its verbs.
+    of the validation part; where gradients accumulate, either step takes
+    several batches. The engine knows the space only by its verbs.
 
     Args:
         space: the search space whose supernet ``model`` is.
@@ -79,6 +81,7 @@ class BilevelSearch:
         self._stateful_optimizer = self.bilevel
         self.unchanged_epochs = 0
         self._validation: Iterator | None = None
+        self._step_batches: list[Mapping[str, Any]] = []
         self._architecture = space.derive(model)
 
     def begin_epoch(self) -> None:
@@ -99,23 +102,34 @@ class BilevelSearch:
         if self.search.sample:
             self.space.sample(self.model, self._noise)
         terms = self.losses(data)
-        self.bilevel.step_weights(sum(terms.values()))
+        self._step_batches = [*self._step_batches, data] if self._waiting else [data]
+        self.learn(sum(terms.values()))
         shown = dict(terms)
-        if self._searching and (self.batch_idx + 1) % self.search.interval == 0:
-            shown["architecture"] = self._step_architecture(data)
+        if self._searching and (self.batch_idx + 1) % (self.search.interval * self.options.accumulate) == 0:
+            shown["architecture"] = self._step_architecture()
         return self.record(shown)
 
-    def _step_architecture(self, data: Mapping[str, Any]) -> torch.Tensor:
-        validation_data = self._next_validation_batch()
+    def backward(self, loss: torch.Tensor) -> None:
+        """Into the weights alone."""
+        self.bilevel.add_gradient(loss)
 
-        def validation() -> torch.Tensor:
-            loss = sum(self.losses(validation_data, metric_only=self.search.metric_only).values())
+    def step_optimizer(self) -> None:
+        """Step the weights, their gradient clipped."""
+        self.bilevel.apply_gradient()
+
+    def _step_architecture(self) -> torch.Tensor:
+        def validation(batch: Mapping[str, Any]) -> torch.Tensor:
+            loss = sum(self.losses(batch, metric_only=self.search.metric_only).values())
             return loss + self.search.cost_weight * self.space.cost(self.model) if self.search.cost_weight else loss
 
-        def training() -> torch.Tensor:
-            return sum(self.losses(data).values())
+        def training(batch: Mapping[str, Any]) -> torch.Tensor:
+            return sum(self.losses(batch).values())
 
-        return self.bilevel.step_architecture(validation, training)
+        validation_batches = [self._next_validation_batch() for _ in self._step_batches]
+        return self.bilevel.step_architecture(
+            [partial(validation, batch) for batch in validation_batches],
+            [partial(training, batch) for batch in self._step_batches],
+        )
 
     def _next_validation_batch(self) -> Mapping[str, Any]:
         """The validation part is walked again and again; every pass of every epoch has an order of its own."""

@@ -141,7 +141,8 @@ class C3MMDLoss(nn.Module):
             visible: (B, D) features, identities in runs of K.
             infrared: (B, D) features of the same identities in the same order.
             visible_pids: (B,) identities of the visible half. With both given,
-                the order that the loss relies on is checked.
+                the order that the loss relies on is checked; on the CPU they
+                spare the GPU a synchronisation.
             infrared_pids: (B,) identities of the infrared half.
 
         Returns:

@@ -5,10 +5,12 @@ __all__ = ["InvarianceLoss"]
 
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from torchreid_nas.device import computes_bfloat16, move
 from torchreid_nas.errors import InputError
 from torchreid_nas.losses.memory import ExemplarMemory
 
@@ -97,7 +99,7 @@ class InvarianceLoss(nn.Module):
 
         Args:
             features: (B, D), normalised (the authors apply dropout afterwards); half precision is read as float32.
-            indices: (B,) int64 slots of the images.
+            indices: (B,) int64 slots of the images. On the CPU they spare the GPU a synchronisation.
             neighbours: with neighbourhood invariance.
 
         Returns:
@@ -110,7 +112,7 @@ class InvarianceLoss(nn.Module):
         if features.dtype != torch.float64:
             features = features.float()
         slots = self.memory.features
-        indices = indices.to(slots.device)
+        indices = move(indices, slots.device)
         with torch.autocast(features.device.type, enabled=False):
             return _Invariance.apply(features, slots, indices, self, bool(neighbours and self.num_neighbours))
 
@@ -171,7 +173,7 @@ class _Invariance(torch.autograd.Function):
         weights = rows.new_zeros(chosen.shape)
         if count and predictor is None:
             # In float32, as the authors' weights are: in float64 the rounding shows in the eighth digit.
-            weights[:, 1:] = torch.tensor(1 / nearest.shape[1], dtype=torch.float32)
+            weights[:, 1:] = float(np.float32(1 / nearest.shape[1]))
         elif count:
             # The own slot stands for the image: dropout may have thinned its feature out.
             positive = predictor.positives(rows[:, 0], rows[:, 1:])
@@ -318,5 +320,5 @@ def _compute_dtype(features: Tensor, slots: Tensor) -> torch.dtype:
         return features.dtype
     if features.device.type == "cuda":
         return slots.dtype
-    fast = slots.dtype == torch.bfloat16 and torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    fast = slots.dtype == torch.bfloat16 and computes_bfloat16(features.device)
     return slots.dtype if fast else features.dtype

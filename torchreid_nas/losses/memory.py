@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from torchreid_nas.device import move
 from torchreid_nas.errors import InputError
 
+_NOT_FINITE = "a feature for the exemplar memory is not finite; lower train.lr or turn train.amp off, the memory is unchanged"
 _STORAGE = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -50,6 +52,7 @@ class ExemplarMemory(nn.Module):
             names = ", ".join(str(known).removeprefix("torch.") for known in _STORAGE)
             raise InputError(f"the exemplar memory cannot store {dtype}, expected one of {names}")
         self.register_buffer("features", torch.zeros(num_samples, dim, dtype=dtype, device=device))
+        self._skipped: Tensor | None = None
 
     @property
     def num_samples(self) -> int:
@@ -89,22 +92,41 @@ class ExemplarMemory(nn.Module):
 
         Raises:
             InputError: shapes, an index out of range, a momentum out of range or
-                a feature that is not finite; the memory is then unchanged.
+                a feature that is not finite; the memory is then unchanged. Whether
+                features on a GPU are finite is not waited for: an update by
+                features that are not leaves the memory unchanged, and
+                :meth:`refuse_skipped` raises the error.
         """
         self.check_batch(features, indices)
         if not 0 <= momentum < 1:
             raise InputError(f"the momentum of the exemplar memory is {momentum}, expected at least 0 and below 1")
-        self._refuse_nonfinite(features)
+        finite = None
+        if self._waits_for_nothing:
+            finite = torch.isfinite(features).all()
+            self._skipped = ~finite if self._skipped is None else self._skipped | ~finite
+        else:
+            self._refuse_nonfinite(features)
         features = _at_least_single(features.detach())
         indices = indices.cpu()
         occurrence = _occurrence(indices)
         for number in range(int(occurrence.max()) + 1):
             rows = (occurrence == number).nonzero().flatten()
-            slots = indices[rows].to(self.features.device)
-            new = (1 - momentum) * features[rows.to(features.device)]
+            slots = move(indices[rows], self.features.device)
+            new = (1 - momentum) * features[move(rows, features.device)]
             if momentum:
                 new = new.add_(self.features[slots], alpha=momentum)
-            self.features[slots] = F.normalize(new).to(self.features.dtype)
+            new = F.normalize(new).to(self.features.dtype)
+            self.features[slots] = new if finite is None else torch.where(finite, new, self.features[slots])
+
+    def refuse_skipped(self) -> None:
+        """Raise InputError where an update was left out on a GPU because of a feature that was not finite; waits for it."""
+        skipped, self._skipped = self._skipped, None
+        if skipped is not None and bool(skipped):
+            raise InputError(_NOT_FINITE)
+
+    @property
+    def _waits_for_nothing(self) -> bool:
+        return self.features.is_cuda
 
     def check_batch(self, features: Tensor, indices: Tensor) -> None:
         """Raise InputError where a batch does not fit the memory in shape or index."""
@@ -131,9 +153,7 @@ class ExemplarMemory(nn.Module):
     def _refuse_nonfinite(features: Tensor) -> None:
         # A single slot of NaN would spoil every softmax from then on.
         if not torch.isfinite(features).all():
-            raise InputError(
-                "a feature for the exemplar memory is not finite; lower train.lr or turn train.amp off, the memory is unchanged"
-            )
+            raise InputError(_NOT_FINITE)
 
 
 def _at_least_single(features: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 __all__ = ["BilevelOptimizer"]
 
-from typing import Any, Callable, Iterable, Sequence
+from typing import Any, Callable, Sequence
 
 import torch
 
@@ -62,74 +62,85 @@ class BilevelOptimizer:
     def step_weights(self, loss: torch.Tensor, scaler: torch.amp.GradScaler | None = None) -> None:
         """One step of w down the gradient of the training loss; α and its gradient stay as they are."""
         self.weight_optimizer.zero_grad(set_to_none=True)
-        scale = scaler or torch.amp.GradScaler(enabled=False)
-        _accumulate(scale.scale(loss), self.weights)
-        scale.unscale_(self.weight_optimizer)
+        scaler = scaler or torch.amp.GradScaler(enabled=False)
+        self.add_gradient(scaler.scale(loss))
+        self.apply_gradient(scaler)
+
+    def add_gradient(self, loss: torch.Tensor) -> None:
+        """Add the gradient of a training loss to that of w, to be applied later; α's stays as it is."""
+        _accumulate(loss, self.weights)
+
+    def apply_gradient(self, scaler: torch.amp.GradScaler | None = None) -> None:
+        """One step of w by the gradient that was added up."""
+        scaler = scaler or torch.amp.GradScaler(enabled=False)
+        scaler.unscale_(self.weight_optimizer)
         if self.grad_clip > 0:
             torch.nn.utils.clip_grad_norm_(self.weights, self.grad_clip)
-        scale.step(self.weight_optimizer)
-        scale.update()
+        scaler.step(self.weight_optimizer)
+        scaler.update()
 
-    def step_architecture(self, validation: LossClosure, training: LossClosure | None = None) -> torch.Tensor:
+    def step_architecture(
+        self, validation: LossClosure | Sequence[LossClosure], training: LossClosure | Sequence[LossClosure] | None = None,
+    ) -> torch.Tensor:
         """One step of α down the (hyper)gradient of the validation loss; w stays as it is.
 
         Args:
-            validation: closure of L_val.
-            training: closure of L_train, needed for ``order=2``.
+            validation: closure of L_val; of several (gradient accumulation) the mean counts, one graph at a time.
+            training: closure or closures of L_train, needed for ``order=2``.
 
         Returns:
             the validation loss, detached.
         """
+        validations, trainings = _closures(validation), _closures(training)
         self.architecture_optimizer.zero_grad(set_to_none=True)
         if self.order == 1:
-            loss = validation()
-            _accumulate(loss, self.architecture)
+            loss = torch.zeros(())
+            for closure in validations:
+                value = closure() / len(validations)
+                _accumulate(value, self.architecture)
+                loss = loss + value.detach()
         else:
-            loss = self._second_order(validation, training)
+            loss = self._second_order(validations, trainings)
         self.architecture_optimizer.step()
-        return loss.detach()
+        return loss
 
-    def _second_order(self, validation: LossClosure, training: LossClosure | None) -> torch.Tensor:
-        if training is None:
+    def _second_order(self, validation: Sequence[LossClosure], training: Sequence[LossClosure]) -> torch.Tensor:
+        if not training:
             raise InputError("second order needs the training loss too; pass its closure or set search.order 1")
         start = [w.detach().clone() for w in self.weights]
         step_sizes = _learning_rates(self.weight_optimizer)
         try:
             directions = self._virtual_directions(training)
             _shift(self.weights, directions, [-rate for rate in step_sizes])
-            loss = validation()
-            gradients = torch.autograd.grad(loss, self.weights + self.architecture, allow_unused=True)
-            by_weights = _filled(gradients[: len(self.weights)], self.weights)
-            by_architecture = _filled(gradients[len(self.weights):], self.architecture)
+            loss, gradients = _mean_gradients(validation, self.weights + self.architecture)
+            by_weights, by_architecture = gradients[: len(self.weights)], gradients[len(self.weights):]
 
             # The implicit term differentiates the virtual step, whose size differs between parameter groups:
             # ξ belongs into the direction, not in front of the difference.
             directions = [rate * g for rate, g in zip(step_sizes, by_weights)]
             norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(d) for d in directions]))
-            if norm > 0:
-                epsilon = 0.01 / norm
-                at = []
-                for sign in (1, -1):
-                    _restore(self.weights, start)
-                    _shift(self.weights, directions, [sign * epsilon] * len(directions))
-                    at.append(_filled(
-                        torch.autograd.grad(training(), self.architecture, allow_unused=True), self.architecture
-                    ))
-                for gradient, plus, minus in zip(by_architecture, *at):
-                    gradient -= (plus - minus) / (2 * epsilon)
+            # Where w has no gradient both sides are alike and nothing is subtracted: asking would stop a GPU.
+            epsilon = 0.01 / norm.clamp(min=torch.finfo(norm.dtype).tiny ** 0.5)
+            at = []
+            for sign in (1, -1):
+                _restore(self.weights, start)
+                _shift(self.weights, directions, [sign * epsilon] * len(directions))
+                at.append(_mean_gradients(training, self.architecture)[1])
+            for gradient, plus, minus in zip(by_architecture, *at):
+                gradient -= (plus - minus) / (2 * epsilon)
         finally:
             _restore(self.weights, start)
         for parameter, gradient in zip(self.architecture, by_architecture):
             parameter.grad = gradient
         return loss
 
-    def _virtual_directions(self, training: LossClosure) -> list[torch.Tensor]:
+    def _virtual_directions(self, training: Sequence[LossClosure]) -> list[torch.Tensor]:
         """The direction of the virtual weight step: gradient, decay, and SGD's momentum where there is one.
 
         Adam-like optimisers get the plain gradient step, as in DARTS, whose
         virtual step is SGD's.
         """
-        gradients = _filled(torch.autograd.grad(training(), self.weights, allow_unused=True), self.weights)
+        _, gradients = _mean_gradients(training, self.weights)
         directions, index = [], 0
         for group in self.weight_optimizer.param_groups:
             for parameter in group["params"]:
@@ -164,8 +175,23 @@ def _accumulate(loss: torch.Tensor, parameters: Sequence[torch.Tensor]) -> None:
     torch.autograd.backward(loss, inputs=list(parameters))
 
 
-def _filled(gradients: Iterable[torch.Tensor | None], like: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    return [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, like)]
+def _closures(closures: LossClosure | Sequence[LossClosure] | None) -> Sequence[LossClosure]:
+    if closures is None:
+        return ()
+    return (closures,) if callable(closures) else closures
+
+
+def _mean_gradients(
+    closures: Sequence[LossClosure], parameters: Sequence[torch.Tensor],
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Return the mean loss of the closures, detached, and its gradients, zero for what a loss does not depend on."""
+    loss, total = torch.zeros(()), [None] * len(parameters)
+    for closure in closures:
+        value = closure() / len(closures)
+        gradients = torch.autograd.grad(value, parameters, allow_unused=True)
+        total = [new if old is None else old if new is None else old + new for old, new in zip(total, gradients)]
+        loss = loss + value.detach()
+    return loss, [torch.zeros_like(p) if gradient is None else gradient for gradient, p in zip(total, parameters)]
 
 
 @torch.no_grad()

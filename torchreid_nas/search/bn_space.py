@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from torchreid_nas.architecture import BN_SPACE, SHARE, SPLIT, Architecture
+from torchreid_nas.device import move
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers import MixedBatchNorm2d, bn_slots
 from torchreid_nas.layers.split_bn import replace_module
@@ -90,7 +91,7 @@ class BNSplitSpace:
             layer.noise = None
             if generator is not None:
                 uniform = torch.rand(2, generator=generator).clamp_(1e-9, 1 - 1e-9)
-                layer.noise = -torch.log(-torch.log(uniform)).to(layer.logits)
+                layer.noise = move(-torch.log(-torch.log(uniform)).to(layer.logits.dtype), layer.logits.device)
 
     def cost(self, model: nn.Module) -> torch.Tensor:
         """Expected number of split slots as a share of all."""

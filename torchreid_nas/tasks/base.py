@@ -110,7 +110,10 @@ class Task:
     def training_options(self) -> TrainingOptions:
         """Return how the engines train."""
         train = self.cfg.train
-        return TrainingOptions(self.device, train.seed, train.amp, train.channels_last, train.ema, train.eval_freq)
+        return TrainingOptions(
+            self.device, train.seed, train.amp, train.channels_last, train.ema, train.eval_freq, train.accumulate,
+            train.compile,
+        )
 
     def pretrained(self) -> bool | Path:
         """Return ``model.pretrained`` as the model factories take it."""

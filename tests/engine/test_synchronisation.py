@@ -1,0 +1,79 @@
+"""No step waits for the GPU: checked on the CPU by following what is computed, and on a GPU by torch's own alarm."""
+import pytest
+import torch
+from torch import nn
+
+from synchronisation import nothing_waits_for
+from tiny import TINY_CDNET, TINY_ECN
+from torchreid_nas.engine.readings import Readings
+from torchreid_nas.pipeline import Run
+
+ENGINES = {
+    "cross-modality": ("train", {"model.architecture": "split"}),
+    "cross-modality, half precision": (
+        "train", {"model.architecture": "split", "train.amp": "bf16", "train.channels_last": True, "train.accumulate": 2}
+    ),
+    "balance neck": ("train", {**TINY_CDNET, "model.architecture": "cdnet"}),
+    "domain adaptation": ("train", {**TINY_ECN, "ecn.neighbour_epoch": 0, "ecn.momentum_step": 0.1}),
+    "positive prediction": (
+        "train", {**TINY_ECN, "ecn.neighbour_epoch": 0, "ecn.momentum_step": 0.1, "ecn.positive_prediction": True,
+                  "ecn.num_candidates": 12}
+    ),
+    "search of BatchNorms": ("search", {"search.interval": 1}),
+    "search of BatchNorms, second order": ("search", {"search.interval": 1, "search.order": 2, "search.sampling": "gumbel"}),
+    "search of blocks, all candidates": ("search", {**TINY_CDNET, "search.relaxation": "softmax"}),
+}
+
+
+def prepared(tiny_config, kind, **more):
+    stage, changes = ENGINES[kind]
+    run = Run(tiny_config(**{**changes, **more}))
+    engine = run.train_engine() if stage == "train" else run.search_engine()[0]
+    engine.epoch = 2
+    engine.begin_epoch()
+    engine.model.train()
+    memories = [part for part in (getattr(engine, "memory", None), getattr(engine, "_positives", None)) if part is not None]
+    modules = [part if isinstance(part, nn.Module) else part.network for part in memories]
+    return engine, list(zip(range(2), engine.train_loader)), modules
+
+
+@pytest.mark.parametrize("kind", ENGINES)
+def test_no_step_reads_what_the_device_computes(tiny_config, monkeypatch, kind):
+    engine, batches, modules = prepared(tiny_config, kind)
+    if getattr(engine, "memory", None) is not None:
+        # As on a GPU, where an update by features that are not finite is found out later.
+        monkeypatch.setattr(type(engine.memory), "_waits_for_nothing", True)
+    # A GPU that is behind: what has been sent has not arrived.
+    monkeypatch.setattr(Readings, "_arrived", staticmethod(lambda event: False))
+    with nothing_waits_for(engine.model, *modules):
+        for engine.batch_idx, data in batches:
+            assert engine.forward_backward(data) == {}
+    assert all(torch.isfinite(torch.tensor(value)) for value in engine._readings.means().values())
+
+
+def test_the_check_finds_what_waits():
+    layer = nn.Linear(2, 2)
+    for waits in (
+        lambda y: y.sum().item(), lambda y: bool((y > 0).all()), lambda y: y[y > 0], lambda y: y.nonzero(),
+        lambda y: y.sort().indices.tolist(), lambda y: torch.equal(y, y),
+    ):
+        with pytest.raises(AssertionError, match="a GPU would be waited for"), nothing_waits_for(layer):
+            waits(layer(torch.ones(1, 2)))
+    with nothing_waits_for(layer):
+        assert torch.ones(2).sum().item() == 2
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", ENGINES)
+def test_no_step_waits_for_a_gpu(tiny_config, kind):
+    engine, batches, _ = prepared(tiny_config, kind, device="cuda")
+    # The first steps allocate, and choose kernels.
+    for engine.batch_idx, data in batches:
+        engine.forward_backward(data)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for engine.batch_idx, data in batches:
+            engine.forward_backward(data)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

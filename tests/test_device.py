@@ -1,0 +1,80 @@
+"""What follows from the device: precision, memory format, fused optimisers."""
+import pytest
+import torch
+
+from torchreid_nas import device
+from torchreid_nas.config import load_config
+from torchreid_nas.errors import InputError
+
+CPU = torch.device("cpu")
+
+
+def resolved(monkeypatch, half, fused, *overrides):
+    monkeypatch.setattr(device, "computes_bfloat16", lambda _: half)
+    monkeypatch.setattr(device, "fuses_optimizers", lambda _: fused)
+    train = device.resolve_config(load_config(None, overrides), CPU).train
+    return train.amp, train.channels_last, train.fused
+
+
+@pytest.mark.parametrize("half, fused, expected", [
+    (True, True, ("bf16", True, True)), (False, True, ("none", False, True)), (True, False, ("bf16", True, False)),
+])
+def test_auto_follows_from_the_hardware(monkeypatch, half, fused, expected):
+    assert resolved(monkeypatch, half, fused) == expected
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_what_is_said_explicitly_stays(monkeypatch, half):
+    said = ("train.amp", "fp16", "train.channels_last", "False", "train.fused", "False")
+    assert resolved(monkeypatch, half, True, *said) == ("fp16", False, False)
+
+
+def test_the_given_config_stays_as_it_was_and_the_resolved_one_is_frozen():
+    cfg = load_config()
+    found = device.resolve_config(cfg, CPU)
+    assert (cfg.train.amp, cfg.train.channels_last, cfg.train.fused) == ("auto", "auto", "auto")
+    assert device.resolve_config(found, CPU) == found
+    with pytest.raises(AttributeError):
+        found.train.amp = "none"
+
+
+def test_fused_optimisers_that_torch_lacks_are_refused(monkeypatch):
+    with pytest.raises(InputError, match="train.fused is True, but torch .* has no fused optimisers for cpu"):
+        resolved(monkeypatch, True, False, "train.fused", "True")
+
+
+def test_emulated_bfloat16_is_not_taken_for_computed(monkeypatch):
+    monkeypatch.setattr(device.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
+    assert not device.computes_bfloat16(CPU)
+    assert not device.computes_bfloat16(torch.device("meta"))
+
+
+@pytest.mark.parametrize("capability, expected", [((7, 5), False), ((8, 0), True), ((9, 0), True)])
+def test_a_gpu_computes_in_bfloat16_from_ampere_on(monkeypatch, capability, expected):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    assert device.computes_bfloat16(torch.device("cuda")) is expected
+
+
+def test_a_torch_without_fused_optimisers_is_noticed(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise RuntimeError("`fused=True` requires all the params to be floating point Tensors of supported devices")
+
+    monkeypatch.setattr(torch.optim, "Adam", refuse)
+    assert not device.fuses_optimizers(CPU)
+
+
+def test_moving_to_where_a_tensor_is_changes_nothing():
+    tensor = torch.arange(3)
+    assert device.move(tensor, CPU) is tensor
+
+
+@pytest.mark.gpu
+def test_a_move_to_the_gpu_waits_for_nothing():
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        moved = device.move(torch.arange(3), torch.device("cuda"))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert moved.is_cuda and moved.cpu().tolist() == [0, 1, 2]
