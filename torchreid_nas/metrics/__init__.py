@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 from torchreid_nas.metrics.protocols import PROTOCOLS, evaluate_market1501, evaluate_regdb, evaluate_sysu_mm01
-from torchreid_nas.metrics.ranking import RankingResult, average_results, rank_queries
+from torchreid_nas.metrics.ranking import average_results, rank_queries
+from torchreid_nas.metrics.tally import RankingResult
 
 __all__ = [
     "PROTOCOLS", "RankingResult", "average_results", "evaluate_market1501", "evaluate_regdb", "evaluate_sysu_mm01",
