@@ -3,12 +3,15 @@ from __future__ import annotations
 
 __all__ = ["GalleryIndex", "count_closer", "sort_rows"]
 
+import functools
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 
-_SMALL = 2**16  # elements below which starting threads costs more than they save
+_SMALL = 2**16  # elements below which threads cost more than they save
+_SORT_ROWS = 16  # rows that a thread copies and sorts before it takes the next: they stay in its cache
 
 
 class GalleryIndex:
@@ -53,7 +56,7 @@ class GalleryIndex:
 
 def count_closer(
     block: torch.Tensor, wanted: torch.Tensor, real: torch.Tensor, columns: torch.Tensor,
-    index: torch.Tensor, present: torch.Tensor, values: torch.Tensor | None = None,
+    index: torch.Tensor, present: torch.Tensor, values: torch.Tensor,
 ) -> torch.Tensor:
     """Count the entries of a block that rank before each wanted distance: smaller, or equal and earlier in the gallery.
 
@@ -69,12 +72,11 @@ def count_closer(
         columns: (R, P) positions in the gallery that ``wanted`` belongs to.
         index: (C,) positions in the gallery of the block's columns.
         present: (R, P) bool, whether ``wanted`` itself is an entry of the block.
-        values: ``sort_rows(block)``, where the caller has it.
+        values: ``sort_rows(block)``.
 
     Returns:
         (R, P) int64 counts; they mean nothing where ``real`` is false.
     """
-    values = sort_rows(block) if values is None else values
     counts = torch.searchsorted(values, wanted)
     following = counts + present
     last = values.shape[1] - 1
@@ -97,15 +99,20 @@ def sort_rows(block: torch.Tensor) -> torch.Tensor:
     source = block.numpy()
     out = np.empty(source.shape, source.dtype)
 
-    def sort(rows: slice) -> None:
-        out[rows] = source[rows]
-        out[rows].sort(axis=1)
+    def sort(start: int, stop: int) -> None:
+        out[start:stop] = source[start:stop]
+        out[start:stop].sort(axis=1)
 
-    threads = torch.get_num_threads() if block.numel() > _SMALL else 1
-    if threads == 1:
-        sort(slice(None))
+    threads = torch.get_num_threads()
+    if threads == 1 or out.size <= _SMALL:
+        sort(0, len(out))
     else:
-        step = -(-len(out) // (4 * threads))
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(sort, (slice(start, start + step) for start in range(0, len(out), step))))
+        starts = range(0, len(out), _SORT_ROWS)
+        list(_pool(threads, os.getpid()).map(sort, starts, (start + _SORT_ROWS for start in starts)))
     return torch.from_numpy(out)
+
+
+@functools.lru_cache(maxsize=1)
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    # One per process: a forked worker of a data loader inherits the pool but not its threads.
+    return ThreadPoolExecutor(threads)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.metrics.places import GalleryIndex, count_closer
+from torchreid_nas.metrics.places import GalleryIndex, count_closer, sort_rows
 from torchreid_nas.metrics.tally import RankingResult, Tally
 
 BLOCK_BYTES = 64 * 2**20
@@ -43,7 +43,7 @@ def rank_queries(
         excluded: given a slice of queries, the boolean (rows, G) mask (or one that
             broadcasts to it) of gallery entries that these queries skip.
         cameras: integer cameras (Q,) and (G,), where a query skips what shows its
-            own identity under its own camera. Much cheaper than the same mask.
+            own identity under its own camera. Cheaper than the same mask.
         unique_identities: count the CMC on identities instead of images: of every
             gallery identity only its first hit keeps a place. AP and INP always
             count images.
@@ -64,29 +64,32 @@ def rank_queries(
             as_labels("q_camids", cameras[0], num_queries, "rows of distmat"),
             as_labels("g_camids", cameras[1], num_gallery, "columns of distmat"),
         )
+        if unique_identities:
+            # The first hits of all identities are sought in the block itself: there what is skipped must be gone.
+            excluded, cameras = _own_camera(q_pids, g_pids, cameras, excluded), None
     gallery = GalleryIndex(g_pids, distances.device)
     tally = start_tally(max_rank, q_pids, gallery)
     index = torch.arange(num_gallery, device=distances.device)
+    on_device = lambda array: torch.from_numpy(array).to(distances.device)
     rows = max(1, BLOCK_BYTES // (_ROW_COPIES * num_gallery * distances.element_size()))
     for start in range(0, num_queries, rows):
         span = slice(start, min(start + rows, num_queries))
-        block = distances[span]
-        _check_finite(block, start)
-        columns, real = gallery.positives(q_pids[span])
+        # A transposed matrix (the other direction of RegDB) would be sorted across its memory order.
+        block = distances[span].contiguous()
         if excluded is not None:
-            mask = torch.as_tensor(excluded(span), device=block.device)
-            block = block.masked_fill(mask, torch.inf)
-        if cameras is not None:
-            skipped = real & (cameras[1][columns] == cameras[0][span, None])
-            own_rows, nth = np.nonzero(skipped)
-            block = block.clone() if excluded is None else block
-            block[torch.from_numpy(own_rows), torch.from_numpy(columns[own_rows, nth])] = torch.inf
-        columns, real = (torch.from_numpy(part).to(block.device) for part in (columns, real))
+            _check_finite(block, block, start)
+            block = block.masked_fill(torch.as_tensor(excluded(span), device=block.device), torch.inf)
+        values = sort_rows(block)
+        if excluded is None:
+            _check_finite(values[:, [0, -1]], block, start)
+        columns, real = gallery.positives(q_pids[span])
+        skipped = None if cameras is None else on_device(real & (cameras[1][columns] == cameras[0][span, None]))
+        columns, real = on_device(columns), on_device(real)
         wanted = block.gather(1, columns)
         real &= wanted.isfinite()
-        # A transposed matrix (the other direction of RegDB) would be sorted across its memory order.
-        places = count_closer(block.contiguous(), wanted, real, columns, index, real)
-        tally.add(places, real, _first_identities(block, wanted, real, columns, gallery) if unique_identities else None)
+        places = count_closer(block, wanted, real, columns, index, real, values)
+        first = _first_identities(block, wanted, real, columns, gallery) if unique_identities else None
+        tally.add(places, real, skipped, first)
     return tally.result()
 
 
@@ -194,8 +197,20 @@ def _no_matrix(given: np.ndarray | torch.Tensor) -> InputError:
     )
 
 
-def _check_finite(block: torch.Tensor, start: int) -> None:
-    if not torch.stack(block.aminmax()).isfinite().all():
+def _own_camera(
+    q_pids: np.ndarray, g_pids: np.ndarray, cameras: tuple[np.ndarray, np.ndarray],
+    excluded: Callable[[slice], np.ndarray] | None,
+) -> Callable[[slice], np.ndarray]:
+    def mask(span: slice) -> np.ndarray:
+        own = (q_pids[span, None] == g_pids) & (cameras[0][span, None] == cameras[1])
+        return own if excluded is None else own | np.asarray(excluded(span))
+
+    return mask
+
+
+def _check_finite(probe: torch.Tensor, block: torch.Tensor, start: int) -> None:
+    """Refuse a block if one of ``probe`` is not finite; ``start`` is the first row of the block in distmat."""
+    if not probe.isfinite().all():
         row, column = (~block.isfinite()).nonzero()[0].tolist()
         raise InputError(
             f"distmat[{start + row}, {column}] is {block[row, column].item()}, expected finite distances; "

@@ -49,31 +49,41 @@ class Tally:
         self._sums = np.zeros(3)
         self._num_valid = 0
 
-    def add(self, places: torch.Tensor, real: torch.Tensor, first: torch.Tensor | None = None) -> None:
+    def add(
+        self, places: torch.Tensor, real: torch.Tensor, skipped: torch.Tensor | None = None,
+        first: torch.Tensor | None = None,
+    ) -> None:
         """Add a block.
 
         Args:
-            places: (R, P) int64, 0-based places of each query's positives, in any order.
+            places: (R, P) int64, 0-based places of the entries of each query's identity, in any order.
             real: (R, P) bool, where ``places`` means something; a row without any is an invalid query.
+            skipped: (R, P) bool, entries that took part in the ranking though the protocol skips them:
+                they are no positives, and what follows them moves up.
             first: (R,) the rank that the CMC counts, where it is not the smallest place.
         """
-        total = real.sum(dim=1)
+        # One number holds place and kind, so that a sort of values is enough. What is not real comes last.
+        keys = 2 * places if skipped is None else 2 * places + skipped
+        keys = sort_rows(keys.masked_fill(~real, torch.iinfo(torch.int64).max))
+        dropped = keys & 1
+        places = (keys >> 1) - dropped.cumsum(dim=1) + dropped
+        kept = 1 - dropped
+        nth = kept.cumsum(dim=1, dtype=torch.float64)
+        total = nth[:, -1]
         valid = total > 0
-        # Beyond any place, so that a sort leaves the real ones in front.
-        places = sort_rows(places.masked_fill(~real, torch.iinfo(torch.int64).max - 1))[valid]
-        total = total[valid, None]
-        nth = torch.arange(1, places.shape[1] + 1, device=places.device, dtype=torch.float64)
-        kept = nth <= total
         precision = (nth / (places + 1)).mul_(kept)
         # Recall grows at the positives alone, each time from the place before; there is none before the first, where
         # the curve begins at precision 1.
         before = torch.where(places > 0, (nth - 1) / places, 1.0).mul_(kept)
-        average_precision = precision.sum(dim=1, keepdim=True) / total
-        trapezoid = 0.5 * (average_precision + before.sum(dim=1, keepdim=True) / total)
-        scores = torch.cat([average_precision, trapezoid, precision.gather(1, total - 1)], dim=1)
-        self._sums += scores.sum(dim=0).cpu().numpy()
-        self._num_valid += len(total)
-        ranks = (places[:, 0] if first is None else first[valid]).cpu().numpy()
+        average_precision = precision.sum(dim=1) / total
+        trapezoid = 0.5 * (average_precision + before.sum(dim=1) / total)
+        last = (places * kept).amax(dim=1)
+        scores = torch.stack([average_precision, trapezoid, total / (last + 1)])[:, valid]
+        self._sums += scores.sum(dim=1).cpu().numpy()
+        self._num_valid += scores.shape[1]
+        if first is None:
+            first = places.masked_fill(dropped.bool(), torch.iinfo(torch.int64).max).amin(dim=1)
+        ranks = first[valid].cpu().numpy()
         self._hits += np.bincount(ranks[ranks < len(self._hits)], minlength=len(self._hits))
 
     def result(self) -> RankingResult:
