@@ -1,17 +1,18 @@
 """Places of the positives in a block of rankings, found by sorting values only; on the CPU or a GPU."""
 from __future__ import annotations
 
-__all__ = ["GalleryIndex", "count_closer", "sort_rows"]
+__all__ = ["GalleryIndex", "count_closer", "in_row_pieces", "sort_rows"]
 
 import functools
 import os
 from concurrent.futures import ThreadPoolExecutor
+from typing import Callable
 
 import numpy as np
 import torch
 
 _SMALL = 2**16  # elements below which threads cost more than they save
-_SORT_ROWS = 16  # rows that a thread copies and sorts before it takes the next: they stay in its cache
+_PIECE_ROWS = 16  # what a thread works on before it takes the next piece: it should stay in the cache
 
 
 class GalleryIndex:
@@ -99,17 +100,25 @@ def sort_rows(block: torch.Tensor) -> torch.Tensor:
     source = block.numpy()
     out = np.empty(source.shape, source.dtype)
 
-    def sort(start: int, stop: int) -> None:
-        out[start:stop] = source[start:stop]
-        out[start:stop].sort(axis=1)
+    def sort(rows: slice) -> None:
+        out[rows] = source[rows]
+        out[rows].sort(axis=1)
 
-    threads = torch.get_num_threads()
-    if threads == 1 or out.size <= _SMALL:
-        sort(0, len(out))
-    else:
-        starts = range(0, len(out), _SORT_ROWS)
-        list(_pool(threads, os.getpid()).map(sort, starts, (start + _SORT_ROWS for start in starts)))
+    in_row_pieces(sort, out)
     return torch.from_numpy(out)
+
+
+def in_row_pieces(function: Callable[[slice], None], array: np.ndarray) -> None:
+    """Call ``function`` on slices that part the rows of an array, in as many threads as torch uses.
+
+    It helps where NumPy releases the interpreter and does not use threads itself: sorts and partitions.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1 or array.size <= _SMALL:
+        function(slice(0, len(array)))
+        return
+    pieces = [slice(start, start + _PIECE_ROWS) for start in range(0, len(array), _PIECE_ROWS)]
+    list(_pool(threads, os.getpid()).map(function, pieces))
 
 
 @functools.lru_cache(maxsize=1)
