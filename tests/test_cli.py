@@ -18,6 +18,7 @@ from commands import refused
 from tiny import TINY
 from torchreid_nas.architecture import Architecture
 from torchreid_nas.cli import main
+from torchreid_nas.engine import ResumableEngine
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -137,6 +138,17 @@ def test_visrank_and_rerank(data_root, copied):
     extra = {"test.visrank": True, "test.visrank_topk": 3, "test.rerank": True, "data.targets": ["regdb"]}
     assert main(arguments(data_root, copied, "--stages", "test", **extra)) == 0
     assert len(list((copied / "visrank_regdb").iterdir())) == 64
+
+
+def test_a_matrix_that_would_be_too_large_is_never_made(data_root, copied, monkeypatch, capsys):
+    before = json.loads((copied / "results.json").read_text())["results"]
+    extra = {"test.matrix_gib": 1e-9}
+    assert main(arguments(data_root, copied, "--stages", "test", **extra, **{"test.visrank": True})) == 2
+    assert "test.visrank needs the distance matrix" in capsys.readouterr().err
+    monkeypatch.setattr(ResumableEngine, "distance_matrix", None)
+    assert main(arguments(data_root, copied, "--stages", "test", **extra)) == 0
+    for old, new in zip(before, json.loads((copied / "results.json").read_text())["results"], strict=True):
+        assert new["mAP"] == pytest.approx(old["mAP"], abs=1e-6) and new["cmc"] == pytest.approx(old["cmc"], abs=1e-6)
 
 
 # -- resuming -------------------------------------------------------------------

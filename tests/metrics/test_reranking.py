@@ -37,6 +37,12 @@ def test_equals_torchreid(metric, k1, k2, lambda_value):
     np.testing.assert_allclose(from_features, expected, rtol=0, atol=2e-6)
 
 
+def test_fewer_images_than_neighbours():
+    query, gallery = features(num_queries=3, num_gallery=9)
+    expected = torchreid.utils.re_ranking(*matrices(query, gallery))
+    np.testing.assert_allclose(re_rank_features(query, gallery), expected, rtol=0, atol=2e-6)
+
+
 def test_blocks_and_given_arrays_do_not_change_the_result(monkeypatch, tmp_path):
     query, gallery = features(1)
     distances = matrices(query, gallery)
@@ -98,7 +104,7 @@ def test_on_a_gpu():
     [
         ({"gallery": torch.ones(5, 3)}, r"shapes \(3, 2\) and \(5, 3\)"),
         ({"query": torch.full((3, 2), torch.nan)}, "not all finite.*diverged"),
-        ({"k1": 8}, "k1 is 8.*below the 8 images"),
+        ({"k1": 0}, "k1 is 0.*at least 1"),
         ({"k2": 0}, "k2 is 0.*at least 1"),
         ({"metric": "manhattan"}, '"manhattan".*"euclidean" or "cosine"'),
         ({"out": np.empty((3, 4), np.float32)}, r"out has shape \(3, 4\).*expected \(3, 5\)"),

@@ -43,7 +43,7 @@ def encode(neighbours: np.ndarray, pairs: Pairs, k1: int, k2: int) -> csr_array:
 
     Args:
         neighbours: (N, K) int32, the nearest of each image, itself among them,
-            ascending; K = max(k1 + 1, k2).
+            ascending; K = max(k1 + 1, k2), or N where there are fewer.
         pairs: gives the distances from images to images, both index arrays of one shape.
         k1: neighbours that reciprocal sets are sought among.
         k2: neighbours that a vector is averaged over; 1 leaves it as it is.
@@ -69,8 +69,10 @@ def encode(neighbours: np.ndarray, pairs: Pairs, k1: int, k2: int) -> csr_array:
     vectors = csr_array((weights.astype(np.float32), indices, starts), shape=(len(lists), len(lists)))
     if k2 == 1:
         return vectors
-    share = np.full(k2 * len(lists), 1 / k2, dtype=np.float32)
-    means = csr_array((share, neighbours[:, :k2].ravel(), np.arange(0, share.size + 1, k2)), shape=vectors.shape)
+    averaged = neighbours[:, :k2]
+    share = np.full(averaged.size, 1 / averaged.shape[1], dtype=np.float32)
+    starts = np.arange(0, averaged.size + 1, averaged.shape[1])
+    means = csr_array((share, averaged.ravel(), starts), shape=vectors.shape)
     return means @ vectors
 
 

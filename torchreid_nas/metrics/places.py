@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 _SMALL = 2**16  # elements below which threads cost more than they save
-_PIECE_ROWS = 16  # what a thread works on before it takes the next piece: it should stay in the cache
+_PIECE = 2**18  # elements that a thread works on before it takes more: they should stay in its cache
 
 
 class GalleryIndex:
@@ -49,9 +49,9 @@ class GalleryIndex:
             # Where an identity has fewer entries than another, its last is looked at again: a minimum does not mind.
             nth = np.minimum(np.arange(self.counts.max())[:, None], self.counts - 1)
             self._nth = list(torch.from_numpy(self.by_identity[self.starts + nth]).to(self.device))
-        hits = block[:, self._nth[0]]
+        hits = block.index_select(1, self._nth[0])
         for columns in self._nth[1:]:
-            torch.minimum(hits, block[:, columns], out=hits)
+            torch.minimum(hits, block.index_select(1, columns), out=hits)
         return hits
 
 
@@ -82,8 +82,15 @@ def count_closer(
     following = counts + present
     last = values.shape[1] - 1
     tied = real & (following <= last) & (values.gather(1, following.clamp(max=last)) == wanted)
-    for pairs in tied.nonzero().split(len(block)):
-        rows, nth = pairs.unbind(1)
+    pairs = tied.nonzero()
+    if block.device.type == "cpu":
+        # One by one: whole rows of all pairs would be copied before they are compared.
+        rows, positions = block.numpy(), index.numpy()
+        for row, nth in pairs.tolist():
+            equal = np.flatnonzero(rows[row] == wanted[row, nth].numpy())
+            counts[row, nth] += int((positions[equal] < columns[row, nth].numpy()).sum())
+        return counts
+    for rows, nth in (part.unbind(1) for part in pairs.split(len(block))):
         equal = block[rows] == wanted[rows, nth, None]
         counts[rows, nth] += (equal & (index < columns[rows, nth, None])).sum(dim=1)
     return counts
@@ -117,7 +124,8 @@ def in_row_pieces(function: Callable[[slice], None], array: np.ndarray) -> None:
     if threads == 1 or array.size <= _SMALL:
         function(slice(0, len(array)))
         return
-    pieces = [slice(start, start + _PIECE_ROWS) for start in range(0, len(array), _PIECE_ROWS)]
+    step = max(1, _PIECE // array.shape[1])
+    pieces = [slice(start, start + step) for start in range(0, len(array), step)]
     list(_pool(threads, os.getpid()).map(function, pieces))
 
 

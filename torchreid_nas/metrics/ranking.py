@@ -77,7 +77,7 @@ def rank_queries(
         # A transposed matrix (the other direction of RegDB) would be sorted across its memory order.
         block = distances[span].contiguous()
         if excluded is not None:
-            _check_finite(block, block, start)
+            _check_finite(torch.stack(block.aminmax()), block, start)
             block = block.masked_fill(torch.as_tensor(excluded(span), device=block.device), torch.inf)
         values = sort_rows(block)
         if excluded is None:

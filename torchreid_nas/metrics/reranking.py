@@ -172,14 +172,14 @@ def _re_rank(
 ) -> np.ndarray:
     count = distances.count
     for name, value in (("k1", k1), ("k2", k2)):
-        if not 1 <= value < count:
-            raise InputError(f"{name} is {value}, expected at least 1 and below the {count} images of query and gallery")
+        if value < 1:
+            raise InputError(f"{name} is {value}, expected at least 1; the paper's are k1 = 20 and k2 = 6")
     shape = (num_queries, count - num_queries)
     if out is None:
         out = np.empty(shape, dtype=np.float32)
     elif out.shape != shape or out.dtype != np.float32:
         raise InputError(f"out has shape {out.shape} and dtype {out.dtype}, expected {shape} and float32")
-    neighbours = np.empty((count, max(k1 + 1, k2)), dtype=np.int32)
+    neighbours = np.empty((count, min(max(k1 + 1, k2), count)), dtype=np.int32)
     largest = np.empty(count, dtype=np.float32)
     rows = max(1, BLOCK_BYTES // (2 * 4 * count))
     for start in range(0, count, rows):
