@@ -21,6 +21,7 @@ from tiny import TINY
 from torchreid_nas.architecture import Architecture
 from torchreid_nas.cli import main
 from torchreid_nas.device import computes_bfloat16, fuses_optimizers
+from torchreid_nas.engine import ResumableEngine
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -184,6 +185,17 @@ def test_a_dry_run_shows_the_resolved_precision(data_root, tmp_path, capsys):
     assert main(arguments(data_root, tmp_path / "run", "--dry-run", "--stages", "train", **AUTO)) == 0
     shown = capsys.readouterr().out
     assert "amp: auto" not in shown and "fused: auto" not in shown
+
+
+def test_a_matrix_that_would_be_too_large_is_never_made(data_root, copied, monkeypatch, capsys):
+    before = json.loads((copied / "results.json").read_text())["results"]
+    extra = {"test.matrix_gib": 1e-9}
+    assert main(arguments(data_root, copied, "--stages", "test", **extra, **{"test.visrank": True})) == 2
+    assert "test.visrank needs the distance matrix" in capsys.readouterr().err
+    monkeypatch.setattr(ResumableEngine, "distance_matrix", None)
+    assert main(arguments(data_root, copied, "--stages", "test", **extra)) == 0
+    for old, new in zip(before, json.loads((copied / "results.json").read_text())["results"], strict=True):
+        assert new["mAP"] == pytest.approx(old["mAP"], abs=1e-6) and new["cmc"] == pytest.approx(old["cmc"], abs=1e-6)
 
 
 # -- resuming -------------------------------------------------------------------

@@ -171,6 +171,7 @@ def default_config() -> CfgNode:
     cfg.test.num_trials = 10  # SYSU-MM01 galleries
     cfg.test.trapezoid_map = False  # also report mAP integrated by trapezoid, as ECN's authors do
     cfg.test.rerank = False
+    cfg.test.matrix_gib = 4.0  # ours: a larger distance matrix is never made, its rankings are counted by blocks
     cfg.test.visrank = False
     cfg.test.visrank_topk = 10
 
@@ -295,6 +296,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "test.shot": _AT_LEAST_ONE,
     "test.gallery_draw": _one_of("random", "official"),
     "test.num_trials": (lambda v: 1 <= v <= 10, "between 1 and 10"),
+    "test.matrix_gib": _POSITIVE,
     "test.visrank_topk": _AT_LEAST_ONE,
 }
 

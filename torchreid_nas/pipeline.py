@@ -153,6 +153,7 @@ class Run:
         # In full precision: a protocol's figures should not depend on what training was cheapest in.
         options = dataclasses.replace(self.task.training_options(), ema=0.0, amp="none", compile=False)
         engine = self.task.train_class(data, model, options=options, **self.task.engine_options())
+        engine.matrix_bytes = cfg.test.matrix_gib * 2**30
         engine.run(
             save_dir=self.folder, test_only=True, dist_metric=cfg.test.dist_metric,
             normalize_feature=cfg.test.normalize_feature, ranks=cfg.test.ranks, rerank=cfg.test.rerank,

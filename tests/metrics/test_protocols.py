@@ -157,7 +157,7 @@ def test_bad_regdb_input():
 
 
 def test_real_sizes_take_a_fraction_of_a_second():
-    # Loose on purpose, for shared machines: usual are some tens of milliseconds; benchmarks/protocols.py has the ratio.
+    # Loose on purpose, for shared machines: usual are some tens of milliseconds; benchmarks/ranking.py has the ratio.
     rng = np.random.default_rng(0)
     pids = np.repeat(np.arange(206), 10)
     distmat = rng.random((2060, 2060), dtype=np.float32)

@@ -23,7 +23,7 @@ from torchreid_nas.engine.ema import ExponentialMovingAverage
 from torchreid_nas.engine.readings import Readings
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import load_checkpoint, save_checkpoint, write_text
-from torchreid_nas.metrics import RankingResult
+from torchreid_nas.metrics import RankingResult, re_rank_features
 
 _AMP = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -191,6 +191,16 @@ class ResumableEngine(torchreid.engine.Engine):
     ) -> tuple[float, float]:
         """torchreid's hook: score one target; the last feature of :meth:`score` is the one that counts."""
         distmat = self.score(dataset_name, query_loader, gallery_loader, dist_metric, normalize_feature, rerank)
+        if visrank and distmat is None:
+            raise InputError(
+                f"test.visrank needs the distance matrix of {dataset_name}, which is larger than test.matrix_gib; raise it, "
+                "or turn test.visrank off"
+            )
+        if visrank and distmat is None:
+            raise InputError(
+                f"test.visrank needs the distance matrix of {dataset_name}, which is larger than test.matrix_gib; raise that, "
+                "or turn test.visrank off"
+            )
         if visrank:
             torchreid.utils.visualize_ranked_results(
                 distmat, self.datamanager.fetch_test_loaders(dataset_name), self.datamanager.data_type,
@@ -222,8 +232,8 @@ class ResumableEngine(torchreid.engine.Engine):
 
     def score(
         self, dataset_name: str, query_loader, gallery_loader, dist_metric: str, normalize_feature: bool, rerank: bool,
-    ) -> np.ndarray:
-        """Fill ``results[dataset_name]`` under the target's protocol and return a distance matrix for pictures."""
+    ) -> np.ndarray | None:
+        """Fill ``results[dataset_name]`` under the target's protocol and return a distance matrix for pictures, if any."""
         raise NotImplementedError
 
     def begin_epoch(self) -> None:
@@ -270,16 +280,20 @@ class ResumableEngine(torchreid.engine.Engine):
 
     @staticmethod
     def distance_matrix(
-        query: torch.Tensor, gallery: torch.Tensor, metric: str, normalize: bool, rerank: bool,
+        query: torch.Tensor, gallery: torch.Tensor, metric: str, normalize: bool, rerank: bool, by_column: bool = False,
     ) -> np.ndarray:
-        """Return (Q, G) distances, re-ranked by torchreid's k-reciprocal encoding if asked for."""
-        distmat = distances(query, gallery, metric, normalize).numpy()
+        """Return (Q, G) distances, re-ranked by k-reciprocal encoding if asked for.
+
+        ``by_column`` lays them out column after column, so that to draw a
+        gallery from them reads no other; re-ranked ones never are.
+        """
         if not rerank:
-            return distmat
-        return torchreid.utils.re_ranking(
-            distmat, distances(query, query, metric, normalize).numpy(),
-            distances(gallery, gallery, metric, normalize).numpy(),
-        )
+            pair = (gallery, query) if by_column else (query, gallery)
+            distmat = distances(*pair, metric, normalize).numpy()
+            return distmat.T if by_column else distmat
+        if normalize:
+            query, gallery = F.normalize(query), F.normalize(gallery)
+        return re_rank_features(query, gallery, metric=metric)
 
     def to_device(self, images: torch.Tensor) -> torch.Tensor:
         """Move images to the device in the configured memory format."""

@@ -8,10 +8,14 @@ from typing import Any, Callable, ClassVar, Mapping, Sequence
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from torchreid_nas.engine.base import ResumableEngine, distances
 from torchreid_nas.layers import MODALITIES, modality_context
-from torchreid_nas.metrics import PROTOCOLS, average_results, evaluate_market1501
+from torchreid_nas.metrics import PROTOCOLS, average_results, evaluate_market1501, rank_features
+
+_BY_BLOCKS = {"market1501": True, "regdb": False}
+"""Protocols that :func:`rank_features` knows, and whether a query skips its own camera's images of its identity."""
 
 
 class RetrievalEngine(ResumableEngine):
@@ -22,9 +26,12 @@ class RetrievalEngine(ResumableEngine):
 
     Attributes:
         features: names of what :meth:`test_features` returns; the last one counts.
+        matrix_bytes: the largest distance matrix to make; a target with a larger one
+            is ranked from its features by blocks, which leaves no matrix for pictures.
     """
 
     features: ClassVar[Sequence[str]] = ("test feature",)
+    matrix_bytes: float = 4 * 2**30
 
     def test_features(self, model: nn.Module, images: torch.Tensor, modality: str) -> Sequence[torch.Tensor]:
         """Return the test features (B, D) of images of one modality, one per name in ``features``."""
@@ -82,18 +89,39 @@ class RetrievalEngine(ResumableEngine):
 
     def score(
         self, dataset_name: str, query_loader, gallery_loader, dist_metric: str, normalize_feature: bool, rerank: bool,
-    ) -> np.ndarray:
-        """Score one target under its protocol, all of its galleries from one extraction of the features."""
+    ) -> np.ndarray | None:
+        """Score one target under its protocol, all of its galleries from one extraction of the features.
+
+        Returns:
+            The distance matrix of the last feature; None where it was ranked by blocks, see :attr:`matrix_bytes`.
+        """
         query, q_pids, q_camids = self.extract(query_loader)
         gallery, g_pids, g_camids = self.extract(gallery_loader)
         own = hasattr(self.datamanager, "protocol")
-        protocol = PROTOCOLS[self.datamanager.protocol(dataset_name) if own else "market1501"]
+        protocol = self.datamanager.protocol(dataset_name) if own else "market1501"
         galleries = self.datamanager.test_galleries(dataset_name) if own else [np.arange(len(g_pids))]
+        # The galleries of SYSU-MM01 are small, and re-ranked distances are a matrix in any case.
+        by_blocks = not rerank and protocol in _BY_BLOCKS and 4 * len(q_pids) * len(g_pids) > self.matrix_bytes
         self.results[dataset_name] = {}
+        distmat = None
         for name, qf, gf in zip(self.features, query, gallery):
-            distmat = self.distance_matrix(qf, gf, dist_metric, normalize_feature, rerank)
-            trials = [
-                protocol(distmat[:, chosen], q_pids, g_pids[chosen], q_camids, g_camids[chosen]) for chosen in galleries
-            ]
+            if by_blocks:
+                if normalize_feature:
+                    qf, gf = F.normalize(qf), F.normalize(gf)
+                cameras = (q_camids, g_camids) if _BY_BLOCKS[protocol] else None
+                trials = [rank_features(qf, gf, q_pids, g_pids, metric=dist_metric, cameras=cameras)]
+            else:
+                distmat = self.distance_matrix(qf, gf, dist_metric, normalize_feature, rerank, len(galleries) > 1)
+                trials = [
+                    PROTOCOLS[protocol](_columns(distmat, chosen), q_pids, g_pids[chosen], q_camids, g_camids[chosen])
+                    for chosen in galleries
+                ]
             self.results[dataset_name][name] = average_results(trials)
         return distmat
+
+
+def _columns(distmat: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Return the chosen columns; all of them in their order without a copy."""
+    if np.array_equal(chosen, np.arange(distmat.shape[1])):
+        return distmat
+    return distmat.T[chosen].T

@@ -8,7 +8,8 @@ from typing import Any, Callable, Mapping
 import numpy as np
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.metrics.ranking import RankingResult, as_labels, rank_queries
+from torchreid_nas.metrics.ranking import as_labels, rank_queries
+from torchreid_nas.metrics.tally import RankingResult
 
 _SYSU_CAMERAS = 6
 _SYSU_QUERY_CAMERA = 2  # camera 3 of the data set, infrared, which stands where camera 2 stands
@@ -49,8 +50,8 @@ def evaluate_sysu_mm01(
     shape = np.shape(distmat)
     if len(shape) != 2:
         raise InputError(f"distmat has shape {tuple(shape)}, expected (queries, gallery); pass one distance per pair")
-    q_camids = _as_cameras("q_camids", q_camids, shape[0], "rows")
-    g_camids = _as_cameras("g_camids", g_camids, shape[1], "columns")
+    q_camids = _as_cameras("q_camids", q_camids, shape[0], "rows of distmat")
+    g_camids = _as_cameras("g_camids", g_camids, shape[1], "columns of distmat")
     queries = (q_camids == _SYSU_QUERY_CAMERA)[:, None]
     skipped = g_camids == _SYSU_SKIPPED_CAMERA
     return rank_queries(
@@ -89,16 +90,7 @@ def evaluate_market1501(
     A query skips the gallery images of its own identity and camera. Arguments,
     result and errors as :func:`evaluate_sysu_mm01`, cameras being any integers.
     """
-    shape = np.shape(distmat)
-    if len(shape) != 2:
-        raise InputError(f"distmat has shape {tuple(shape)}, expected (queries, gallery); pass one distance per pair")
-    q_pids, g_pids = as_labels("q_pids", q_pids, shape[0], "rows"), as_labels("g_pids", g_pids, shape[1], "columns")
-    q_camids = as_labels("q_camids", q_camids, shape[0], "rows")
-    g_camids = as_labels("g_camids", g_camids, shape[1], "columns")
-    return rank_queries(
-        distmat, q_pids, g_pids, max_rank,
-        excluded=lambda span: (q_pids[span, None] == g_pids) & (q_camids[span, None] == g_camids),
-    )
+    return rank_queries(distmat, q_pids, g_pids, max_rank, cameras=(q_camids, g_camids))
 
 
 PROTOCOLS: Mapping[str, Callable[..., RankingResult]] = {

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torchreid
+
+from torchreid_nas.errors import InputError
+from torchreid_nas.metrics import rank_features, rank_queries, streaming
+
+
+def case(seed=0, whole_numbers=False, num_queries=60, num_gallery=150):
+    rng = np.random.default_rng(seed)
+    if whole_numbers:  # Exact in any order of summation, with many ties.
+        query, gallery = (rng.integers(3, size=(n, 4)).astype(np.float32) for n in (num_queries, num_gallery))
+    else:
+        query, gallery = (rng.standard_normal((n, 16), dtype=np.float32) for n in (num_queries, num_gallery))
+    pids = rng.integers(0, 15, size=num_queries), rng.integers(3, 18, size=num_gallery)
+    cameras = rng.integers(3, size=num_queries), rng.integers(3, size=num_gallery)
+    return torch.from_numpy(query), torch.from_numpy(gallery), *pids, cameras
+
+
+def same(a, b, tolerance=1e-12):
+    np.testing.assert_allclose(a.cmc, b.cmc, rtol=0, atol=tolerance)
+    scores = b.mAP, b.mAP_trapezoid, b.mINP
+    assert (a.mAP, a.mAP_trapezoid, a.mINP) == pytest.approx(scores, abs=tolerance)
+    assert a.num_valid_queries == b.num_valid_queries
+
+
+@pytest.fixture(params=[None, 7], ids=["one block", "blocks"])
+def in_blocks(request, monkeypatch):
+    if request.param:
+        monkeypatch.setattr(streaming, "_QUERIES", 11)
+        monkeypatch.setattr(streaming, "BLOCK_BYTES", request.param * 4 * 4 * 11)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("whole_numbers", [False, True])
+@pytest.mark.parametrize("use_cameras", [False, True])
+def test_equals_the_ranking_of_the_matrix(in_blocks, seed, whole_numbers, use_cameras):
+    query, gallery, q_pids, g_pids, cameras = case(seed, whole_numbers)
+    cameras = cameras if use_cameras else None
+    distmat = torchreid.metrics.compute_distance_matrix(query, gallery)
+    expected = rank_queries(distmat, q_pids, g_pids, cameras=cameras)
+    assert expected.num_valid_queries < 60
+    same(rank_features(query, gallery, q_pids, g_pids, cameras=cameras), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_other_metric_and_dtypes(in_blocks, dtype):
+    query, gallery, q_pids, g_pids, _ = case()
+    query, gallery = query.to(dtype), gallery.to(dtype)
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    distmat = torchreid.metrics.compute_distance_matrix(query.to(wide), gallery.to(wide), "cosine")
+    same(rank_features(query, gallery, q_pids, g_pids, metric="cosine"), rank_queries(distmat, q_pids, g_pids))
+
+
+def test_features_that_are_all_the_same_keep_the_order_of_the_gallery(in_blocks):
+    query, gallery, q_pids, g_pids, _ = case()
+    query, gallery = (torch.full_like(part, 0.1) for part in (query, gallery))
+    expected = rank_queries(np.zeros((60, 150)), q_pids, g_pids)
+    same(rank_features(query, gallery, q_pids, g_pids), expected)
+
+
+def test_a_gallery_on_disk(tmp_path):
+    query, gallery, q_pids, g_pids, _ = case()
+    np.save(tmp_path / "gallery.npy", gallery.numpy())
+    mapped = torch.from_numpy(np.load(tmp_path / "gallery.npy", mmap_mode="r+"))
+    same(rank_features(query, mapped, q_pids, g_pids), rank_features(query, gallery, q_pids, g_pids))
+
+
+@pytest.mark.gpu
+def test_on_a_gpu():
+    query, gallery, q_pids, g_pids, cameras = case(whole_numbers=True)
+    expected = rank_features(query, gallery, q_pids, g_pids, cameras=cameras)
+    same(rank_features(query.cuda(), gallery, q_pids, g_pids, cameras=cameras), expected)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"gallery": torch.ones(4, 3)}, r"shapes \(2, 2\) and \(4, 3\)"),
+        ({"gallery": torch.full((4, 2), torch.nan)}, "not finite"),
+        ({"q_pids": [0]}, r"q_pids has shape \(1,\).*2 query features"),
+        ({"q_pids": [8, 9]}, "no overlap of query and gallery identities"),
+        ({"cameras": ([0, 0], [0, 0, 0, 0])}, "no overlap of query and gallery identities is left"),
+        ({"max_rank": True}, "max_rank is True"),
+    ],
+)
+def test_bad_input(changes, message):
+    arguments = {"query": torch.ones(2, 2), "gallery": torch.ones(4, 2), "q_pids": [0, 1], "g_pids": [0, 1, 2, 2]}
+    with pytest.raises(InputError, match=message):
+        rank_features(**{**arguments, **changes})
