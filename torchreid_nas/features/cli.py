@@ -35,7 +35,10 @@ def main(argv: list[str] | None = None) -> int:
     check_npz(arguments.out, "--out")
     trained = load_trained(arguments.model)
     trained.check_modality(arguments.modality, "--modality")
-    extractor = FeatureExtractor(trained, arguments.modality, arguments.device, batch_size)
+    extractor = FeatureExtractor(
+        trained, arguments.modality, arguments.device, batch_size, precision=arguments.precision,
+        compile=arguments.compile,
+    )
     source = arguments.source[0] if len(arguments.source) == 1 else arguments.source
     with plain_warnings():
         features = extractor.extract_to(source, arguments.out, stride)

@@ -79,7 +79,10 @@ class _Sides:
         for side, modality in self.modalities.items():
             trained.check_modality(modality, f"--{side}-modality")
             if modality not in extractors:
-                extractors[modality] = FeatureExtractor(trained, modality, arguments.device, arguments.batch_size)
+                extractors[modality] = FeatureExtractor(
+                    trained, modality, arguments.device, arguments.batch_size, precision=arguments.precision,
+                    compile=arguments.compile,
+                )
         self._extractors = {side: extractors[modality] for side, modality in self.modalities.items()}
 
     def load(self, source: str, side: str) -> FeatureSet:

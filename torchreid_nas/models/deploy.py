@@ -65,10 +65,10 @@ class DeployedNetwork(nn.Module):
 
     def optimize(
         self, precision: str = "auto", compile: bool = False, device: torch.device | str | None = None,
-        at_once: int | None = None,
+        at_once: int | None = None, size: tuple[int, int] = (256, 128),
     ) -> OptimizedNetwork:
-        """Return a copy for speed: :func:`torchreid_nas.models.inference.optimize_network`. It cannot be exported."""
-        return optimize_network(self.network, precision, compile, device, at_once)
+        """Return a copy for speed, not for export; see :func:`torchreid_nas.models.inference.optimize_network`."""
+        return optimize_network(self.network, precision, compile, device, at_once, size)
 
 
 def deploy_network(

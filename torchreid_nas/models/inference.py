@@ -1,7 +1,7 @@
 """The form of a network that answers fastest: bfloat16 where hardware computes it, channels-last, fused or compiled."""
 from __future__ import annotations
 
-__all__ = ["PRECISIONS", "OptimizedNetwork", "find_precision", "optimize_network"]
+__all__ = ["PRECISIONS", "OptimizedNetwork", "images_at_once", "optimize_network"]
 
 import copy
 
@@ -15,10 +15,6 @@ from torchreid_nas.models.fuse import can_fuse, fuse_convolutions
 
 PRECISIONS = ("fp32", "bf16", "auto")
 """What a network computes in; ``"auto"`` is bfloat16 where the hardware multiplies in it, else float32."""
-
-# Images at once. On a CPU the maps of eight stay in its caches from one layer to the next, those of more do not
-# (benchmarks/inference.py); a GPU needs more to be busy.
-_AT_ONCE = {"cpu": 8, "cuda": 32}
 
 
 class OptimizedNetwork(nn.Module):
@@ -71,7 +67,7 @@ class OptimizedNetwork(nn.Module):
 
 def optimize_network(
     network: nn.Module, precision: str = "auto", compile: bool = False, device: torch.device | str | None = None,
-    at_once: int | None = None,
+    at_once: int | None = None, size: tuple[int, int] = (256, 128),
 ) -> OptimizedNetwork:
     """Return a copy of ``network`` that computes its features as fast as the device allows.
 
@@ -91,6 +87,7 @@ def optimize_network(
         compile: with torch.compile; needs a C++ compiler on CPUs, Triton on GPUs.
         device: where to; default where the network is.
         at_once: images per part of a batch; default 8 on CPUs, 32 elsewhere.
+        size: height and width that the network takes; its fused form is compared with it there.
 
     Raises:
         InputError: an unknown precision or fewer than one image at once; at the
@@ -101,24 +98,23 @@ def optimize_network(
     if device is None:
         device = next(network.parameters(), torch.empty(0)).device
     device = torch.device(device)
-    dtype = find_precision(precision, device)
+    dtype = _dtype(precision, device)
     network = copy.deepcopy(network).eval().to(device)
     if can_fuse(device) and not compile:
-        network = fuse_convolutions(network.float())
+        network = fuse_convolutions(network.float(), size)
     network = network.to(dtype, memory_format=torch.channels_last)
     if compile:
         # In place: keys of the state dict stay what they are. Freezing is for CPUs: on a GPU it changes little.
         network.compile(dynamic=False, options={"freezing": True} if device.type == "cpu" else None)
-    at_once = at_once or _AT_ONCE.get(device.type, _AT_ONCE["cuda"])
-    return OptimizedNetwork(network, dtype, at_once, compile)
+    return OptimizedNetwork(network, dtype, at_once or images_at_once(device), compile)
 
 
-def find_precision(precision: str, device: torch.device) -> torch.dtype:
-    """Return the dtype that a precision means on a device; see :data:`PRECISIONS`.
+def images_at_once(device: torch.device) -> int:
+    """Return how many images pass together: on a CPU as many as its caches hold from layer to layer, else 32."""
+    return 8 if device.type == "cpu" else 32
 
-    Raises:
-        InputError: another precision.
-    """
+
+def _dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision not in PRECISIONS:
         raise InputError(f'the precision "{precision}" is unknown, expected one of {", ".join(PRECISIONS)}'
                          f"{nearest(precision, PRECISIONS)}")
