@@ -17,6 +17,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["torchreid_nas", "torchreid_nas.*"]),
+    py_modules=["torchreid_nas_command"],
     package_data={"torchreid_nas.zoo": ["entries/*.yaml"]},
     python_requires=">=3.10",
     install_requires=[
@@ -45,5 +46,5 @@ setup(
         "test": ["pytest", "pytest-xdist", *export],
         "dev": ["pytest", "pytest-xdist", "ruff", *export],
     },
-    entry_points={"console_scripts": ["torchreid-nas = torchreid_nas.cli:main"]},
+    entry_points={"console_scripts": ["torchreid-nas = torchreid_nas_command:main"]},
 )

@@ -22,11 +22,15 @@ import torch
 from tabulate import tabulate
 from torch.utils.flop_counter import FlopCounterMode
 
+from torchreid_nas.process import keep_freed_memory
+
 Step = Callable[[], Any]
 
 
 def arguments(description: str, repetitions: int = 10, **defaults: Any) -> argparse.ArgumentParser:
     """Return a parser with what every benchmark takes; ``defaults`` become further options of their default's type."""
+    # As in the processes of the command; the plain implementation gains from it as well.
+    keep_freed_memory()
     parser = argparse.ArgumentParser(description=description.strip().splitlines()[0])
     parser.add_argument("--repetitions", type=int, default=repetitions, help="turns after warm-up (default: %(default)s)")
     parser.add_argument("--device", type=torch.device, default=torch.device("cuda" if torch.cuda.is_available() else "cpu"))

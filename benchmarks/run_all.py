@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 from torchreid_nas.files import write_text
+from torchreid_nas.process import THREADS
 
 _FOLDER = Path(__file__).resolve().parent
 _RESULTS = _FOLDER / "RESULTS.md"
@@ -61,8 +62,7 @@ def _run(name: str, device: str) -> bool:
     start = time.time()
     done = subprocess.run(
         [sys.executable, str(_FOLDER / f"{name}.py"), "--device", device], capture_output=True, text=True, check=False,
-        # As tools/main.py has it, for the same reason.
-        env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
+        env={**THREADS, **os.environ},
     )
     if done.returncode:
         print(f"{done.stdout}{done.stderr}", file=sys.stderr, flush=True)

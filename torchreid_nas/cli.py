@@ -8,6 +8,7 @@ import importlib
 import sys
 from typing import Sequence
 
+import torchreid_nas
 from torchreid_nas.config import load_config
 from torchreid_nas.errors import InputError, nearest
 
@@ -70,6 +71,7 @@ def _experiment(argv: Sequence[str]) -> int:
     cfg = load_config(arguments.config, overrides)
     stages = _stages(arguments.stages, searched=cfg.model.architecture == "search")
 
+    torchreid_nas.register()
     from torchreid_nas import pipeline, series
 
     if arguments.dry_run:

@@ -10,11 +10,12 @@ import os
 import pickle
 import re
 from pathlib import Path
-from typing import Any, Iterator
-
-import torch
+from typing import TYPE_CHECKING, Any, Iterator
 
 from torchreid_nas.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 
 @contextlib.contextmanager
@@ -81,6 +82,8 @@ def read_json(path: str | os.PathLike) -> Any:
 
 def save_checkpoint(path: str | os.PathLike, state: dict[str, Any]) -> None:
     """Save tensors and plain values so that :func:`load_checkpoint` reads them back."""
+    import torch
+
     with atomic_path(path) as temporary, open(temporary, "wb", buffering=0) as file:
         try:
             torch.save(state, file)
@@ -99,6 +102,8 @@ def load_checkpoint(path: str | os.PathLike, map_location: str | torch.device = 
         InputError: the file is missing, truncated, or holds more than tensors
             and plain values (which could run code on loading).
     """
+    import torch
+
     path = Path(path)
     if not path.is_file():
         raise InputError(f'the checkpoint "{path}" does not exist; check the path')

@@ -1,4 +1,6 @@
 """Features of images against the model asked by hand, and their file."""
+import copy
+import dataclasses
 import shutil
 import warnings
 
@@ -167,8 +169,9 @@ def test_bad_arguments(options, words, trained):
 
 
 def test_a_diverged_model_is_an_error_and_no_feature(trained, paths):
-    broken = FeatureExtractor(trained, "visible", "cpu")
-    next(broken.network.parameters()).fill_(float("nan"))
+    model = copy.deepcopy(trained.model)
+    next(model.parameters()).data.fill_(float("nan"))
+    broken = FeatureExtractor(dataclasses.replace(trained, model=model), "visible", "cpu")
     with pytest.raises(InputError, match=f'not finite for "{paths[0]}".*diverged'):
         broken(paths)
 

@@ -13,7 +13,7 @@ from torchreid_nas.config import load_config
 from torchreid_nas.errors import InputError
 from torchreid_nas.genotypes import GENOTYPES
 from torchreid_nas.host import MODELS
-from torchreid_nas.zoo.build import build_model
+from torchreid_nas.zoo.networks import build_model
 
 REPOSITORY = Path(torchreid_nas.__file__).resolve().parent.parent
 

@@ -1,14 +1,12 @@
 """Trained models for other programs: ONNX graphs and programs of ``torch.export``, checked, and their int8 forms."""
-from torchreid_nas.export.check import TOLERANCE, Agreement
-from torchreid_nas.export.exporter import Check, ExportedFile, export_model, quantization_cost, quantize_files
-from torchreid_nas.export.graph import FORMATS, OPSETS, Preprocessed, export_onnx, export_program, load_program
-from torchreid_nas.export.images import ImagePool
-from torchreid_nas.export.quantize import QUANTIZATIONS, quantize_graph
-from torchreid_nas.export.run_data import RunData
-from torchreid_nas.export.runtime import OnnxNetwork
+from torchreid_nas.lazy import lazy_exports
 
-__all__ = [
-    "Agreement", "Check", "ExportedFile", "FORMATS", "ImagePool", "OPSETS", "OnnxNetwork", "Preprocessed",
-    "QUANTIZATIONS", "RunData", "TOLERANCE", "export_model", "export_onnx", "export_program", "load_program",
-    "quantization_cost", "quantize_files", "quantize_graph",
-]
+__all__, __getattr__, __dir__ = lazy_exports(__name__, {
+    "check": ("TOLERANCE", "Agreement"),
+    "exporter": ("Check", "ExportedFile", "export_model", "quantization_cost", "quantize_files"),
+    "graph": ("FORMATS", "OPSETS", "Preprocessed", "export_onnx", "export_program", "load_program"),
+    "images": ("ImagePool",),
+    "quantize": ("QUANTIZATIONS", "quantize_graph"),
+    "run_data": ("RunData",),
+    "runtime": ("OnnxNetwork",),
+})

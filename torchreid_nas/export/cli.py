@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 from typing import Sequence
 
+import torchreid_nas
 from torchreid_nas.errors import InputError, nearest
 
 
@@ -19,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
 
+    torchreid_nas.register()
     from torchreid_nas.device import find_device
     from torchreid_nas.export import exporter, graph, quantize, table
     from torchreid_nas.export.images import ImagePool

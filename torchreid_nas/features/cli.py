@@ -5,6 +5,7 @@ __all__ = ["main"]
 
 import argparse
 
+import torchreid_nas
 from torchreid_nas.features.options import add_extraction_options, plain_warnings, positive_int
 
 
@@ -28,6 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     stride = positive_int("--stride", arguments.stride)
     batch_size = positive_int("--batch-size", arguments.batch_size)
 
+    torchreid_nas.register()
     from torchreid_nas.features.extractor import FeatureExtractor
     from torchreid_nas.features.feature_set import check_npz
     from torchreid_nas.trained import load_trained
@@ -35,7 +37,10 @@ def main(argv: list[str] | None = None) -> int:
     check_npz(arguments.out, "--out")
     trained = load_trained(arguments.model)
     trained.check_modality(arguments.modality, "--modality")
-    extractor = FeatureExtractor(trained, arguments.modality, arguments.device, batch_size)
+    extractor = FeatureExtractor(
+        trained, arguments.modality, arguments.device, batch_size, precision=arguments.precision,
+        compile=arguments.compile,
+    )
     source = arguments.source[0] if len(arguments.source) == 1 else arguments.source
     with plain_warnings():
         features = extractor.extract_to(source, arguments.out, stride)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Iterator
 
+import torchreid_nas
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.features.options import add_extraction_options, plain_warnings, positive_int
 
@@ -30,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     for option in ("top", "stride", "batch_size"):
         setattr(arguments, option, positive_int(f"--{option.replace('_', '-')}", getattr(arguments, option)))
     pictures = 0 if arguments.pictures == "0" else positive_int("--pictures", arguments.pictures)
+    torchreid_nas.register()
     _check_metric(arguments.metric)
     score, far = _threshold(arguments.threshold, arguments.metric)
     if (far is None) != (arguments.validation is None):
@@ -79,7 +81,10 @@ class _Sides:
         for side, modality in self.modalities.items():
             trained.check_modality(modality, f"--{side}-modality")
             if modality not in extractors:
-                extractors[modality] = FeatureExtractor(trained, modality, arguments.device, arguments.batch_size)
+                extractors[modality] = FeatureExtractor(
+                    trained, modality, arguments.device, arguments.batch_size, precision=arguments.precision,
+                    compile=arguments.compile,
+                )
         self._extractors = {side: extractors[modality] for side, modality in self.modalities.items()}
 
     def load(self, source: str, side: str) -> FeatureSet:

@@ -18,6 +18,10 @@ def add_extraction_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stride", default="1", metavar="N", help="take every n-th frame of videos (default 1)")
     parser.add_argument("--batch-size", default="32", metavar="N", help="images at once (default 32)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, …; default: a GPU where there is one")
+    parser.add_argument(
+        "--precision", default="fp32", help="fp32 (default), bf16, or auto: bf16 where the hardware computes it",
+    )
+    parser.add_argument("--compile", action="store_true", help="compile the network first, for many images")
 
 
 def positive_int(option: str, text: str) -> int:

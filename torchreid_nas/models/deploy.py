@@ -24,6 +24,7 @@ from torch.overrides import TorchFunctionMode
 
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.layers import MODALITIES, MixedBatchNorm2d, SplitBatchNorm2d
+from torchreid_nas.models.inference import OptimizedNetwork, optimize_network
 
 # Height and width of the trace, those of the re-ID literature; weights depend on neither.
 _HEIGHT, _WIDTH = 256, 128
@@ -61,6 +62,13 @@ class DeployedNetwork(nn.Module):
     def train(self, mode: bool = True) -> "DeployedNetwork":
         """Keep eval mode; torchreid's engines switch modes without asking."""
         return super().train(False)
+
+    def optimize(
+        self, precision: str = "auto", compile: bool = False, device: torch.device | str | None = None,
+        at_once: int | None = None, size: tuple[int, int] = (256, 128),
+    ) -> OptimizedNetwork:
+        """Return a copy for speed, not for export; see :func:`torchreid_nas.models.inference.optimize_network`."""
+        return optimize_network(self.network, precision, compile, device, at_once, size)
 
 
 def deploy_network(

@@ -8,6 +8,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
+import torchreid_nas
 from torchreid_nas.errors import InputError
 from torchreid_nas.stargan.settings import StarGANSettings
 
@@ -53,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = {name: getattr(arguments, name) for name in _HELP if hasattr(arguments, name)}
     settings = StarGANSettings(**given)
 
+    torchreid_nas.register()
     import torch
 
     from torchreid_nas.device import find_device
@@ -195,8 +197,6 @@ def _refuse_existing(files: CamStyleFiles) -> None:
 
 
 def _origin(trainer: Trainer) -> dict[str, Any]:
-    import torchreid_nas
-
     return {
         "made_by": f"torchreid_nas {torchreid_nas.__version__}, StarGAN", "dataset": trainer.name,
         "iteration": trainer.iteration, "settings": dataclasses.asdict(trainer.settings),

@@ -19,7 +19,7 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.files import read_json, write_text
 from torchreid_nas.host import MODELS
 from torchreid_nas.layers import SplitBatchNorm2d, modality_context
-from torchreid_nas.zoo.build import build
+from torchreid_nas.zoo.networks import build
 from torchreid_nas.zoo.catalogue import list_entries
 from torchreid_nas.zoo.checks import file_digest
 from torchreid_nas.zoo.entry import Entry

@@ -8,6 +8,8 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
+import torchreid_nas
+
 if TYPE_CHECKING:
     from torchreid_nas.zoo.entry import Entry, Figure
 
@@ -25,6 +27,7 @@ def main(argv: list[str] | None = None) -> int:
         SystemExit: the arguments do not parse (argparse, code 2).
     """
     arguments = _parser().parse_args(argv)
+    torchreid_nas.register()
     arguments.run(arguments)
     return 0
 

@@ -14,7 +14,7 @@ from torchreid_nas.files import save_checkpoint
 from torchreid_nas.host import MODELS
 from torchreid_nas.layers import bn_slots
 from torchreid_nas.weights import load_authors_checkpoint
-from torchreid_nas.zoo.build import build_model
+from torchreid_nas.zoo.networks import build_model
 from torchreid_nas.zoo.layouts import Recognised, recognise
 
 

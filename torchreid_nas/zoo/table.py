@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from torchreid_nas.architecture import SHARE, SPLIT
 from torchreid_nas.dry_run import model_size
-from torchreid_nas.zoo.build import build_model
+from torchreid_nas.zoo.networks import build_model
 from torchreid_nas.zoo.entry import FROM_FILE, SCORES, Entry, score_title
 
 _SECTIONS = {

@@ -1,0 +1,33 @@
+"""Packages that import their parts when asked for: ``--help`` must not wait seconds for torch."""
+from __future__ import annotations
+
+__all__ = ["lazy_exports"]
+
+import importlib
+import sys
+from typing import Any, Callable, Mapping, Sequence
+
+
+def lazy_exports(
+    package: str, parts: Mapping[str, Sequence[str]],
+) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
+    """Return ``__all__``, ``__getattr__`` and ``__dir__`` (PEP 562) of a package whose names live in its modules.
+
+    No name may be a module's, for importing that module would bind it::
+
+        __all__, __getattr__, __dir__ = lazy_exports(__name__, {"extractor": ("FeatureExtractor",)})
+
+    Args:
+        package: ``__name__`` of the package.
+        parts: its modules, and the names that each of them gives.
+    """
+    module_of = {name: module for module, names in parts.items() for name in names}
+
+    def get(name: str) -> Any:
+        if name not in module_of:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{package}.{module_of[name]}"), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return sorted(module_of), get, lambda: sorted({*vars(sys.modules[package]), *module_of})

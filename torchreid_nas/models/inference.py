@@ -1,0 +1,122 @@
+"""The form of a network that answers fastest: bfloat16 where hardware computes it, channels-last, fused or compiled."""
+from __future__ import annotations
+
+__all__ = ["PRECISIONS", "OptimizedNetwork", "images_at_once", "optimize_network"]
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from torchreid_nas.device import computes_bfloat16
+from torchreid_nas.errors import InputError, nearest
+from torchreid_nas.models.fuse import can_fuse, fuse_convolutions
+
+PRECISIONS = ("fp32", "bf16", "auto")
+"""What a network computes in; ``"auto"`` is bfloat16 where the hardware multiplies in it, else float32."""
+
+
+class OptimizedNetwork(nn.Module):
+    """A network for features alone: images (B, 3, H, W) in any float dtype and memory format -> float32 (B, D).
+
+    The weights are converted once, not at every call as under autocast. The
+    batch passes in parts of ``at_once`` images, which bounds memory and keeps
+    small maps in caches. A compiled network sees one batch size only: the last
+    part is filled up with black images, whose features are dropped, so that
+    nothing is ever compiled again for a last, smaller batch.
+
+    Made by :func:`optimize_network`. No gradients; eval mode whatever ``train`` is told.
+
+    Args:
+        network: maps images to features, in its final dtype and device.
+        dtype: of its weights.
+        at_once: images per part.
+        compiled: whether ``network`` was compiled for parts of exactly that many images.
+    """
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype, at_once: int, compiled: bool) -> None:
+        super().__init__()
+        self.network = network
+        self.dtype, self.at_once, self.compiled = dtype, at_once, compiled
+        self.requires_grad_(False)
+        self.eval()
+
+    @torch.no_grad()
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        images = images.to(self.dtype, memory_format=torch.channels_last)
+        return torch.cat([self._features(part) for part in images.split(self.at_once)])
+
+    def _features(self, images: torch.Tensor) -> torch.Tensor:
+        missing = self.at_once - len(images) if self.compiled else 0
+        if missing:
+            images = F.pad(images, (0, 0, 0, 0, 0, 0, 0, missing)).contiguous(memory_format=torch.channels_last)
+        try:
+            features = self.network(images)
+        except torch._dynamo.exc.BackendCompilerFailed as error:
+            raise InputError(
+                f"the network cannot be compiled here ({str(error).strip().splitlines()[0]}); install a C++ compiler (g++; "
+                "the variable CXX names another one), or do without compilation"
+            ) from error
+        return features[:len(images) - missing].float()
+
+    def train(self, mode: bool = True) -> "OptimizedNetwork":
+        """Keep eval mode."""
+        return super().train(False)
+
+
+def optimize_network(
+    network: nn.Module, precision: str = "auto", compile: bool = False, device: torch.device | str | None = None,
+    at_once: int | None = None, size: tuple[int, int] = (256, 128),
+) -> OptimizedNetwork:
+    """Return a copy of ``network`` that computes its features as fast as the device allows.
+
+    Channels-last always. Without ``compile``, on CPUs, convolutions take in the
+    ReLUs and sums behind them (:mod:`torchreid_nas.models.fuse`); with it,
+    torch.compile does that and fuses all else, weights as constants
+    ("freezing"), which takes it 5 to 60 s at the first call.
+
+    Args:
+        network: maps images (B, 3, H, W) to features (B, D), as ``deploy()``
+            gives it; BatchNorms of others are folded by
+            :func:`torchreid_nas.models.deploy.deploy_network`. It stays as it is.
+        precision: ``"fp32"`` for the features of ``network`` up to rounding,
+            ``"bf16"``, or ``"auto"`` (see :data:`PRECISIONS`). In bfloat16 a
+            feature keeps 8 bits in every layer; what that costs,
+            benchmarks/inference.py says.
+        compile: with torch.compile; needs a C++ compiler on CPUs, Triton on GPUs.
+        device: where to; default where the network is.
+        at_once: images per part of a batch; default 8 on CPUs, 32 elsewhere.
+        size: height and width that the network takes; its fused form is compared with it there.
+
+    Raises:
+        InputError: an unknown precision or fewer than one image at once; at the
+            first call, a network that cannot be compiled.
+    """
+    if at_once is not None and at_once < 1:
+        raise InputError(f"at_once is {at_once}, expected at least one image")
+    if device is None:
+        device = next(network.parameters(), torch.empty(0)).device
+    device = torch.device(device)
+    dtype = _dtype(precision, device)
+    network = copy.deepcopy(network).eval().to(device)
+    if can_fuse(device) and not compile:
+        network = fuse_convolutions(network.float(), size)
+    network = network.to(dtype, memory_format=torch.channels_last)
+    if compile:
+        # In place: keys of the state dict stay what they are. Freezing is for CPUs: on a GPU it changes little.
+        network.compile(dynamic=False, options={"freezing": True} if device.type == "cpu" else None)
+    return OptimizedNetwork(network, dtype, at_once or images_at_once(device), compile)
+
+
+def images_at_once(device: torch.device) -> int:
+    """Return how many images pass together: on a CPU as many as its caches hold from layer to layer, else 32."""
+    return 8 if device.type == "cpu" else 32
+
+
+def _dtype(precision: str, device: torch.device) -> torch.dtype:
+    if precision not in PRECISIONS:
+        raise InputError(f'the precision "{precision}" is unknown, expected one of {", ".join(PRECISIONS)}'
+                         f"{nearest(precision, PRECISIONS)}")
+    half = precision == "bf16" or precision == "auto" and computes_bfloat16(device)
+    return torch.bfloat16 if half else torch.float32

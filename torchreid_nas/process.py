@@ -1,0 +1,39 @@
+"""How a process of ours computes on a CPU: how its threads wait, and what becomes of freed memory."""
+from __future__ import annotations
+
+__all__ = ["THREADS", "keep_freed_memory", "prepare_process"]
+
+import ctypes
+import os
+import sys
+
+# libgomp reads these when torch loads it. On a shared machine threads that wait by spinning made a step ten times
+# slower; threads that sleep at once wake up late. A short spin costs little where cores are busy and wins back most
+# of it where they are not (benchmarks/RESULTS.md, "Waiting threads").
+THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
+
+# Of mallopt(3).
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_NEVER = 2**31 - 1
+
+
+def prepare_process() -> None:
+    """Settle both, before torch is imported; variables of the environment that are set already stay."""
+    for name, value in THREADS.items():
+        os.environ.setdefault(name, value)
+    keep_freed_memory()
+
+
+def keep_freed_memory() -> bool:
+    """Have glibc keep the memory of freed tensors for the next ones; returns whether it does.
+
+    By default large blocks go back to the system when they are freed, and the
+    system clears their successors page by page: 50,000 pages in a training
+    step of ResNet-50. The memory of the process does not grow beyond its peak.
+    Elsewhere than on Linux with glibc nothing is done, nor where ``MALLOC_MMAP_THRESHOLD_``
+    is set, with which users choose for themselves.
+    """
+    if not sys.platform.startswith("linux") or "MALLOC_MMAP_THRESHOLD_" in os.environ:
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and all([mallopt(key, _NEVER) == 1 for key in (_MMAP_THRESHOLD, _TRIM_THRESHOLD)])
