@@ -5,7 +5,7 @@ BIN := .venv/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 2000
 
-.PHONY: demo test setup clean
+.PHONY: demo test bench setup clean
 
 demo: setup
 	$(BIN)/python tools/main.py --config configs/demo.yaml --resume
@@ -13,6 +13,10 @@ demo: setup
 test: setup
 # One process of one thread per core; a file stays together, for the runs that its tests share.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile tests
+
+# Everything of speed and memory, ours against the plain implementation, into benchmarks/RESULTS.md.
+bench: setup
+	$(BIN)/python benchmarks/run_all.py
 
 setup: .venv/installed
 

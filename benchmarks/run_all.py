@@ -27,7 +27,6 @@ _RESULTS = _FOLDER / "RESULTS.md"
 _SCRIPTS = {
     "normalization": "Split and searched BatchNorm",
     "training_step": "A whole training step of CM-NAS",
-    "search_cost": "What a search step of CDNet costs",
     "memory": "ECN's memory",
     "ranking": "Protocols and ranking",
     "reranking": "k-reciprocal re-ranking",
