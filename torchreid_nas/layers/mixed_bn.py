@@ -45,7 +45,8 @@ class MixedBatchNorm2d(nn.Module):
     running statistics of all three BatchNorms move as those of plain ones
     would. A batch of one declared modality has the same statistics for both
     candidates. Dtype: float16/bfloat16 inputs keep statistics in the dtype of
-    the parameters.
+    the parameters. A joint batch can be differentiated once (mixed_function.py),
+    which is what both orders of the search need.
     """
 
     def __init__(self, bn: nn.BatchNorm2d | int) -> None:

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 
 _native = torch.ops.aten
+_HOOKS = ("forward", "forward_pre", "backward", "backward_pre")
 
 
 def split_batch_norm(x: Tensor, visible: nn.BatchNorm2d, infrared: nn.BatchNorm2d) -> Tensor:
     """Normalise a joint batch by halves and move the running statistics of both layers, as their ``forward`` would.
 
     Args:
-        x: (2B, C, H, W), ``[visible; infrared]``, float64, float32, or float16/bfloat16 with parameters of that dtype or float32.
+        x: (2B, C, H, W), ``[visible; infrared]``, in the dtype of the parameters, or float16/bfloat16 where they are float32.
         visible, infrared: layers that :func:`is_plain` holds for.
 
     Returns:
@@ -45,7 +46,7 @@ def is_plain(x: Tensor, *layers: nn.Module) -> bool:
     count = x.numel() // (2 * max(x.shape[1], 1)) if x.dim() == 4 else 0
     return not traced and count > 1 and all(
         type(bn) is nn.BatchNorm2d and bn.training and bn.affine and bn.track_running_stats and bn.running_mean is not None
-        and bn.momentum is not None and not (bn._forward_hooks or bn._forward_pre_hooks or bn._backward_hooks or bn._backward_pre_hooks)
+        and bn.momentum is not None and not any(getattr(bn, f"_{kind}_hooks") for kind in _HOOKS)
         for bn in layers
     )
 
