@@ -1,28 +1,19 @@
 """MixedBatchNorm2d against the plain weighted sum of a shared and a split BatchNorm."""
 import copy
+import importlib
 
 import pytest
 import torch
 from torch import nn
 
+from scripts import BENCHMARKS
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers import MixedBatchNorm2d, SplitBatchNorm2d, modality_context
 
 
-class PlainMixedBatchNorm2d(nn.Module):
-    """The formula as it stands: three BatchNorms and a weighted sum."""
-
-    def __init__(self, mixed: MixedBatchNorm2d) -> None:
-        super().__init__()
-        self.share = copy.deepcopy(mixed.share)
-        self.split = SplitBatchNorm2d(mixed.share)
-        self.split.visible, self.split.infrared = copy.deepcopy(mixed.visible), copy.deepcopy(mixed.infrared)
-        self.logits = nn.Parameter(mixed.logits.detach().clone())
-        self.temperature = mixed.temperature
-
-    def forward(self, x):
-        p = torch.softmax(self.logits / self.temperature, 0)
-        return p[0] * self.share(x) + p[1] * self.split(x)
+with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(str(BENCHMARKS))
+    PlainMixedBatchNorm2d = importlib.import_module("plain.mixed_normalization").PlainMixedBatchNorm2d
 
 
 def random_mixed(channels=5, dtype=torch.float64):
@@ -60,7 +51,7 @@ def test_equals_the_plain_weighted_sum(memory_format):
         results.append((output.detach(), inputs.grad))
     torch.testing.assert_close(results[0], results[1], rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(mixed.logits.grad, plain.logits.grad, rtol=1e-9, atol=1e-9)
-    pairs = [(mixed.share, plain.share), (mixed.visible, plain.split.visible), (mixed.infrared, plain.split.infrared)]
+    pairs = [(mixed.share, plain.share), (mixed.visible, plain.visible), (mixed.infrared, plain.infrared)]
     for ours, theirs in pairs:
         torch.testing.assert_close(ours.weight.grad, theirs.weight.grad, rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(ours.bias.grad, theirs.bias.grad, rtol=1e-9, atol=1e-9)
@@ -132,3 +123,98 @@ def test_bfloat16_channels_last_stays_close_to_float32():
 def test_refuses_a_batchnorm_without_running_statistics():
     with pytest.raises(InputError, match="running statistics"):
         MixedBatchNorm2d(nn.BatchNorm2d(3, track_running_stats=False))
+
+
+# -- the native path ----------------------------------------------------------
+
+
+def gradients(layer, x, upstream):
+    """Gradient of the input and of every parameter by name, and the output."""
+    given = x.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+    output = layer(given)
+    output.backward(upstream)
+    return {"x": given.grad, **{name: p.grad for name, p in layer.named_parameters() if p.grad is not None}}, output.detach()
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_dtype_and_memory_format_of_the_input_are_kept_both_ways(memory_format, dtype):
+    mixed = random_mixed(dtype=torch.float32)
+    x = distorted_batch(dtype=torch.float32).to(dtype).contiguous(memory_format=memory_format)
+    of, output = gradients(mixed, x, torch.ones_like(x))
+    assert output.dtype == of["x"].dtype == dtype and output.stride() == of["x"].stride() == x.stride()
+    assert {of[name].dtype for name in of if name != "x"} == {torch.float32}
+
+
+def test_fixed_scales_and_shifts_change_no_other_gradient():
+    mixed, fixed = random_mixed(), random_mixed()
+    for bn in (fixed.share, fixed.visible, fixed.infrared):
+        bn.requires_grad_(False)
+    upstream = torch.randn(8, 5, 4, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    (all_of, _), (some, _) = (gradients(layer, distorted_batch(), upstream) for layer in (mixed, fixed))
+    assert set(some) == {"x", "logits"} and len(all_of) == 8
+    torch.testing.assert_close(some, {name: all_of[name] for name in some}, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("level", ["weights", "architecture"])
+def test_a_step_of_one_level_gets_that_level_alone(level):
+    mixed, x = random_mixed(), distorted_batch().requires_grad_()
+    inputs = [x] if level == "weights" else [mixed.logits]
+    torch.autograd.backward(mixed(x).pow(3).sum(), inputs=inputs)
+    assert (x.grad is None) == (level == "architecture") and (mixed.logits.grad is None) == (level == "weights")
+
+
+def test_what_is_kept_for_the_backward_pass_is_the_input_and_a_few_numbers_per_channel():
+    mixed, x = random_mixed(), distorted_batch().requires_grad_()
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        mixed(x)
+    large = {tensor.data_ptr() for tensor in kept if tensor.numel() > 3 * x.shape[1]}
+    assert large == {x.data_ptr()}
+
+
+def test_a_view_and_an_expanded_gradient():
+    mixed, plain = random_mixed(), PlainMixedBatchNorm2d(random_mixed())
+    x = distorted_batch().transpose(2, 3)
+    results = []
+    for layer in (mixed, plain):
+        given = x.clone(memory_format=torch.preserve_format).requires_grad_()
+        layer(given).sum().backward()
+        results.append((given.grad, layer.logits.grad))
+    torch.testing.assert_close(*results, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("modality", ["visible", "infrared"])
+def test_gradients_and_statistics_of_a_declared_modality(modality):
+    mixed, plain = random_mixed(), PlainMixedBatchNorm2d(random_mixed())
+    upstream = torch.randn(8, 5, 4, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    with modality_context(modality):
+        (ours, _), (theirs, _) = (gradients(layer, distorted_batch(), upstream) for layer in (mixed, plain))
+    torch.testing.assert_close(ours, {name: theirs[name] for name in ours}, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(dict(mixed.named_buffers()), dict(plain.named_buffers()), rtol=1e-9, atol=1e-9)
+
+
+def test_an_odd_joint_batch():
+    with pytest.raises(InputError, match="as many visible as infrared images, got 7"):
+        random_mixed()(distorted_batch()[:7])
+
+
+def test_a_second_derivative_is_refused():
+    x = distorted_batch().requires_grad_()
+    gradient, = torch.autograd.grad(random_mixed()(x).pow(3).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_on_a_gpu(memory_format, dtype):
+    mixed = random_mixed(dtype=torch.float32)
+    x = distorted_batch(dtype=torch.float32).to(dtype).contiguous(memory_format=memory_format)
+    upstream = torch.randn(x.shape, generator=torch.Generator().manual_seed(2)).to(dtype)
+    expected = gradients(copy.deepcopy(mixed), x.float(), upstream.float())
+    of, output = gradients(mixed.cuda(), x.cuda(), upstream.cuda())
+    tolerance = 1e-4 if dtype == torch.float32 else 3e-2
+    found = {name: value.cpu().float() for name, value in of.items()}, output.cpu().float()
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)

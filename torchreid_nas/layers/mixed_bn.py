@@ -21,32 +21,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from torchreid_nas.errors import InputError
+from torchreid_nas.layers.mixed_function import MixedNormalize
 from torchreid_nas.layers.modality import BOTH, active_modality
 from torchreid_nas.layers.split_bn import SplitBatchNorm2d, halves
-
-
-class _ChannelStatistics(torch.autograd.Function):
-    """(N, C, H, W) -> mean and biased variance, each (C,), by the native reduction.
-
-    The native kernel also moves the running statistics. In the backward pass
-    the gradient through both statistics is one affine map of x per channel.
-    """
-
-    @staticmethod
-    def forward(ctx, x, running_mean, running_var, momentum):
-        mean, var = torch.batch_norm_update_stats(x, running_mean, running_var, momentum)
-        ctx.save_for_backward(x, mean)
-        return mean, var
-
-    @staticmethod
-    def backward(ctx, grad_mean, grad_var):
-        x, mean = ctx.saved_tensors
-        count = x.numel() // x.shape[1]
-        scale = 2.0 * grad_var / count
-        shift = grad_mean / count - scale * mean
-        # In half precision the two terms nearly cancel: add them in the dtype of the statistics.
-        grad = torch.addcmul(shift[:, None, None], x, scale[:, None, None])
-        return grad.to(x.dtype), None, None, None
+from torchreid_nas.layers.split_function import dense
 
 
 class MixedBatchNorm2d(nn.Module):
@@ -67,7 +45,8 @@ class MixedBatchNorm2d(nn.Module):
     running statistics of all three BatchNorms move as those of plain ones
     would. A batch of one declared modality has the same statistics for both
     candidates. Dtype: float16/bfloat16 inputs keep statistics in the dtype of
-    the parameters.
+    the parameters. A joint batch can be differentiated once (mixed_function.py),
+    which is what both orders of the search need.
     """
 
     def __init__(self, bn: nn.BatchNorm2d | int) -> None:
@@ -99,39 +78,28 @@ class MixedBatchNorm2d(nn.Module):
         parts, own = halves(x), (self.visible, self.infrared)
         if not self.training:
             return torch.cat([self._forward_single(part, bn, probabilities) for part, bn in zip(parts, own)])
-        statistics = [self._statistics(part, bn) for part, bn in zip(parts, own)]
-        (mean_v, var_v), (mean_t, var_t) = statistics
-        union = (mean_v + mean_t) / 2, (var_v + var_t) / 2 + ((mean_v - mean_t) / 2).square()
-        _track(self.share, *union, count=x.numel() // x.shape[1])
-        return torch.cat([
-            F.batch_norm(part, None, None, *self._affine(bn, own_stats, union, probabilities), True, 0.0, bn.eps)
-            for part, bn, own_stats in zip(parts, own, statistics)
-        ])
+        layers = self.share, *own
+        x = dense(x)
+        with torch.no_grad():
+            means, variances = map(torch.stack, zip(*(_statistics(part, bn) for part, bn in zip(x.chunk(2), own))))
+            union = means.mean(0), variances.mean(0) + ((means[0] - means[1]) / 2).square()
+            _track(self.share, *union, count=x.numel() // x.shape[1])
+        weights, biases = (torch.stack([getattr(bn, name) for bn in layers]) for name in ("weight", "bias"))
+        return MixedNormalize.apply(x, probabilities, weights, biases, means, variances, self.share.eps)
 
     def _forward_single(self, x: torch.Tensor, bn: nn.BatchNorm2d, probabilities: torch.Tensor) -> torch.Tensor:
-        if self.training:
-            statistics = self._statistics(x, bn)
-            _track(self.share, *statistics, count=x.numel() // x.shape[1])
-            weight, bias = self._affine(bn, statistics, statistics, probabilities)
-            return F.batch_norm(x, None, None, weight, bias, True, 0.0, bn.eps)
-        own = bn.running_mean, bn.running_var
-        union = self.share.running_mean, self.share.running_var
-        weight, bias = self._affine(bn, own, union, probabilities)
-        return F.batch_norm(x, *own, weight, bias, False, 0.0, bn.eps)
-
-    @staticmethod
-    def _statistics(x: torch.Tensor, bn: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
-        bn.num_batches_tracked += 1
-        return _ChannelStatistics.apply(x, bn.running_mean, bn.running_var, bn.momentum)
-
-    def _affine(self, bn, own, union, probabilities):
-        """Return W_m and B_m of the module docstring, each (C,)."""
         share, split = probabilities
-        (mean, var), (mean_s, var_s) = own, union
-        gain = share * self.share.weight * torch.rsqrt(var_s + self.share.eps)
-        weight = gain * torch.sqrt(var + bn.eps) + split * bn.weight
-        bias = gain * (mean - mean_s) + share * self.share.bias + split * bn.bias
-        return weight, bias
+        if self.training:
+            # The statistics of x are those of both candidates, which then differ by their parameters alone.
+            with torch.no_grad():
+                _statistics(x, self.share)
+            bn.num_batches_tracked.add_(1)
+            weight, bias = share * self.share.weight + split * bn.weight, share * self.share.bias + split * bn.bias
+            return F.batch_norm(x, bn.running_mean, bn.running_var, weight, bias, True, bn.momentum, bn.eps)
+        gain = share * self.share.weight * torch.rsqrt(self.share.running_var + self.share.eps)
+        weight = gain * torch.sqrt(bn.running_var + bn.eps) + split * bn.weight
+        bias = gain * (bn.running_mean - self.share.running_mean) + share * self.share.bias + split * bn.bias
+        return F.batch_norm(x, bn.running_mean, bn.running_var, weight, bias, False, 0.0, bn.eps)
 
     def harden(self, choice_is_split: bool) -> nn.Module:
         """Return the plain layer that this one equals when one candidate has all the weight."""
@@ -142,9 +110,14 @@ class MixedBatchNorm2d(nn.Module):
         return layer.requires_grad_()
 
 
-@torch.no_grad()
+def _statistics(x: torch.Tensor, bn: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and biased variance of x, each (C,), and move the running statistics of ``bn``."""
+    bn.num_batches_tracked.add_(1)
+    return torch.batch_norm_update_stats(x, bn.running_mean, bn.running_var, bn.momentum)
+
+
 def _track(bn: nn.BatchNorm2d, mean: torch.Tensor, var: torch.Tensor, count: int) -> None:
     """Move the running statistics of ``bn`` as native BatchNorm does: unbiased variance, exponential average."""
     bn.running_mean.lerp_(mean.to(bn.running_mean.dtype), bn.momentum)
     bn.running_var.lerp_((var * (count / max(count - 1, 1))).to(bn.running_var.dtype), bn.momentum)
-    bn.num_batches_tracked += 1
+    bn.num_batches_tracked.add_(1)

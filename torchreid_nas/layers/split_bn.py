@@ -15,6 +15,7 @@ from torch import nn
 from torchreid_nas.architecture import Architecture, ArchitectureSpec, SHARE
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers.modality import BOTH, MODALITIES, active_modality
+from torchreid_nas.layers.split_function import is_plain, split_batch_norm
 
 
 def halves(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -37,7 +38,9 @@ class SplitBatchNorm2d(nn.Module):
 
     A joint batch (N, C, H, W) is normalised by halves; a batch of one declared
     modality goes through that modality's BatchNorm alone. Dtype and memory
-    format of the input are kept.
+    format of the input are kept. In train mode plain halves are written into
+    one output by the native kernel (see split_function.py); hooked, frozen or
+    other layers run as they are.
 
     Args:
         bn: the layer to split, or the number of channels of a new one; both
@@ -56,6 +59,8 @@ class SplitBatchNorm2d(nn.Module):
         modality = active_modality(self.training)
         if modality == BOTH:
             visible, infrared = halves(x)
+            if is_plain(x, self.visible, self.infrared):
+                return split_batch_norm(x, self.visible, self.infrared)
             return torch.cat((self.visible(visible), self.infrared(infrared)))
         return getattr(self, modality)(x)
 

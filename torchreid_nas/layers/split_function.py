@@ -1,0 +1,106 @@
+"""Train-mode BatchNorm of the two halves of a joint batch, each by the native kernel, into one output.
+
+Written as two layers and ``torch.cat``, a split BatchNorm copies its output once and, in the backward pass, the
+gradient of its input once more. Here both halves are views of one tensor: the forward pass writes into them and copies
+nothing, and the backward pass copies each half's gradient while it is still in the cache, for which the kernel
+has no variant that writes into given memory. In channels-last as in NCHW a half is one dense block.
+"""
+from __future__ import annotations
+
+__all__ = ["dense", "is_plain", "split_batch_norm"]
+
+import torch
+from torch import Tensor, nn
+
+_native = torch.ops.aten
+_HOOKS = ("forward", "forward_pre", "backward", "backward_pre")
+
+
+def split_batch_norm(x: Tensor, visible: nn.BatchNorm2d, infrared: nn.BatchNorm2d) -> Tensor:
+    """Normalise a joint batch by halves and move the running statistics of both layers, as their ``forward`` would.
+
+    Args:
+        x: (2B, C, H, W), ``[visible; infrared]``, in the dtype of the parameters, or float16/bfloat16 where they are float32.
+        visible, infrared: layers that :func:`is_plain` holds for.
+
+    Returns:
+        (2B, C, H, W) in the dtype and the memory format of ``x``. It can be differentiated twice.
+    """
+    layers = visible, infrared
+    for bn in layers:
+        bn._check_input_dim(x)
+        bn.num_batches_tracked.add_(1)
+    parameters = [parameter for bn in layers for parameter in (bn.weight, bn.bias)]
+    statistics = [buffer for bn in layers for buffer in (bn.running_mean, bn.running_var)]
+    return _SplitBatchNorm.apply(dense(x), *parameters, *statistics, [bn.momentum for bn in layers], [bn.eps for bn in layers])
+
+
+def is_plain(x: Tensor, *layers: nn.Module) -> bool:
+    """Return whether :func:`split_batch_norm` may stand for the layers' own ``forward`` on the halves of ``x``.
+
+    Not so where a layer is frozen in eval mode, a subclass or hooked, lacks parameters or running statistics or
+    averages them cumulatively; where a half has one value per channel (the layer refuses it); and where torch
+    traces, compiles or transforms the function, which see through the layers themselves.
+    """
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active()
+    count = x.numel() // (2 * max(x.shape[1], 1)) if x.dim() == 4 else 0
+    return not traced and count > 1 and all(
+        type(bn) is nn.BatchNorm2d and bn.training and bn.affine and bn.track_running_stats and bn.running_mean is not None
+        and bn.momentum is not None and not any(getattr(bn, f"_{kind}_hooks") for kind in _HOOKS)
+        for bn in layers
+    )
+
+
+def dense(x: Tensor, like: Tensor | None = None) -> Tensor:
+    """Return ``x`` in the memory format of ``like``, its own unless given, so that each half of the batch is one block."""
+    like = x if like is None else like
+    channels_last = not like.is_contiguous() and like.is_contiguous(memory_format=torch.channels_last)
+    return x.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+
+
+class _SplitBatchNorm(torch.autograd.Function):
+    """Both halves through ``aten::_batch_norm_with_update``, which takes the kernel that ``F.batch_norm`` would (cuDNN's too)."""
+
+    @staticmethod
+    def forward(ctx, x, weight_v, bias_v, weight_t, bias_t, mean_v, var_v, mean_t, var_t, momenta, epsilons):
+        output = torch.empty_like(x)
+        half = x.shape[0] // 2
+        saved = []
+        arguments = zip(
+            x.split(half), output.split(half), ((weight_v, bias_v, mean_v, var_v), (weight_t, bias_t, mean_t, var_t)),
+            momenta, epsilons,
+        )
+        for part, target, tensors, momentum, eps in arguments:
+            # The kernel gives them their size; cuDNN alone uses the last.
+            mean, deviation, reserve = weight_v.new_empty(0), weight_v.new_empty(0), x.new_empty(0, dtype=torch.uint8)
+            _native._batch_norm_with_update.out(
+                part, *tensors, momentum, eps, out=target, save_mean=mean, save_invstd=deviation, reserve=reserve
+            )
+            saved += mean, deviation, reserve
+        ctx.save_for_backward(x, weight_v, weight_t, *saved)
+        ctx.epsilons = epsilons
+        return output
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, weight_v, weight_t, *saved = ctx.saved_tensors
+        half = x.shape[0] // 2
+        needs_x = ctx.needs_input_grad[0]
+        wanted = (needs_x, *ctx.needs_input_grad[1:3]), (needs_x, *ctx.needs_input_grad[3:5])
+        differentiable = torch.is_grad_enabled()
+        grad_x = torch.empty_like(x) if needs_x and not differentiable else None
+        parts, parameters = [], []
+        statistics = saved[:3], saved[3:]
+        blocks = zip(x.split(half), dense(grad, x).split(half), (weight_v, weight_t), statistics, ctx.epsilons, wanted)
+        for index, (part, grad_part, weight, (mean, deviation, reserve), eps, mask) in enumerate(blocks):
+            grad_in, *of_parameters = _native.batch_norm_backward(
+                grad_part, part, weight, None, None, mean, deviation, True, eps, list(mask), reserve
+            )
+            parameters += of_parameters
+            if grad_x is not None:
+                grad_x[index * half:][:half] = grad_in
+            elif needs_x:
+                parts.append(grad_in)
+            # Freed before the other half's is made, so that both take the same memory.
+            del grad_in
+        return (torch.cat(parts) if parts else grad_x, *parameters, *[None] * 6)
