@@ -65,7 +65,7 @@ def _batch(device: torch.device, largest: int) -> Iterator[tuple[int, Mapping[st
     """A training step of CM-NAS, two-stream ResNet-50 at 128×64, without its optimiser."""
     half = computes_bfloat16(device)
     memory_format = torch.channels_last if half else torch.contiguous_format
-    for batch in (8, 16, 32, 64):
+    for batch in (16, 32, 64, 128):
         images, pids = torch.randn(batch, 3, 128, 64, device=device), _pids(batch // 2, device).repeat(2)
         ours = two_stream_resnet50(100, "split", pretrained=False).to(device, memory_format=memory_format).train()
         plain = plain_split(two_stream_resnet50(100, "split", pretrained=False)).to(device).train()
@@ -91,7 +91,7 @@ def _batch(device: torch.device, largest: int) -> Iterator[tuple[int, Mapping[st
 
 def _identities(device: torch.device, largest: int) -> Iterator[tuple[int, Mapping[str, Step]]]:
     """C3MMD and the cross-modality triplet loss, forward and backward, 4 + 4 images per identity, 2048 numbers each."""
-    for identities in (4, 8, 16, 32, 64):
+    for identities in (2, 4, 8, 16, 32, 64):
         pids = _pids(identities * _INSTANCES, device)
         halves = [torch.randn(len(pids), 2048, device=device, requires_grad=True) for _ in range(2)]
         triplet, c3mmd = CrossModalityTripletLoss(), C3MMDLoss(_INSTANCES)
