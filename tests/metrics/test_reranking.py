@@ -89,7 +89,9 @@ def test_more_duplicates_than_neighbours():
 def test_nearest_keeps_the_order_of_ties():
     block = torch.randint(4, (50, 300), generator=torch.Generator().manual_seed(0)).float()
     expected = block.argsort(dim=1, stable=True)[:, :80]
-    np.testing.assert_array_equal(k_reciprocal.nearest(block, 80), expected)
+    smallest, columns = k_reciprocal.nearest(block, 80)
+    np.testing.assert_array_equal(columns, expected)
+    np.testing.assert_array_equal(smallest, block.gather(1, expected))
 
 
 @pytest.mark.gpu

@@ -16,14 +16,15 @@ _PIECE_ELEMENTS = 2**24  # of the largest array in the search for reciprocal set
 Pairs = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def nearest(block: torch.Tensor, count: int) -> np.ndarray:
-    """Return the columns of the ``count`` smallest entries of each row, (R, count) int32, ascending.
+def nearest(block: torch.Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ``count`` smallest entries of each row, ascending, and their columns, (R, count) int32.
 
     On the CPU ties keep the order of the columns, and NumPy's vectorised
     partition finds the last of the values, so that the rest is a comparison.
     """
     if block.device.type != "cpu":
-        return block.topk(count, dim=1, largest=False, sorted=True).indices.int().cpu().numpy()
+        smallest, columns = block.topk(count, dim=1, largest=False, sorted=True)
+        return smallest.cpu().numpy(), columns.int().cpu().numpy()
     values = block.numpy()
     bounds = np.empty((len(values), 1), values.dtype)
 
@@ -33,18 +34,20 @@ def nearest(block: torch.Tensor, count: int) -> np.ndarray:
     in_row_pieces(bound, values)
     # More than ``count`` in a row whose last is tied.
     rows, columns = np.divmod(np.flatnonzero(values <= bounds), values.shape[1])
-    order = np.lexsort((values[rows, columns], rows))
+    smallest = values[rows, columns]
     starts = np.searchsorted(rows, np.arange(len(values)))
-    return columns[order][starts[:, None] + np.arange(count)].astype(np.int32)
+    chosen = np.lexsort((smallest, rows))[starts[:, None] + np.arange(count)]
+    return smallest[chosen], columns[chosen].astype(np.int32)
 
 
-def encode(neighbours: np.ndarray, pairs: Pairs, k1: int, k2: int) -> csr_array:
+def encode(neighbours: np.ndarray, distances: np.ndarray, pairs: Pairs, k1: int, k2: int) -> csr_array:
     """Return the vectors V of all images (Zhong et al., CVPR 2017, equations 4 to 7 and 11).
 
     Args:
         neighbours: (N, K) int32, the nearest of each image, itself among them,
             ascending; K = max(k1 + 1, k2), or N where there are fewer.
-        pairs: gives the distances from images to images, both index arrays of one shape.
+        distances: (N, K) float32 of these.
+        pairs: gives further distances, from images to images, both index arrays of one shape.
         k1: neighbours that reciprocal sets are sought among.
         k2: neighbours that a vector is averaged over; 1 leaves it as it is.
 
@@ -64,7 +67,7 @@ def encode(neighbours: np.ndarray, pairs: Pairs, k1: int, k2: int) -> csr_array:
     counts, indices = np.concatenate(sizes), np.concatenate(columns)
     starts = np.concatenate([[0], counts.cumsum()])
     owners = np.repeat(np.arange(len(lists)), counts)
-    weights = np.exp(-pairs(owners, indices))
+    weights = np.exp(-_look_up(neighbours, distances, pairs, owners, indices))
     weights /= np.bincount(owners, weights, minlength=len(lists))[owners]
     vectors = csr_array((weights.astype(np.float32), indices, starts), shape=(len(lists), len(lists)))
     if k2 == 1:
@@ -103,6 +106,19 @@ def _expand(
     kept = found >= 0
     kept[:, 1:] &= found[:, 1:] != found[:, :-1]
     return found, kept
+
+
+def _look_up(
+    neighbours: np.ndarray, distances: np.ndarray, pairs: Pairs, owners: np.ndarray, images: np.ndarray,
+) -> np.ndarray:
+    """Return the distances of owners to images: most are in the lists, the others are asked for."""
+    found = np.empty(len(owners), dtype=np.float32)
+    for part in _pieces(len(owners), neighbours.shape[1]):
+        listed = neighbours[owners[part]] == images[part, None]
+        found[part] = distances[owners[part], listed.argmax(axis=1)]
+        missing = np.flatnonzero(~listed.any(axis=1)) + part.start
+        found[missing] = pairs(owners[missing], images[missing])
+    return found
 
 
 def _pieces(count: int, elements: int) -> list[slice]:

@@ -63,7 +63,7 @@ def re_rank_features(
     if metric not in ("euclidean", "cosine"):
         raise InputError(f'metric is "{metric}", expected "euclidean" or "cosine"')
     features = torch.cat([query.detach(), gallery.detach()])
-    if not features.is_floating_point() or not features.isfinite().all():
+    if not features.is_floating_point() or not torch.stack(features.aminmax()).isfinite().all():
         raise InputError(
             "the features to re-rank are not all finite floating-point numbers; check the model, which may have diverged"
         )
@@ -126,12 +126,14 @@ class _OfFeatures:
 
     def pairs(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         step = max(1, BLOCK_BYTES // (4 * self._features.shape[1] * self._features.element_size()))
-        squares = []
+        squares = np.empty(len(left), dtype=np.float32)
         for start in range(0, len(left), step):
-            a, b = (self._features[torch.from_numpy(part[start: start + step]).long()] for part in (left, right))
-            distances = 1 - (a * b).sum(dim=1) if self._cosine else (a - b).square_().sum(dim=1)
-            squares.append(distances.square_().cpu())
-        return torch.cat(squares).numpy()
+            part = slice(start, start + step)
+            a, b = (torch.from_numpy(images[part]).to(self._features.device) for images in (left, right))
+            products = torch.linalg.vecdot(self._features.index_select(0, a), self._features.index_select(0, b))
+            distances = 1 - products if self._cosine else self._lengths[a] + self._lengths[b] - 2 * products
+            squares[part] = distances.square_().float().cpu().numpy()
+        return squares
 
 
 class _OfMatrices:
@@ -180,18 +182,22 @@ def _re_rank(
     elif out.shape != shape or out.dtype != np.float32:
         raise InputError(f"out has shape {out.shape} and dtype {out.dtype}, expected {shape} and float32")
     neighbours = np.empty((count, min(max(k1 + 1, k2), count)), dtype=np.int32)
-    largest = np.empty(count, dtype=np.float32)
+    scaled = np.empty(neighbours.shape, dtype=np.float32)
+    largest = np.empty((count, 1), dtype=np.float32)
     rows = max(1, BLOCK_BYTES // (2 * 4 * count))
     for start in range(0, count, rows):
         stop = min(start + rows, count)
         block = distances.rows(start, stop)
-        largest[start:stop] = block.amax(dim=1).clamp_(min=torch.finfo(torch.float32).tiny).cpu()
-        neighbours[start:stop] = nearest(block, neighbours.shape[1])
+        largest[start:stop] = block.amax(dim=1, keepdim=True).clamp_(min=torch.finfo(torch.float32).tiny).cpu()
+        smallest, neighbours[start:stop] = nearest(block, neighbours.shape[1])
+        scaled[start:stop] = smallest / largest[start:stop]
         if start < num_queries:
             queries = slice(start, min(stop, num_queries))
             shown = block[: queries.stop - start, num_queries:].float().cpu().numpy()
-            np.multiply(shown, lambda_value / largest[queries, None], out=out[queries])
-    vectors = encode(neighbours, lambda left, right: distances.pairs(left, right) / largest[left], k1, k2)
+            np.multiply(shown, lambda_value / largest[queries], out=out[queries])
+    vectors = encode(
+        neighbours, scaled, lambda left, right: distances.pairs(left, right) / largest[left, 0], k1, k2
+    )
     _add_jaccard(vectors, num_queries, 1 - lambda_value, out)
     return out
 
