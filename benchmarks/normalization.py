@@ -76,8 +76,11 @@ def _measure(half_precision: bool, half: int, repetitions: int, device: torch.de
     _check(first, "searched, architecture step", "searched, plain, architecture step", half_precision)
 
     peaks = {name: peak_memory(step, device) for name, step in steps.items()}
-    work = {name: flops_of(step) for name, step in steps.items()}
-    seconds = dict(take_turns(steps, repetitions, 1, device).seconds)
+    # No BatchNorm has products or convolutions, so that all steps of a kind have the same.
+    of_weights, of_architecture = flops_of(steps["shared"]), flops_of(steps["searched, architecture step"])
+    work = {name: of_architecture if name.endswith("architecture step") else of_weights for name in steps}
+    # Every step ran twice by now, and warmed up by that.
+    seconds = dict(take_turns(steps, repetitions, 0, device).seconds)
     for name, iteration in _STEPS.items():
         parts = [f"{name}, {level} step" for level in ("weight", "architecture")]
         seconds[iteration] = [sum(pair) for pair in zip(*(seconds[part] for part in parts))]
