@@ -1,13 +1,14 @@
 """Inference of deployed networks, batch 32 at 256x128: what each step from the plain to the fastest form brings.
 
-Plain is the network in eval mode, float32, NCHW. Ours is its deployed form (BatchNorms folded), then channels-last,
-then bfloat16, convolutions fused with ReLUs and sums, eight images at once; last, compiled. OSNet x1.0 is torchreid's,
-under the same treatment.
+Plain is the network in eval mode, float32, NCHW. Ours is its deployed form (BatchNorms folded), channels-last, in
+bfloat16, convolutions fused with ReLUs and sums, eight images at once; last, compiled. OSNet x1.0 is torchreid's, under
+the same treatment. Untrained networks, their BatchNorms calibrated: time depends on no weight.
 """
 from __future__ import annotations
 
+import copy
 import time
-from typing import Callable
+from typing import Callable, Mapping
 
 import torch
 import torchreid
@@ -15,62 +16,177 @@ from harness import (
     Limits, Turns, arguments, flops_of, machine, markdown, measure_limits, peak_memory, synchronize, take_turns,
 )
 from torch import nn
-from torch.nn import functional as F
 
-import torchreid_nas  # noqa: F401 — first, for its filter of torchreid's warning
 from torchreid_nas.layers import modality_context
-from torchreid_nas.models import cdnet, deploy_network, optimize_network, two_stream_resnet50
+from torchreid_nas.models import DeployedNetwork, cdnet, deploy_network, two_stream_resnet50
 
 HEIGHT, WIDTH = 256, 128
-PLAIN, FOLDED, CHANNELS_LAST, BF16, COMPILED = (
-    "plain: fp32, NCHW", "folded", "folded, channels-last", "ours: bf16, fused", "ours: bf16, compiled",
-)
-# Times faster than plain, of the two networks that have a target.
+CDNET, TWO_STREAM, OSNET = "CDNet", "two-stream ResNet-50", "OSNet x1.0"
+PLAIN, BF16, COMPILED = "plain: eval mode, fp32, NCHW", "ours: bf16, channels-last, fused", "ours, compiled"
+FOLDED, CHANNELS_LAST, FUSED = "BatchNorms folded", "folded, channels-last", "folded, channels-last, fused"
+# Times faster than plain, for the two networks of this package; CDNet against OSNet in either form.
 TARGETS = {BF16: 4.0, COMPILED: 6.0}
 OVER_OSNET = 1.15
+# Error of ours in bfloat16 as a multiple of that of the network whose every layer rounds.
+MOST_ERROR = 1.2
 
 Network = Callable[[torch.Tensor], torch.Tensor]
 
 
-def networks() -> dict[str, tuple[nn.Module, nn.Module]]:
-    """Return the plain network, in eval mode, and its deployed form by name."""
+def main() -> None:
+    options = arguments(__doc__, batch=32).parse_args()
+    device = options.device
+    limits = measure_limits(device)
+    images = torch.randn(options.batch, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0)).to(device)
+    pairs = networks(device)
+    rows, accuracy, turns, compilation = [], [], {}, {}
+    with torch.no_grad():
+        for name, (plain, deployed) in pairs.items():
+            forms, compilation[name] = fast_forms(plain, deployed)
+            steps = {form: lambda network=network: network(images) for form, network in forms.items()}
+            turns[name] = take_turns(steps, options.repetitions, 1, device)
+            extra = take_turns(
+                {form: lambda network=network: network(images) for form, network in between(plain, deployed).items()},
+                max(1, options.repetitions // 4), 1, device,
+            )
+            rows += table(name, deployed, turns[name], extra, steps, images, limits)
+            accuracy.append(compare(name, plain, deployed, images))
+    print(machine(device) + "; " + str(limits))
+    print()
+    print(markdown(rows, [
+        "network", "form", "images/s", "faster than plain", "target", "peak memory, MiB", "least ms by FLOPs (reached)",
+        "least ms by bytes",
+    ]))
+    print()
+    print(markdown([
+        [form, f"{ratio:.2f} ×", f"{OVER_OSNET} ×: {word(ratio >= OVER_OSNET)}"]
+        for form in turns[CDNET].seconds if form != PLAIN
+        for ratio in [turns[OSNET].median(form) / turns[CDNET].median(form)]
+    ], ["CDNet against OSNet x1.0", "faster", "target"]))
+    print()
+    print(markdown(accuracy, [
+        "relative error of the features", "ours, fp32", "bf16, layer by layer", "ours, bf16", f"at most {MOST_ERROR} × layer by layer",
+    ]))
+    print()
+    print(
+        "Compilation took " + ", ".join(f"{seconds:.0f} s ({name})" for name, seconds in compilation.items())
+        + ". Least ms by FLOPs: at the rate of a matrix product in the form's precision. By bytes: if every convolution "
+        "read its input from memory and wrote its output there; caches do better. The forms between plain and ours were "
+        "timed in a quarter of the turns. The networks are untrained, which magnifies errors: see the README for what "
+        "bfloat16 does to the figures of trained ones."
+    )
+
+
+def networks(device: torch.device) -> dict[str, tuple[nn.Module, DeployedNetwork]]:
+    """Return by name the plain network of one modality, in eval mode, and its deployed form."""
+    own = calibrated(cdnet(1))
     two_stream = calibrated(two_stream_resnet50(1, pretrained=False), "both")
     osnet = calibrated(torchreid.models.build_model("osnet_x1_0", 1, pretrained=False))
-    own = calibrated(cdnet(1))
-    return {
-        "CDNet": (own, own.deploy()),
-        "two-stream ResNet-50": (two_stream, two_stream.deploy("visible")),
-        "OSNet x1.0": (osnet, deploy_network(osnet, osnet.feature_dim)),
+    pairs = {
+        CDNET: (own, own.deploy()),
+        TWO_STREAM: (OneModality(two_stream), two_stream.deploy("visible")),
+        OSNET: (osnet, deploy_network(osnet, osnet.feature_dim)),
     }
+    return {name: (plain.to(device), deployed.to(device)) for name, (plain, deployed) in pairs.items()}
+
+
+class OneModality(nn.Module):
+    """A two-stream network as evaluation calls it, on visible images."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        with modality_context("visible"):
+            return self.network(images)
 
 
 @torch.no_grad()
 def calibrated(model: nn.Module, modality: str = "visible") -> nn.Module:
-    """Give BatchNorms the statistics of noise: under those of a fresh network its features overflow any precision."""
+    """Give the BatchNorms the statistics of noise, as training would of images: without, the maps of deep networks explode."""
     for layer in model.modules():
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+        if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
             layer.momentum = None
     with modality_context(modality):
         model.train()(torch.randn(8, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1)))
     return model.eval()
 
 
-def forms(plain: nn.Module, deployed: nn.Module, device: torch.device, compiled: bool) -> tuple[dict[str, Network], float]:
-    """Return what is compared, by name, and the seconds of compilation."""
-    deployed = deployed.to(device)
-    found: dict[str, Network] = {PLAIN: plain.to(device), FOLDED: deployed}
-    network = optimize_network(deployed, "fp32", at_once=1024)
-    found[CHANNELS_LAST] = network
-    found[BF16] = optimize_network(deployed, "bf16")
-    seconds = 0.0
-    if compiled:
-        found[COMPILED] = optimize_network(deployed, "bf16", compile=True)
-        start = time.perf_counter()
-        found[COMPILED](torch.zeros(1, 3, HEIGHT, WIDTH, device=device))
-        synchronize(device)
-        seconds = time.perf_counter() - start
-    return found, seconds
+def fast_forms(plain: nn.Module, deployed: DeployedNetwork) -> tuple[dict[str, Network], float]:
+    """Return plain and ours by name, and the seconds of compilation."""
+    forms = {
+        PLAIN: plain, BF16: deployed.optimize("bf16"), COMPILED: deployed.optimize("bf16", compile=True),
+    }
+    device = next(deployed.parameters()).device
+    start = time.perf_counter()
+    forms[COMPILED](torch.zeros(1, 3, HEIGHT, WIDTH, device=device))
+    synchronize(device)
+    return forms, time.perf_counter() - start
+
+
+def between(plain: nn.Module, deployed: DeployedNetwork) -> dict[str, Network]:
+    """Return the float32 forms on the way, and plain again."""
+    def channels_last(images: torch.Tensor) -> torch.Tensor:
+        return deployed(images.contiguous(memory_format=torch.channels_last))
+
+    return {PLAIN: plain, FOLDED: deployed, CHANNELS_LAST: channels_last, FUSED: deployed.optimize("fp32")}
+
+
+def table(
+    name: str, deployed: DeployedNetwork, turns: Turns, extra: Turns, steps: Mapping[str, Network], images: torch.Tensor,
+    limits: Limits,
+) -> list[list[str]]:
+    """Return the rows of one network."""
+    flops, moved = flops_of(lambda: deployed(images)), traffic(deployed, images)
+    rows = []
+    for form in (PLAIN, FOLDED, CHANNELS_LAST, FUSED, BF16, COMPILED):
+        own = turns if form in turns.seconds else extra
+        dtype, size = (torch.bfloat16, 2) if form in TARGETS else (torch.float32, 4)
+        least, ratio = limits.seconds(flops, dtype), own.speedup(form, PLAIN)
+        target = f"{TARGETS[form]:g} ×: {word(ratio >= TARGETS[form])}" if form in TARGETS and name != OSNET else ""
+        peak = f"{peak_memory(steps[form], images.device) / 2**20:.0f}" if form in steps else ""
+        rows.append([
+            name, form, f"{len(images) / own.median(form):.0f}", f"{ratio:.2f} ×" if form != PLAIN else "", target, peak,
+            f"{1e3 * least:.0f} ({100 * least / own.median(form):.0f} %)",
+            f"{1e3 * limits.seconds(bytes=moved * size):.0f}",
+        ])
+    return rows
+
+
+def traffic(network: nn.Module, images: torch.Tensor) -> int:
+    """Return the values that the convolutions of a pass read and write: inputs, weights, outputs."""
+    values = 0
+
+    def count(conv: nn.Conv2d, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        nonlocal values
+        values += inputs[0].numel() + conv.weight.numel() + output.numel()
+
+    handles = [layer.register_forward_hook(count) for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    network(images)
+    for handle in handles:
+        handle.remove()
+    return values
+
+
+def compare(name: str, plain: nn.Module, deployed: DeployedNetwork, images: torch.Tensor) -> list[str]:
+    """Check that ours in float32 answers as plain, and tell what bfloat16 changes, fused and not."""
+    expected = plain(images)
+    exact = deployed.optimize("fp32")(images)
+    torch.testing.assert_close(exact, expected, rtol=0, atol=1e-3 * expected.abs().max().item())
+    layers = copy.deepcopy(deployed).to(torch.bfloat16)(images.to(torch.bfloat16)).float()
+    errors = [
+        ((features - expected).norm() / expected.norm()).item()
+        for features in (exact, layers, deployed.optimize("bf16")(images))
+    ]
+    most = MOST_ERROR * errors[1]
+    return [name, *(f"{error:.1e}" for error in errors), f"{most:.1e}: {word(errors[2] <= most)}"]
+
+
+def word(reached: bool) -> str:
+    """Say whether a target is reached."""
+    return "reached" if reached else "missed"
 
 
 if __name__ == "__main__":
-    pass
+    main()

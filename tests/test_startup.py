@@ -57,7 +57,9 @@ print("usage: torchreid-nas" in out.getvalue(), "torch" in sys.modules)
     assert python(code, str(ROOT / "tools" / script)) == "True False\n"
 
 
-@pytest.mark.parametrize("imports", ["import torchreid_nas, torchreid", "import torchreid, torchreid_nas", "import torchreid_nas.config"])
+@pytest.mark.parametrize("imports", [
+    "import torchreid_nas, torchreid", "import torchreid, torchreid_nas", "import torchreid_nas.config",
+])
 def test_any_import_of_the_package_registers(imports):
     code = f"""
 import warnings

@@ -163,6 +163,8 @@ def default_config() -> CfgNode:
 
     cfg.test = CfgNode()
     cfg.test.batch_size = 128
+    cfg.test.precision = "fp32"  # as figures are published, whatever train.amp; ours: "bf16", or "auto" where it is fast
+    cfg.test.compile = False  # ours: torch.compile of the network, for large targets
     cfg.test.dist_metric = "euclidean"
     cfg.test.normalize_feature = True
     cfg.test.ranks = [1, 5, 10, 20]
@@ -291,6 +293,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "search.val_fraction": _FRACTION,
     "search.patience": _NOT_NEGATIVE,
     "test.batch_size": _AT_LEAST_ONE,
+    "test.precision": _one_of("fp32", "bf16", "auto"),
     "test.dist_metric": _one_of("euclidean", "cosine"),
     "test.ranks": (lambda v: len(v) >= 1 and all(1 <= x <= 20 for x in v), "ranks between 1 and 20"),
     "test.shot": _AT_LEAST_ONE,

@@ -30,7 +30,7 @@ from torchreid_nas.config import changed_keys, config_to_yaml
 from torchreid_nas.data import ReIDDataManager
 from torchreid_nas.data.synthetic import LAYOUTS, SyntheticSettings, write_dataset
 from torchreid_nas.device import find_device, resolve_config
-from torchreid_nas.engine import BilevelSearch, ResumableEngine, SearchOptions, seed_everything
+from torchreid_nas.engine import BilevelSearch, EvaluationOptions, ResumableEngine, SearchOptions, seed_everything
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import load_checkpoint, remove_leftovers, write_json, write_text
 from torchreid_nas.optim import build_lr_scheduler, build_optimizer, fuse
@@ -153,6 +153,7 @@ class Run:
         # In full precision: a protocol's figures should not depend on what training was cheapest in.
         options = dataclasses.replace(self.task.training_options(), ema=0.0, amp="none", compile=False)
         engine = self.task.train_class(data, model, options=options, **self.task.engine_options())
+        engine.evaluation = EvaluationOptions(cfg.test.precision, cfg.test.compile)
         engine.matrix_bytes = cfg.test.matrix_gib * 2**30
         engine.run(
             save_dir=self.folder, test_only=True, dist_metric=cfg.test.dist_metric,

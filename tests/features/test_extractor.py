@@ -49,6 +49,14 @@ def test_features_are_those_of_the_model_asked_by_hand(modality, trained, paths)
     torch.testing.assert_close(features.norm(dim=1), torch.ones(7))
 
 
+def test_precision_is_exact_unless_asked_otherwise(trained, paths, extractor):
+    half = FeatureExtractor(trained, "infrared", device="cpu", precision="bf16")(paths)
+    assert extractor.network.dtype == torch.float32 and half.dtype == torch.float32
+    assert 0 < (half - extractor(paths)).norm(dim=1).max() < 0.05
+    with pytest.raises(InputError, match='precision "half" is unknown, expected one of fp32, bf16, auto'):
+        FeatureExtractor(trained, "infrared", precision="half")
+
+
 def test_the_modalities_have_features_of_their_own(trained, paths, extractor):
     visible = FeatureExtractor(trained, "visible", device="cpu")(paths)
     assert (visible - extractor(paths)).abs().max() > 1e-2

@@ -17,6 +17,21 @@ def test_a_folder_into_a_file(run_folder, infrared, tmp_path, capsys):
         assert file["features"].shape == (128, 64)
 
 
+def test_precision_and_compilation_reach_the_extractor(run_folder, infrared, tmp_path, monkeypatch):
+    from torchreid_nas.features import extractor
+
+    asked = []
+    original = extractor.optimize_network
+    monkeypatch.setattr(extractor, "optimize_network", lambda network, precision, compile, *rest: (
+        asked.append((precision, compile)), original(network, precision, False, *rest))[1])
+    out = tmp_path / "features.npz"
+    model = ["--model", run_folder, "--modality", "infrared", "--precision", "bf16", "--compile"]
+    assert main(list(map(str, ["features", infrared, *model, "--out", out]))) == 0
+    model[2:4] = ["--query-modality", "infrared", "--gallery-modality", "infrared"]
+    assert main(list(map(str, ["match", out, infrared, *model]))) == 0
+    assert asked == [("bf16", True)] * 2
+
+
 def test_a_video_and_images_with_a_broken_one_among_them(run_folder, infrared, video, tmp_path, capsys):
     good = next(infrared.rglob("*.bmp"))
     folder = tmp_path / "folder"
@@ -40,6 +55,7 @@ def test_a_video_and_images_with_a_broken_one_among_them(run_folder, infrared, v
     ({"--stride": "0"}, ["--stride", "at least 1"]),
     ({"--batch-size": "many"}, ["--batch-size", "at least 1"]),
     ({"--device": "gpu"}, ["gpu", "cpu"]),
+    ({"--precision": "bf61"}, ["bf61", 'did you mean "bf16"']),
     ({"source": "nowhere"}, ["nowhere", "does not exist"]),
 ])
 def test_a_bad_word_is_answered_by_one_sentence(change, words, run_folder, infrared, tmp_path, capsys):

@@ -4,11 +4,12 @@ from torchreid_nas.engine.base import ResumableEngine, TrainingOptions, seed_eve
 from torchreid_nas.engine.cross_modality import FEATURES, CrossModalityEngine, CrossModalityLossWeights
 from torchreid_nas.engine.domain_adaptation import AdaptationOptions, DomainAdaptationEngine
 from torchreid_nas.engine.ema import ExponentialMovingAverage
-from torchreid_nas.engine.retrieval import RetrievalEngine
+from torchreid_nas.engine.retrieval import EvaluationOptions, RetrievalEngine
 from torchreid_nas.engine.search import BalanceNeckSearchEngine, BilevelSearch, CrossModalitySearchEngine, SearchOptions
 
 __all__ = [
     "AdaptationOptions", "BalanceNeckEngine", "BalanceNeckSearchEngine", "BilevelSearch", "CrossModalityEngine",
-    "CrossModalityLossWeights", "CrossModalitySearchEngine", "DomainAdaptationEngine", "ExponentialMovingAverage",
-    "FEATURES", "ResumableEngine", "RetrievalEngine", "SearchOptions", "TrainingOptions", "seed_everything",
+    "CrossModalityLossWeights", "CrossModalitySearchEngine", "DomainAdaptationEngine", "EvaluationOptions",
+    "ExponentialMovingAverage", "FEATURES", "ResumableEngine", "RetrievalEngine", "SearchOptions", "TrainingOptions",
+    "seed_everything",
 ]

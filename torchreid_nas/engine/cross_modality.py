@@ -4,7 +4,7 @@ from __future__ import annotations
 __all__ = ["CrossModalityEngine", "CrossModalityLossWeights", "FEATURES"]
 
 import dataclasses
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -89,6 +89,16 @@ class CrossModalityEngine(RetrievalEngine):
     def test_features(self, model: nn.Module, images: torch.Tensor, modality: str) -> Sequence[torch.Tensor]:
         """Return the features before and after the BNNeck."""
         return model.features(images, modality)
+
+    def test_network(self, model: nn.Module, modality: str, size: tuple[int, int]) -> Callable[..., Sequence[torch.Tensor]]:
+        """Likewise; the BNNeck stays in float32, for its pooled input is what it divides by small deviations."""
+        before = model.deploy(modality, "before BNNeck").optimize(**dataclasses.asdict(self.evaluation), size=size)
+
+        def forward(images: torch.Tensor) -> Sequence[torch.Tensor]:
+            pooled = before(images)
+            return pooled, model.bnneck(pooled)
+
+        return forward
 
     @torch.no_grad()
     def validate(self) -> dict[str, float] | None:

@@ -1,8 +1,9 @@
 """Evaluation: features of every image through the branch of its modality, scored under the protocol of the data set."""
 from __future__ import annotations
 
-__all__ = ["RetrievalEngine"]
+__all__ = ["EvaluationOptions", "RetrievalEngine"]
 
+import dataclasses
 from typing import Any, Callable, ClassVar, Mapping, Sequence
 
 import numpy as np
@@ -13,9 +14,29 @@ from torch.nn import functional as F
 from torchreid_nas.engine.base import ResumableEngine, distances
 from torchreid_nas.layers import MODALITIES, modality_context
 from torchreid_nas.metrics import PROTOCOLS, average_results, evaluate_market1501, rank_features
+from torchreid_nas.models import deploy_network
+
+Forward = Callable[[torch.Tensor, str], Sequence[torch.Tensor]]
 
 _BY_BLOCKS = {"market1501": True, "regdb": False}
 """Protocols that :func:`rank_features` knows, and whether a query skips its own camera's images of its identity."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationOptions:
+    """How features are computed for a test.
+
+    The default asks the model itself, in float32, as the figures of papers are
+    made, whatever precision it was trained in. Anything else asks its deployed
+    form: see :func:`torchreid_nas.models.optimize_network`.
+
+    Args:
+        precision: ``"fp32"``, ``"bf16"``, or ``"auto"``, bfloat16 where the hardware computes it.
+        compile: with torch.compile.
+    """
+
+    precision: str = "fp32"
+    compile: bool = False
 
 
 class RetrievalEngine(ResumableEngine):
@@ -28,25 +49,38 @@ class RetrievalEngine(ResumableEngine):
         features: names of what :meth:`test_features` returns; the last one counts.
         matrix_bytes: the largest distance matrix to make; a target with a larger one
             is ranked from its features by blocks, which leaves no matrix for pictures.
+        evaluation: how :meth:`score` computes features; what is looked at during training is computed as it trains.
     """
 
     features: ClassVar[Sequence[str]] = ("test feature",)
     matrix_bytes: float = 4 * 2**30
+    evaluation = EvaluationOptions()
 
     def test_features(self, model: nn.Module, images: torch.Tensor, modality: str) -> Sequence[torch.Tensor]:
         """Return the test features (B, D) of images of one modality, one per name in ``features``."""
         with modality_context(modality):
             return (model(images),)
 
+    def test_network(self, model: nn.Module, modality: str, size: tuple[int, int]) -> Callable[..., Sequence[torch.Tensor]]:
+        """Return the fast form of :meth:`test_features` for images of one modality, by ``evaluation``."""
+        network = deploy_network(model, 0, modality).optimize(**dataclasses.asdict(self.evaluation), size=size)
+        return lambda images: (network(images),)
+
     @torch.no_grad()
-    def extract(self, loader) -> tuple[list[torch.Tensor], np.ndarray, np.ndarray]:
-        """Return for every name in ``features`` the features, (N, D) float32 on the CPU, then pids and camids."""
+    def extract(self, loader, forward: Forward | None = None) -> tuple[list[torch.Tensor], np.ndarray, np.ndarray]:
+        """Return for every name in ``features`` the features, (N, D) float32 on the CPU, then pids and camids.
+
+        Args:
+            loader: batches of images, identities and cameras.
+            forward: features of images of a modality; default :meth:`test_features` of the evaluated model.
+        """
         model = self.evaluated_model.eval()
+        forward = forward or (lambda images, modality: self.test_features(model, images, modality))
         parts: list[list[torch.Tensor]] = [[] for _ in self.features]
         pids, camids = [], []
         for data in loader:
             _, batch_pids, batch_camids = self.parse_data_for_eval(data)
-            out = self.by_modality(data, lambda images, modality: self.test_features(model, images, modality))
+            out = self.by_modality(data, forward)
             for which, part in enumerate(parts):
                 part.append(out[which].cpu())
             pids.append(batch_pids)
@@ -54,7 +88,7 @@ class RetrievalEngine(ResumableEngine):
         return [torch.cat(part) for part in parts], torch.cat(pids).numpy(), torch.cat(camids).numpy()
 
     def by_modality(
-        self, data: Mapping[str, Any], forward: Callable[[torch.Tensor, str], Sequence[torch.Tensor]],
+        self, data: Mapping[str, Any], forward: Forward,
     ) -> list[torch.Tensor]:
         """Call ``forward(images, modality)`` on the visible and on the infrared images of a batch.
 
@@ -95,8 +129,9 @@ class RetrievalEngine(ResumableEngine):
         Returns:
             The distance matrix of the last feature; None where it was ranked by blocks, see :attr:`matrix_bytes`.
         """
-        query, q_pids, q_camids = self.extract(query_loader)
-        gallery, g_pids, g_camids = self.extract(gallery_loader)
+        forward = None if self.evaluation == EvaluationOptions() else self._fast_forward()
+        query, q_pids, q_camids = self.extract(query_loader, forward)
+        gallery, g_pids, g_camids = self.extract(gallery_loader, forward)
         own = hasattr(self.datamanager, "protocol")
         protocol = self.datamanager.protocol(dataset_name) if own else "market1501"
         galleries = self.datamanager.test_galleries(dataset_name) if own else [np.arange(len(g_pids))]
@@ -118,6 +153,18 @@ class RetrievalEngine(ResumableEngine):
                 ]
             self.results[dataset_name][name] = average_results(trials)
         return distmat
+
+    def _fast_forward(self) -> Forward:
+        """Return what computes features by ``evaluation``; every modality's network is made once, when asked for."""
+        model = self.evaluated_model.eval()
+        networks: dict[str, Callable[..., Sequence[torch.Tensor]]] = {}
+
+        def forward(images: torch.Tensor, modality: str) -> Sequence[torch.Tensor]:
+            if modality not in networks:
+                networks[modality] = self.test_network(model, modality, tuple(images.shape[2:]))
+            return networks[modality](images)
+
+        return forward
 
 
 def _columns(distmat: np.ndarray, chosen: np.ndarray) -> np.ndarray:

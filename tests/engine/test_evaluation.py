@@ -1,0 +1,90 @@
+"""How a test computes features: the model itself unless told otherwise, its deployed form with the same features."""
+from __future__ import annotations
+
+import copy
+import shutil
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tiny import TINY, TINY_CDNET, TINY_ECN
+from torchreid_nas.config import load_config
+from torchreid_nas.engine import EvaluationOptions
+from torchreid_nas.pipeline import Run
+
+TASKS = {
+    "cross-modality": (TINY, "split", "regdb"), "CDNet": (TINY_CDNET, "cdnet", "market1501"),
+    "ECN": (TINY_ECN, "none", "market1501"),
+}
+
+
+def engine_of(task, data_root, folder):
+    """An engine of that task after no training, its target's loaders, and their names."""
+    config, architecture, target = TASKS[task]
+    keys = {**config, "data.root": data_root, "data.save_dir": folder, "train.ema": 0.0}
+    run = Run(load_config(None, [str(part) for item in keys.items() for part in item]))
+    engine = run.train_engine(architecture)
+    # Statistics of images instead of a fresh network's.
+    for data, _ in zip(engine.train_loader, range(2)):
+        engine.model.train()
+        with torch.no_grad():
+            engine.model(data["img"] if "img" in data else data["source"]["img"])
+    engine.datamanager = run._data(targets=[target])
+    engine.test_loader = engine.datamanager.test_loader
+    return engine, target
+
+
+@pytest.mark.parametrize("task", TASKS)
+@torch.no_grad()
+def test_the_fast_form_has_the_features_of_the_model(task, data_root, tmp_path):
+    engine, target = engine_of(task, data_root, tmp_path)
+    loader = engine.test_loader[target]["query"]
+    expected, *labels = engine.extract(loader)
+    for precision, tolerance in (("fp32", 1e-4), ("bf16", 0.1)):
+        engine.evaluation = EvaluationOptions(precision)
+        found, *same = engine.extract(loader, engine._fast_forward())
+        assert all((a == b).all() for a, b in zip(same, labels)) and len(found) == len(expected) == len(engine.features)
+        for actual, reference in zip(found, expected):
+            assert actual.dtype == torch.float32
+            assert (actual - reference).norm() < tolerance * reference.norm()
+
+
+def test_score_uses_the_fast_form_when_told_and_only_then(data_root, tmp_path, monkeypatch):
+    engine, target = engine_of("cross-modality", data_root, tmp_path)
+    asked = []
+    original = type(engine).test_network
+    monkeypatch.setattr(type(engine), "test_network", lambda self, model, modality, size: (
+        asked.append((modality, size)), original(self, model, modality, size))[1])
+    state = copy.deepcopy(engine.model.state_dict())
+    engine.test(normalize_feature=True)
+    exact = engine.results[target]
+    assert not asked
+    engine.evaluation = EvaluationOptions("bf16")
+    engine.test(normalize_feature=True)
+    # One network per modality, whatever the number of batches.
+    assert sorted(asked) == [("infrared", (48, 24)), ("visible", (48, 24))]
+    for name, (mean, _) in engine.results[target].items():
+        assert mean.mAP == pytest.approx(exact[name][0].mAP, abs=0.02)
+    assert all(torch.equal(value, state[key]) for key, value in engine.model.state_dict().items())
+
+
+def test_the_config_decides(tiny_config, data_root, tmp_path, monkeypatch):
+    run = Run(tiny_config(**{"model.architecture": "split", "train.max_epoch": 1, "test.precision": "bf16"}))
+    chosen = []
+    original = run.task.train_class.score
+    monkeypatch.setattr(run.task.train_class, "score", lambda self, *args, **kwargs: (
+        chosen.append(self.evaluation), original(self, *args, **kwargs))[1])
+    run.execute(["train", "test"])
+    assert set(chosen) == {EvaluationOptions("bf16", False)}
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+@torch.no_grad()
+def test_compiled(data_root, tmp_path):
+    engine, target = engine_of("ECN", data_root, tmp_path)
+    loader = engine.test_loader[target]["query"]
+    (expected,), *_ = engine.extract(loader)
+    engine.evaluation = EvaluationOptions("fp32", compile=True)
+    (found,), *_ = engine.extract(loader, engine._fast_forward())
+    assert F.cosine_similarity(found, expected).min() > 1 - 1e-5

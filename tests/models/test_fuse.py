@@ -1,0 +1,175 @@
+"""Fused convolutions: what is fused, what must not be, and that nothing but the number of passes changes."""
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torchreid
+from torch import nn
+from torch.nn import functional as F
+
+from torchreid_nas.models import cdnet_x0_25, deploy_network, two_stream_resnet18, two_stream_resnet50
+from torchreid_nas.models.fuse import FusedConv2d, can_fuse, fuse_convolutions
+
+pytestmark = pytest.mark.skipif(not can_fuse("cpu"), reason="this PyTorch has no oneDNN")
+
+
+def images(count: int = 2) -> torch.Tensor:
+    return torch.randn(count, 3, 64, 32, generator=torch.Generator().manual_seed(1))
+
+
+def count(model: nn.Module, kind: type) -> int:
+    return sum(type(module) is kind for module in model.modules())
+
+
+class Parts(nn.Module):
+    """Two convolutions, a shared ReLU and an identity, joined as a function says; features are mean responses."""
+
+    def __init__(self, join, **options) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, **{"padding": 1, **options})
+        self.second = nn.Conv2d(4, 4, 1)
+        self.relu = nn.ReLU(inplace=True)
+        self.identity = nn.Identity()
+        self.join = join
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.join(self, x).mean((2, 3))
+
+
+def on_first(join):
+    """A join that goes on from the first convolution's output."""
+    return lambda m, x: join(m, m.first(x))
+
+
+def residual_in_place(m, x):
+    y = m.relu(m.first(x))
+    z = m.second(y)
+    z += y
+    return m.relu(z)
+
+
+def a_sum_in_place_that_others_see(m, x):
+    y = m.first(x)
+    z = y * 2
+    w = y
+    w += m.second(z)
+    return F.relu(w) + y
+
+
+def the_input_changed_meanwhile(m, x):
+    y = m.first(x)
+    z = m.second(y)
+    F.relu_(y)
+    return F.relu(z) + y
+
+
+FUSED = {
+    "layer": (lambda m, x: m.relu(m.first(x)), 1, {}),
+    "function": (lambda m, x: F.relu(m.first(x)), 1, {}),
+    "function in place": (lambda m, x: F.relu(m.first(x), inplace=True), 1, {}),
+    "methods": (lambda m, x: m.second(m.first(x).relu()).relu_(), 2, {}),
+    "identities between": (lambda m, x: m.relu(m.identity(m.identity(m.first(x)))), 1, {}),
+    "without bias, strided, dilated": (
+        lambda m, x: m.relu(m.first(x)), 1, {"bias": False, "stride": 2, "dilation": 2, "padding": 2},
+    ),
+    "residual": (on_first(lambda m, y: F.relu(m.second(y) + m.identity(y))), 1, {}),
+    "residual in place": (residual_in_place, 2, {}),
+    "sum of two convolutions": (lambda m, x: F.relu(m.first(x) + m.identity(m.second(F.relu(m.first(x))))), 2, {}),
+    "the input changed meanwhile": (the_input_changed_meanwhile, 1, {}),
+}
+LEFT_ALONE = {
+    "another activation": (lambda m, x: torch.sigmoid(m.first(x)), {}),
+    "read elsewhere": (on_first(lambda m, y: F.relu(y) + y), {}),
+    "a scaled sum": (lambda m, x: F.relu(torch.add(m.first(x), m.second(m.first(x)), alpha=2)), {}),
+    "the sum of one map with itself": (on_first(lambda m, y: F.relu(y + y)), {}),
+    "a number added": (lambda m, x: F.relu(m.first(x) + 0.1), {}),
+    "a sum in place that others see": (a_sum_in_place_that_others_see, {}),
+    "reflected borders": (lambda m, x: m.relu(m.first(x)), {"padding_mode": "reflect"}),
+    "padding by name": (lambda m, x: m.relu(m.first(x)), {"padding": "same"}),
+    "a broadcast sum": (lambda m, x: F.relu(m.first(x) + m.second(m.first(x)).mean((2, 3), keepdim=True)), {}),
+}
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("name", FUSED)
+@torch.no_grad()
+def test_fused_and_the_same(name, memory_format):
+    torch.manual_seed(0)
+    join, fusions, options = FUSED[name]
+    model = Parts(join, **options).eval()
+    fused = fuse_convolutions(model)
+    assert count(fused, FusedConv2d) == fusions and count(model, FusedConv2d) == 0
+    x = images().contiguous(memory_format=memory_format)
+    torch.testing.assert_close(fused(x.clone()), model(x.clone()), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", LEFT_ALONE)
+@torch.no_grad()
+def test_left_alone(name):
+    torch.manual_seed(0)
+    join, options = LEFT_ALONE[name]
+    model = Parts(join, **options).eval()
+    fused = fuse_convolutions(model)
+    assert count(fused, FusedConv2d) == 0
+    assert torch.equal(fused(images()), model(images()))
+
+
+def test_layers_with_hooks_or_of_other_classes_are_left_alone():
+    class Doubled(nn.Conv2d):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    hooked, subclass = (nn.Sequential(kind(3, 4, 1), nn.ReLU(), nn.Flatten()) for kind in (nn.Conv2d, Doubled))
+    hooked[0].register_forward_hook(lambda module, args, output: output + 1)
+    for model in (hooked, subclass):
+        fused = fuse_convolutions(model)
+        assert count(fused, FusedConv2d) == 0
+        torch.testing.assert_close(fused(images()), model(images()), rtol=0, atol=0)
+
+
+def test_what_tracing_misreads_is_thrown_away():
+    class Deceived(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 1)
+
+        def forward(self, x):
+            y = F.relu(self.conv(x)).mean((2, 3))
+            return 2 * y if isinstance(x, torch.Tensor) else y
+
+    model = Deceived().eval()
+    fused = fuse_convolutions(model)
+    assert count(fused, FusedConv2d) == 0 and torch.equal(fused(images()), model(images()))
+
+
+def test_damaged_weights_stay_visible():
+    """oneDNN's ReLU turns NaN into 0."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert count(fuse_convolutions(model), FusedConv2d) == 1
+    model[0].weight.data[0, 0] = float("nan")
+    assert fuse_convolutions(model)(images()).isnan().any()
+
+
+NETWORKS = {
+    # Convolutions with a ReLU behind them, and those without: Lite's pointwise ones, gates, projections, the squeeze.
+    "cdnet": (lambda: cdnet_x0_25(5).eval().deploy(), 81),
+    "resnet18": (lambda: two_stream_resnet18(5, pretrained=False, width=0.25).eval().deploy("visible"), 17),
+    "resnet50": (lambda: two_stream_resnet50(5, pretrained=False, width=0.125).eval().deploy("visible"), 49),
+    "osnet": (lambda: deploy_network(torchreid.models.build_model("osnet_x0_25", 5, pretrained=False).eval(), 512), 100),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@torch.no_grad()
+def test_every_relu_behind_a_convolution_or_a_sum_is_fused(name):
+    torch.manual_seed(0)
+    build, fusions = NETWORKS[name]
+    deployed = build()
+    fused = fuse_convolutions(deployed)
+    expected = deployed(images())
+    assert count(fused, FusedConv2d) == fusions
+    torch.testing.assert_close(fused(images()), expected, rtol=0, atol=1e-4 * expected.abs().max().item())
+    assert torch.equal(copy.deepcopy(fused)(images()), fused(images()))
+    assert sum(p.numel() for p in fused.parameters()) == sum(p.numel() for p in deployed.parameters())

@@ -1,0 +1,157 @@
+"""The optimized form: the features of the plain network, in every precision, batch size and layout."""
+from __future__ import annotations
+
+import copy
+import shutil
+
+import pytest
+import torch
+import torchreid
+from torch import nn
+from torch.nn import functional as F
+
+from calibrated import calibrated, noise
+from torchreid_nas import device as devices
+from torchreid_nas.errors import InputError
+from torchreid_nas.models import (
+    cdnet_x0_25, deploy_network, optimize_network, two_stream_cdnet, two_stream_resnet18, two_stream_resnet50,
+)
+
+compiler = pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+DEPLOYED = {
+    "cdnet": lambda: calibrated(cdnet_x0_25(5)).deploy(),
+    "cdnet, blneck": lambda: calibrated(cdnet_x0_25(5, neck="blneck")).deploy(),
+    "two-stream resnet18": lambda: calibrated(two_stream_resnet18(5, pretrained=False, width=0.25)).deploy("infrared"),
+    "two-stream resnet50": lambda: calibrated(two_stream_resnet50(5, pretrained=False, width=0.25)).deploy("visible"),
+    "two-stream cdnet": lambda: calibrated(two_stream_cdnet(5, width=0.25)).deploy("visible"),
+    "osnet": lambda: deploy_network(calibrated(torchreid.models.build_model("osnet_x0_25", 5, pretrained=False)), 512),
+}
+
+
+@pytest.mark.parametrize("name", DEPLOYED)
+@torch.no_grad()
+def test_features_in_float32_and_bfloat16(name):
+    deployed = DEPLOYED[name]()
+    images = noise(11)
+    expected = deployed(images)
+    exact = deployed.optimize("fp32")(images)
+    torch.testing.assert_close(exact, expected, rtol=0, atol=1e-4 * expected.abs().max().item())
+    half = deployed.optimize("bf16")(images)
+    assert half.dtype == exact.dtype == torch.float32 and half.shape == expected.shape
+    # Untrained networks amplify rounding; what counts is that fusing adds none to that of the format.
+    rounded = deployed.network.to(torch.bfloat16)(images.bfloat16()).float()
+    assert 0 < (half - expected).norm() < 1.2 * (rounded - expected).norm()
+
+
+@torch.no_grad()
+def test_any_batch_size_memory_format_and_dtype_of_images():
+    deployed = DEPLOYED["cdnet"]()
+    network = deployed.optimize("fp32", at_once=4)
+    images = noise(9)
+    expected = deployed(images)
+    tolerance = {"rtol": 0, "atol": 1e-4 * expected.abs().max().item()}
+    for count in (1, 3, 4, 5, 8, 9):
+        torch.testing.assert_close(network(images[:count]), expected[:count], **tolerance)
+    torch.testing.assert_close(network(images.contiguous(memory_format=torch.channels_last)), expected, **tolerance)
+    torch.testing.assert_close(network(images.double()), expected, **tolerance)
+
+
+def test_the_original_is_left_as_it_was():
+    deployed = DEPLOYED["two-stream resnet18"]()
+    state, kinds = copy.deepcopy(deployed.state_dict()), [type(module) for module in deployed.modules()]
+    for precision in ("fp32", "bf16"):
+        network = deployed.optimize(precision)
+        assert not {p.data_ptr() for p in network.parameters()} & {p.data_ptr() for p in deployed.parameters()}
+        assert not any(p.requires_grad for p in network.parameters())
+        assert not network.train().training and not network(noise(2).requires_grad_()).requires_grad
+    assert [type(module) for module in deployed.modules()] == kinds
+    assert all(torch.equal(value, state[key]) and value.dtype == state[key].dtype
+               for key, value in deployed.state_dict().items())
+
+
+@torch.no_grad()
+def test_any_network_even_one_that_takes_one_size_only():
+    fixed = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 62 * 30, 5))
+    for size in ((64, 32), (256, 128)):
+        network = optimize_network(fixed, "fp32", size=size)
+        torch.testing.assert_close(network(noise(3)), fixed(noise(3)))
+
+
+class Residual(nn.Module):
+    """Small, for compilation takes seconds per layer: stem, one residual block, pooling."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.conv = nn.Conv2d(3, 16, 3, stride=2, padding=1), nn.Conv2d(16, 16, 3, padding=1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        y = F.relu(self.stem(images))
+        return F.relu(y + self.conv(y)).mean((2, 3))
+
+
+@compiler
+@torch.no_grad()
+def test_compiled():
+    """One batch size is compiled, whatever comes; keys of the state dict stay what they are."""
+    network = Residual()
+    images = noise(6)
+    expected = network(images)
+    for precision, tolerance in (("fp32", 1e-5), ("bf16", 2e-2)):
+        torch._dynamo.reset()
+        torch._dynamo.utils.counters.clear()
+        compiled = optimize_network(network, precision, compile=True, at_once=4)
+        for count in (6, 4, 1):
+            torch.testing.assert_close(compiled(images[:count]), expected[:count], rtol=0, atol=tolerance)
+        assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+        assert [f"network.{key}" for key in network.state_dict()] == list(compiled.state_dict())
+
+
+@torch.no_grad()
+def test_without_a_compiler_the_way_out_is_named(monkeypatch):
+    def fail(*args, **kwargs):
+        raise torch._dynamo.exc.BackendCompilerFailed(fail, RuntimeError("no g++"), None)
+
+    network = DEPLOYED["cdnet"]().optimize("fp32", compile=True)
+    monkeypatch.setattr(network.network, "_compiled_call_impl", fail)
+    with pytest.raises(InputError, match=r"cannot be compiled here .*install a C\+\+ compiler"):
+        network(noise(1))
+
+
+def test_automatic_precision_follows_the_hardware(monkeypatch):
+    from torchreid_nas.models import inference
+
+    for supported, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(inference, "computes_bfloat16", lambda device, answer=supported: answer)
+        network = DEPLOYED["cdnet"]().optimize()
+        assert network.dtype == dtype == next(network.parameters()).dtype
+    assert devices.computes_bfloat16(torch.device("cpu")) in (True, False)
+
+
+def test_bad_arguments():
+    deployed = DEPLOYED["cdnet"]()
+    with pytest.raises(InputError, match='precision "fp16" is unknown, expected one of fp32, bf16, auto; did you mean'):
+        deployed.optimize("fp16")
+    with pytest.raises(InputError, match="at_once is 0, expected at least one image"):
+        deployed.optimize(at_once=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("compile", [False, True])
+@torch.no_grad()
+def test_on_a_gpu(compile):
+    deployed = DEPLOYED["two-stream resnet18"]()
+    network = deployed.optimize("bf16", compile=compile, device="cuda")
+    assert next(deployed.parameters()).device.type == "cpu"
+    images = noise(40)
+    expected = deployed(images)
+    centre = expected.mean(0)
+    for count in (40, 3):
+        found = network(images[:count].cuda()).cpu()
+        assert F.cosine_similarity(found - centre, expected[:count] - centre).min() > 0.98
