@@ -414,11 +414,6 @@ def _check_together(cfg: CfgNode) -> None:
         )
     if cfg.train.lr_scheduler == "single_step" and len(cfg.train.stepsize) != 1:
         raise InputError("train.lr_scheduler single_step takes one train.stepsize, e.g. train.stepsize [20]")
-    if cfg.ecn.target_epoch and cfg.ecn.weight_target == 1:
-        raise InputError(
-            f"ecn.target_epoch {cfg.ecn.target_epoch} begins with epochs on the source alone, which ecn.weight_target 1 leaves "
-            "out; lower the weight or set ecn.target_epoch 0"
-        )
     if cfg.ecn.target_epoch >= cfg.train.max_epoch:
         raise InputError(
             f"ecn.target_epoch is {cfg.ecn.target_epoch}, expected below train.max_epoch {cfg.train.max_epoch}; with "

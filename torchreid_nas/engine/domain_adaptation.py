@@ -78,9 +78,10 @@ class DomainAdaptationEngine(RetrievalEngine):
     backward pass. Which images of the target are shown in another camera's
     style is the data manager's part. Labels of the target are never trained
     on. Until the target sets in, steps and checkpoints are those of source-only
-    training, so that either may go on from the other's. Where the target has both modalities, each gives the same number of
-    neighbours (ours). ``neighbour_precision`` in the history (the share of neighbours that
-    show the same person) reads them to be looked at.
+    training, so that either may go on from the other's. Where the target has
+    both modalities, each gives the same number of neighbours (ours).
+    ``neighbour_precision`` in the history (the share of neighbours that show
+    the same person) reads the labels to be looked at.
 
     Args:
         datamanager: a :class:`torchreid_nas.data.DomainAdaptationDataManager`, or
@@ -152,21 +153,23 @@ class DomainAdaptationEngine(RetrievalEngine):
     def begin_epoch(self) -> None:
         options = self.adaptation
         if self.memory is not None:
-            adapts = self.epoch >= options.target_epoch
-            self.train_loader = self._joint if adapts else JointLoader(self._source, None)
+            self.train_loader = self._joint if self._adapts else JointLoader(self._source, None)
         super().begin_epoch()
-        if self.memory is not None and self.epoch == options.target_epoch and options.memory_init == "features":
+        if self._adapts and self.epoch == options.target_epoch and options.memory_init == "features":
             self._start_from_features()
 
     def end_of_epoch(self) -> dict[str, Any]:
         """Add how often neighbours show the same person, once they take part."""
         row = super().end_of_epoch()
         options = self.adaptation
-        if self.memory is not None and options.num_neighbours and self.epoch >= max(
-            options.neighbour_epoch, options.target_epoch
-        ):
+        if self._adapts and options.num_neighbours and self.epoch >= options.neighbour_epoch:
             row["neighbour_precision"] = self._neighbour_precision()
         return row
+
+    @property
+    def _adapts(self) -> bool:
+        """Whether the target takes part in this epoch."""
+        return self.memory is not None and self.epoch >= self.adaptation.target_epoch
 
     @property
     def _momentum(self) -> float:
@@ -220,6 +223,11 @@ class DomainAdaptationEngine(RetrievalEngine):
         # Ours: an image of the own modality is always nearer, so each modality gives the same number of neighbours.
         modalities = torch.tensor([modality_of(item[2]) for item in items])
         groups = modalities if len(modalities.unique()) > 1 else None
+        if options.target_epoch and self._source is None:
+            raise InputError(
+                f"ecn.target_epoch {options.target_epoch} begins with the source alone, which ecn.weight_target 1 leaves out; "
+                "lower the weight or set ecn.target_epoch 0"
+            )
         if options.positive_prediction and self._source is None:
             raise InputError(
                 "ecn.positive_prediction learns from the source's labels, which ecn.weight_target 1 leaves out; "
