@@ -52,6 +52,29 @@ def test_the_ablation_ends_with_its_table_and_picture(data_root, tmp_path, capsy
     assert json.loads((tmp_path / "run" / "results.json").read_text())["results"] == results
 
 
+def test_the_variants_share_their_epochs_on_the_source(data_root, tmp_path, capsys):
+    changes = {"ecn.target_epoch": 1, "ecn.memory_init": "features", "train.max_epoch": 2}
+    call = arguments(data_root, tmp_path / "run", **changes, **{"ecn.ablation": ["source", "camera", "all"]})
+    assert main(call) == 0
+    assert capsys.readouterr().out.count("epochs on the source alone: taken from") == 2
+    assert main(arguments(data_root, tmp_path / "alone", **changes)) == 0
+    shared, alone = (
+        [json.loads(line) for line in (folder / "train" / "history.jsonl").read_text().splitlines()]
+        for folder in (tmp_path / "run" / "all", tmp_path / "alone")
+    )
+    assert [[*row] for row in shared] == [["epoch", "ce", "lr", "seconds"], [*shared[1]]] and "invariance" in shared[1]
+    for row in (*shared, *alone):
+        del row["seconds"]
+    assert shared == alone
+    ends = [torch.load(f / "train" / "checkpoint.pth", weights_only=True) for f in (tmp_path / "run" / "all", tmp_path / "alone")]
+    assert all(torch.equal(value, ends[1]["model"][name]) for name, value in ends[0]["model"].items())
+    assert torch.equal(ends[0]["memory"]["features"], ends[1]["memory"]["features"])
+    # Of what other settings made, nothing is taken.
+    shutil.rmtree(tmp_path / "run" / "all")
+    assert main([*call, "--resume", "train.lr", "0.02"]) == 0
+    assert "taken from" not in capsys.readouterr().out
+
+
 def test_an_interrupted_run_ends_in_the_same_numbers(data_root, finished, tmp_path, monkeypatch):
     from torchreid_nas.engine.base import ResumableEngine
 
@@ -103,6 +126,7 @@ def test_the_dry_run_shows_what_a_step_costs(data_root, tmp_path, capsys):
     ({"ecn.camstyle": "cyclegan"}, '"files"'),
     ({"ecn.num_neighbours": 10**6}, "num_neighbours"),
     ({"ecn.batch_size_target": 5000}, "ecn.batch_size_target"),
+    ({"ecn.target_epoch": 1, "ecn.weight_target": 1.0}, "ecn.target_epoch 0"),
     ({"ecn.positive_prediction": True, "ecn.weight_target": 1.0}, "ecn.positive_prediction False"),
     ({"model.frozen_stages": 2}, "model.frozen_stages -1"),
     ({"model.architecture": "search"}, "nothing to search"),
@@ -134,6 +158,7 @@ def test_the_configs_have_the_papers_settings(name, source, target, erases):
     ecn, train = cfg.ecn, cfg.train
     assert (ecn.weight_target, ecn.temperature, ecn.num_neighbours, ecn.neighbour_epoch) == (0.3, 0.05, 6, 5)
     assert (ecn.momentum_step, ecn.camstyle, ecn.memory_init, ecn.epoch_length) == (0.01, "files", "zeros", "source")
+    assert ecn.target_epoch == 0
     assert (train.max_epoch, train.batch_size, train.lr, train.stepsize, train.gamma) == (60, 128, 0.1, [40], 0.1)
     assert (train.optim, cfg.sgd.nesterov, cfg.sgd.momentum, train.weight_decay) == ("sgd", True, 0.9, 5e-4)
     assert (train.base_lr_mult, train.new_layers) == (0.1, ["feat", "feat_bn", "classifier"])

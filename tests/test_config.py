@@ -163,6 +163,12 @@ def test_the_batch_must_hold_whole_identities_and_two_of_them(batch_size):
     assert load_config(overrides=["train.batch_size", str(batch_size), "sampler.num_instances", "1"])
 
 
+def test_epochs_on_the_source_alone_need_epochs_after_them():
+    with pytest.raises(InputError, match="ecn.target_epoch is 120, expected below train.max_epoch 120"):
+        load_config(overrides=["ecn.target_epoch", "120"])
+    assert load_config(overrides=["ecn.target_epoch", "119"]).ecn.target_epoch == 119
+
+
 def test_a_single_step_takes_one_step():
     with pytest.raises(InputError, match="single_step takes one train.stepsize"):
         load_config(overrides=["train.lr_scheduler", "single_step"])

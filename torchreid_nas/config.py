@@ -72,14 +72,15 @@ def default_config() -> CfgNode:
     # Domain adaptation (ECN, CVPR 2019).
     cfg.ecn = CfgNode()
     cfg.ecn.weight_target = 0.3  # λ; 0 trains on the source alone, 1 reads no label at all
+    cfg.ecn.target_epoch = 0  # ours: zero-based epoch in which the target sets in; before it the source alone
     cfg.ecn.temperature = 0.05  # β
     cfg.ecn.num_neighbours = 6  # k; 0 leaves neighbourhood invariance out
     cfg.ecn.neighbour_epoch = 5  # zero-based epoch in which it sets in
-    cfg.ecn.momentum_step = 0.01  # a slot keeps α = momentum_step · epoch of itself
+    cfg.ecn.momentum_step = 0.01  # a slot keeps α = momentum_step · epoch of itself, epochs counted from target_epoch
     cfg.ecn.camstyle = "files"  # "files" (released or trained), "fourier", "statistics" (ours, no training), "none"
     cfg.ecn.epoch_length = "source"  # whose length an epoch has: "source", "target" or "longer"
     cfg.ecn.batch_size_target = 0  # 0: as train.batch_size
-    cfg.ecn.memory_init = "zeros"  # ours: "features" of the target under the initial weights
+    cfg.ecn.memory_init = "zeros"  # ours: "features" of the target under the weights at target_epoch
     cfg.ecn.memory_dtype = "float32"  # ours: "bfloat16" and "float16" halve it
     cfg.ecn.chunk_size = 16384  # ours: slots per step of the walk over the memory; bounds the logits
     cfg.ecn.positive_prediction = False  # ECN++: a graph network trained on the source chooses the neighbours
@@ -248,6 +249,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "model.feature_dim": _AT_LEAST_ONE,
     "model.frozen_stages": (lambda v: -1 <= v <= 4, "-1 to 4"),
     "ecn.weight_target": (lambda v: 0 <= v <= 1, "between 0 and 1"),
+    "ecn.target_epoch": _NOT_NEGATIVE,
     "ecn.temperature": _POSITIVE,
     "ecn.num_neighbours": _NOT_NEGATIVE,
     "ecn.neighbour_epoch": _NOT_NEGATIVE,
@@ -433,3 +435,8 @@ def _check_together(cfg: CfgNode) -> None:
         )
     if cfg.train.lr_scheduler == "single_step" and len(cfg.train.stepsize) != 1:
         raise InputError("train.lr_scheduler single_step takes one train.stepsize, e.g. train.stepsize [20]")
+    if cfg.ecn.target_epoch >= cfg.train.max_epoch:
+        raise InputError(
+            f"ecn.target_epoch is {cfg.ecn.target_epoch}, expected below train.max_epoch {cfg.train.max_epoch}; with "
+            "ecn.weight_target 0 a training reads the source alone"
+        )

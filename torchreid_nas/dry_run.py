@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from torchreid_nas.config import config_to_yaml
-from torchreid_nas.engine import BilevelSearch
+from torchreid_nas.engine import BilevelSearch, DomainAdaptationEngine
 from torchreid_nas.layers import modality_context
 from torchreid_nas.pipeline import Run
 
@@ -53,14 +53,20 @@ def dry_run(run: Run, stages: Sequence[str]) -> None:
     print(tabulate(rows, headers=headers, disable_numparse=True) if rows else "no stage that trains")
 
 
+def _first_full_epoch(engine) -> int:
+    """Past the warm-up of a search, where architecture steps come too; from where the target takes part."""
+    if isinstance(engine, BilevelSearch):
+        return engine.search.warmup_epochs
+    return engine.adaptation.target_epoch if isinstance(engine, DomainAdaptationEngine) else 0
+
+
 def _measure(engine) -> list[str]:
     """Time a few steps on real batches, the first apart; the engine is thrown away afterwards."""
     images = next(iter(engine.train_loader))["img"]
     with engine.uncompiled():
         in_all, at_test, macs = model_size(engine.model, *images.shape[-2:])
     engine.model.train()
-    # A search is measured past its warm-up, where architecture steps come too.
-    engine.epoch = engine.search.warmup_epochs if isinstance(engine, BilevelSearch) else 0
+    engine.epoch = _first_full_epoch(engine)
     engine.begin_epoch()
     on_gpu = engine.options.device.type == "cuda"
     times = []

@@ -3,15 +3,19 @@ from __future__ import annotations
 
 __all__ = ["run_ablation", "run_trials"]
 
+import shutil
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
+import yaml
 from yacs.config import CfgNode
 
 import torchreid_nas
 from torchreid_nas import report
+from torchreid_nas.config import changed_keys
+from torchreid_nas.engine import SOURCE_CHECKPOINT
 from torchreid_nas.errors import InputError
-from torchreid_nas.files import read_json, write_json
+from torchreid_nas.files import atomic_path, read_json, write_json, write_text
 from torchreid_nas.pipeline import Run
 from torchreid_nas.results import average_rows
 from torchreid_nas.tasks import DomainAdaptationTask
@@ -25,6 +29,8 @@ _VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "all": ("all (ECN)", {}),
     "supervised": ("supervised on the target", {"ecn.weight_target": 0.0}),
 }
+# What the epochs on the source alone depend on; nothing of it is ablated.
+_DECIDES_SOURCE = ("model", "data", "sampler", "loss", "train", "adam", "sgd", "synthetic", "ecn.target_epoch")
 
 
 def run_trials(cfg: CfgNode, trials: Sequence[int], stages: Sequence[str], resume: bool) -> None:
@@ -54,19 +60,24 @@ def run_trials(cfg: CfgNode, trials: Sequence[int], stages: Sequence[str], resum
 def run_ablation(cfg: CfgNode, stages: Sequence[str], resume: bool) -> None:
     """Run every variant of ``ecn.ablation`` in ``<output>/<variant>/``, then print and draw them side by side.
 
-    The variants share everything but what is ablated. With ``resume`` the
-    first unfinished one goes on.
+    The variants share everything but what is ablated, so the epochs on the
+    source alone (``ecn.target_epoch``) are trained once: the first variant
+    trains them and the others go on from its checkpoint, to the numbers that
+    they would reach on their own. With ``resume`` the first unfinished one goes on.
     """
     base = Path(cfg.data.save_dir)
     if cfg.model.name not in DomainAdaptationTask.models():
         raise InputError(f"ecn.ablation is for ECN's models, model.name is {cfg.model.name}; set ecn.ablation []")
-    rows = []
+    rows, first = [], None
     for variant in cfg.ecn.ablation:
         title, changes = _VARIANTS[variant]
         if variant == "supervised":
             changes = {**changes, "data.sources": list(cfg.data.targets)}
         print(f"==== {title}")
-        own = _rows_of(cfg, {**changes, "ecn.ablation": []}, base / variant, stages, resume)
+        shares = "train" in stages and variant != "supervised"
+        begun = shares and first is not None and _begin_from(first, base / variant, cfg, resume)
+        own = _rows_of(cfg, {**changes, "ecn.ablation": []}, base / variant, stages, resume or begun)
+        first = base / variant if shares and first is None else first
         rows += [{**row, "variant": title} for row in own or ()]
     if "test" in stages and rows:
         results = {"results": rows, "version": torchreid_nas.__version__, "seed": cfg.train.seed}
@@ -84,6 +95,25 @@ def _rows_of(
     if not (resume and finished.exists()):
         Run(_changed(cfg, {**changes, "data.save_dir": str(folder)}), resume).execute(stages)
     return read_json(finished)["results"] if finished.exists() else None
+
+
+def _begin_from(first: Path, folder: Path, cfg: CfgNode, resume: bool) -> bool:
+    """Give a run that has not begun what the run in ``first`` had after its epochs on the source alone, if that is of use."""
+    source, own = first / "train", folder / "train"
+    began = (own / "checkpoint.pth").exists() or (folder / "results.json").exists() or (own.exists() and not resume)
+    # With held-out identities the best epoch so far has weights of its own, which a later epoch of `first` replaces.
+    if began or cfg.train.holdout or not (source / SOURCE_CHECKPOINT).exists():
+        return False
+    made_with = yaml.safe_load((source / "config.yaml").read_text(encoding="utf-8"))
+    if changed_keys(made_with, cfg, _DECIDES_SOURCE, but=("data.root", "data.save_dir")):
+        return False
+    lines = (source / "history.jsonl").read_text(encoding="utf-8").splitlines()[: cfg.ecn.target_epoch]
+    write_text(own / "history.jsonl", "".join(f"{line}\n" for line in lines))
+    # Last: a resumed run counts its epochs by it.
+    with atomic_path(own / "checkpoint.pth") as temporary:
+        shutil.copyfile(source / SOURCE_CHECKPOINT, temporary)
+    print(f"epochs on the source alone: taken from {source}")
+    return True
 
 
 def _changed(cfg: CfgNode, changes: Mapping[str, Any]) -> CfgNode:

@@ -61,6 +61,21 @@ def test_the_neighbours_set_in_at_their_epoch_and_the_memory_fades_by_its_own(ti
     assert seen == [False, 0.0, False, 0.4, True, 0.8, True, 0.99]
 
 
+def test_until_its_epoch_the_target_takes_no_part(tiny_config, tmp_path):
+    changes = {"ecn.target_epoch": 2, "ecn.momentum_step": 0.4, "train.max_epoch": 4, "ecn.neighbour_epoch": 0}
+    adapted, plain = engine_of(tiny_config, **changes), engine_of(tiny_config, **{**changes, "ecn.weight_target": 0.0})
+    seen, update = [], adapted.memory.update
+    adapted.memory.update = lambda *args, momentum: seen.append((adapted.epoch, momentum)) or update(*args, momentum=momentum)
+    rows, source_rows = histories(adapted, tmp_path / "adapted", 4), histories(plain, tmp_path / "plain", 4)
+    assert [row["ce"] for row in rows[:2]] == [row["ce"] for row in source_rows[:2]]
+    assert ["invariance" in row for row in rows] == ["neighbour_precision" in row for row in rows] == [False, False, True, True]
+    # α counts the epochs that the memory has seen.
+    assert set(seen) == {(2, 0.0), (3, 0.4)}
+    first, second = (torch.load(tmp_path / run / "source.pth", weights_only=True) for run in ("adapted", "plain"))
+    assert set(first) == set(second) and first["epoch"] == 2
+    assert all(torch.equal(value, second["model"][name]) for name, value in first["model"].items())
+
+
 def test_the_slots_are_the_targets_training_images(tiny_config):
     engine = engine_of(tiny_config)
     market = torchreid.data.datasets.init_image_dataset(
@@ -138,8 +153,13 @@ def test_the_memory_can_start_from_features(tiny_config):
     assert not engine.memory.features.any()
 
 
-def test_it_goes_on_with_memory_and_graph_network(tiny_config, tmp_path):
-    changes = {"ecn.positive_prediction": True, "ecn.num_candidates": 12, "ecn.momentum_step": 0.1}
+@pytest.mark.parametrize("target_epoch", [0, 1, 2])
+def test_it_goes_on_with_memory_and_graph_network(tiny_config, tmp_path, target_epoch):
+    """Killed after the target set in, and, with 2, just before."""
+    changes = {
+        "ecn.positive_prediction": True, "ecn.num_candidates": 12, "ecn.momentum_step": 0.1,
+        "ecn.target_epoch": target_epoch, "ecn.memory_init": "features" if target_epoch else "zeros",
+    }
     whole, first, second = (engine_of(tiny_config, **changes) for _ in range(3))
     whole.run(save_dir=tmp_path / "whole", max_epoch=3)
     save = DomainAdaptationEngine.save_checkpoint

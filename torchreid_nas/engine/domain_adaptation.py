@@ -1,7 +1,7 @@
 """Training on a labelled source and an unlabelled target at once, the recipe of ECN (Zhong et al., CVPR 2019)."""
 from __future__ import annotations
 
-__all__ = ["AdaptationOptions", "DomainAdaptationEngine"]
+__all__ = ["SOURCE_CHECKPOINT", "AdaptationOptions", "DomainAdaptationEngine"]
 
 import dataclasses
 from typing import Any, Mapping
@@ -17,8 +17,12 @@ from torchreid_nas.engine.base import TrainingOptions
 from torchreid_nas.engine.positives import SourcePositives
 from torchreid_nas.engine.retrieval import RetrievalEngine
 from torchreid_nas.errors import InputError
+from torchreid_nas.files import save_checkpoint
 from torchreid_nas.layers import modality_context
 from torchreid_nas.losses import ExemplarMemory, InvarianceLoss, identity_loss
+
+SOURCE_CHECKPOINT = "source.pth"
+"""The checkpoint of a training at the end of the epochs on the source alone, which differ in nothing between ECN's variants."""
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Slots whose neighbours are looked at for the history.
@@ -32,13 +36,17 @@ class AdaptationOptions:
     Args:
         weight_target: λ; the loss is (1 - λ) source + λ target. 0 is source-only
             training (the target is not read), 1 reads no label.
+        target_epoch: zero-based epoch in which the target sets in (ours); 0 as the paper, whose networks start from
+            ImageNet. Before it the source is trained on alone, with weight 1: what a start from random weights
+            needs, since exemplar invariance makes such a network tell images apart by their backgrounds.
         temperature: β of the softmax over the slots.
         num_neighbours: k; 0 for none.
         neighbour_epoch: zero-based epoch in which neighbourhood invariance sets in.
-        momentum_step: the memory keeps α = ``momentum_step`` · epoch (zero-based, below 1) of a slot.
+        momentum_step: the memory keeps α = ``momentum_step`` · epoch (zero-based, below 1) of a slot; epochs are
+            counted from ``target_epoch`` on.
         epoch_length: ``"source"``, ``"target"`` or ``"longer"``, see :class:`JointLoader`.
         memory_dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"`` (ours).
-        memory_init: ``"zeros"`` (paper), or ``"features"`` of the target under the initial weights (ours).
+        memory_init: ``"zeros"`` (paper), or ``"features"`` of the target under the weights at ``target_epoch`` (ours).
         chunk_size: slots per step of the walk over the memory (ours).
         positive_prediction: ECN++: a graph network trained on the source chooses the neighbours.
         num_candidates: slots that it chooses from.
@@ -47,6 +55,7 @@ class AdaptationOptions:
     """
 
     weight_target: float = 0.3
+    target_epoch: int = 0
     temperature: float = 0.05
     num_neighbours: int = 6
     neighbour_epoch: int = 5
@@ -68,9 +77,11 @@ class DomainAdaptationEngine(RetrievalEngine):
     separate batch statistics, and updates the exemplar memory after the
     backward pass. Which images of the target are shown in another camera's
     style is the data manager's part. Labels of the target are never trained
-    on. Where the target has both modalities, each gives the same number of
-    neighbours (ours). ``neighbour_precision`` in the history (the share of neighbours that
-    show the same person) reads them to be looked at.
+    on. Until the target sets in, steps and checkpoints are those of source-only
+    training, so that either may go on from the other's. Where the target has
+    both modalities, each gives the same number of neighbours (ours).
+    ``neighbour_precision`` in the history (the share of neighbours that show
+    the same person) reads the labels to be looked at.
 
     Args:
         datamanager: a :class:`torchreid_nas.data.DomainAdaptationDataManager`, or
@@ -100,7 +111,7 @@ class DomainAdaptationEngine(RetrievalEngine):
         self._positives: SourcePositives | None = None
         self._source = source
         if source is not None or target is not None:
-            self.train_loader = JointLoader(source, target, adaptation.epoch_length)
+            self.train_loader = self._joint = JointLoader(source, target, adaptation.epoch_length)
         if target is not None:
             self._remember(target)
 
@@ -108,16 +119,16 @@ class DomainAdaptationEngine(RetrievalEngine):
 
     def losses(self, data: Mapping[str, Any], metric_only: bool = False) -> dict[str, torch.Tensor]:
         """Forward both batches and return the weighted terms: ``ce`` and ``invariance``."""
-        terms, weight = {}, self.adaptation.weight_target
+        terms, weight = {}, self.adaptation.weight_target if "target" in data else 0.0
         if self._source is not None:
             images, pids = self.parse_data_for_train(data)
             with self.autocast():
                 embedding = self.model.embedding(self.to_device(images))
                 logits = self.model.classify(embedding)
             terms["ce"] = (1 - weight) * self.criterion_x(logits.float(), move(pids, logits.device))
-            if self._positives is not None:
+            if self._positives is not None and "target" in data:
                 self._positives.see(F.normalize(embedding.detach().float()), self._positives.slots(data["impath"]))
-        if self.memory is not None:
+        if "target" in data:
             target = data["target"]
             with self.autocast():
                 embedding = self.model.embedding(self.to_device(target["img"]))
@@ -131,15 +142,18 @@ class DomainAdaptationEngine(RetrievalEngine):
     def forward_backward(self, data: Mapping[str, Any]) -> dict[str, float]:
         """One step: both losses, the optimiser, then the memory."""
         shown = super().forward_backward(data)
-        if self.memory is not None:
+        if "target" in data:
             self.memory.update(*self._seen, momentum=self._momentum)
-        if self._positives is not None:
+        if self._positives is not None and "target" in data:
             self._positives.step(self._momentum)
         return shown
 
     def begin_epoch(self) -> None:
+        options = self.adaptation
+        if self.memory is not None:
+            self.train_loader = self._joint if self._adapts else JointLoader(self._source, None)
         super().begin_epoch()
-        if self.memory is not None and self.epoch == 0 and self.adaptation.memory_init == "features":
+        if self._adapts and self.epoch == options.target_epoch and options.memory_init == "features":
             self._start_from_features()
 
     def end_of_epoch(self) -> dict[str, Any]:
@@ -153,18 +167,25 @@ class DomainAdaptationEngine(RetrievalEngine):
                 memory.refuse_skipped()
         row = super().end_of_epoch()
         options = self.adaptation
-        if self.memory is not None and options.num_neighbours and self.epoch >= options.neighbour_epoch:
+        if self._adapts and options.num_neighbours and self.epoch >= options.neighbour_epoch:
             row["neighbour_precision"] = self._neighbour_precision()
         return row
 
     @property
+    def _adapts(self) -> bool:
+        """Whether the target takes part in this epoch."""
+        return self.memory is not None and self.epoch >= self.adaptation.target_epoch
+
+    @property
     def _momentum(self) -> float:
-        return min(self.adaptation.momentum_step * self.epoch, 0.99)
+        return min(self.adaptation.momentum_step * (self.epoch - self.adaptation.target_epoch), 0.99)
 
     # -- state ----------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         state = super().state_dict()
+        if self.epoch < self.adaptation.target_epoch:
+            return state
         if self.memory is not None:
             state["memory"] = self.memory.state_dict()
         if self._positives is not None:
@@ -173,6 +194,8 @@ class DomainAdaptationEngine(RetrievalEngine):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
+        if self.start_epoch <= self.adaptation.target_epoch:
+            return
         try:
             if self.memory is not None:
                 self.memory.load_state_dict(state["memory"])
@@ -182,6 +205,12 @@ class DomainAdaptationEngine(RetrievalEngine):
             raise InputError(
                 "the checkpoint holds no exemplar memory of this target; resume with the data and config that it was made with"
             ) from error
+
+    def save_checkpoint(self) -> None:
+        """Write the checkpoint, after the last epoch on the source alone also ``<save_dir>/source.pth``, which stays."""
+        if self.epoch + 1 == self.adaptation.target_epoch:
+            save_checkpoint(self.save_dir / SOURCE_CHECKPOINT, self.state_dict())
+        super().save_checkpoint()
 
     # -- details --------------------------------------------------------------
 
@@ -199,6 +228,11 @@ class DomainAdaptationEngine(RetrievalEngine):
         # Ours: an image of the own modality is always nearer, so each modality gives the same number of neighbours.
         modalities = torch.tensor([modality_of(item[2]) for item in items])
         groups = modalities if len(modalities.unique()) > 1 else None
+        if options.target_epoch and self._source is None:
+            raise InputError(
+                f"ecn.target_epoch {options.target_epoch} begins with the source alone, which ecn.weight_target 1 leaves out; "
+                "lower the weight or set ecn.target_epoch 0"
+            )
         if options.positive_prediction and self._source is None:
             raise InputError(
                 "ecn.positive_prediction learns from the source's labels, which ecn.weight_target 1 leaves out; "
