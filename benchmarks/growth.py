@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Callable, Iterator, Mapping
+from typing import Callable, Mapping
 
 import torch
 from torch.nn import functional as F
@@ -33,6 +33,7 @@ from torchreid_nas.report.style import FAINT, GRID, INK, SHARE_COLOURS, SPLIT_CO
 
 _FIGURES = Path(__file__).resolve().parent / "figures"
 _SLOW = 10.0
+_MOST_PLAIN = 100_000
 _INSTANCES = 4
 _COLOURS = (SPLIT_COLOURS[1], SHARE_COLOURS[1], SHARE_COLOURS[0])
 
@@ -43,12 +44,11 @@ def main() -> None:
     options = parser.parse_args()
     print(machine(options.device))
     for name in options.curves:
-        title, unit, points = _CURVES[name]
+        title, unit, sizes, steps_of = _CURVES[name]
         seconds: dict[str, dict[int, float]] = {}
-        for size, steps in points(options.device, options.largest):
-            for step, median in _medians(steps, options.repetitions, options.device).items():
+        for size in (size for size in sizes if size <= options.largest):
+            for step, median in _medians(steps_of(size, options.device), options.repetitions, options.device).items():
                 seconds.setdefault(step, {})[size] = median
-            del steps
         print(f"\n{title}, milliseconds\n\n{_table(seconds, unit)}")
         _draw(seconds, title, unit, _FIGURES / f"{name}.png")
 
@@ -61,80 +61,71 @@ def _medians(steps: Mapping[str, Step], repetitions: int, device: torch.device) 
     return {name: turns.median(name) for name in steps}
 
 
-def _batch(device: torch.device, largest: int) -> Iterator[tuple[int, Mapping[str, Step]]]:
+def _batch(batch: int, device: torch.device) -> Mapping[str, Step]:
     """A training step of CM-NAS, two-stream ResNet-50 at 128×64, without its optimiser."""
     half = computes_bfloat16(device)
     memory_format = torch.channels_last if half else torch.contiguous_format
-    for batch in (16, 32, 64, 128):
-        images, pids = torch.randn(batch, 3, 128, 64, device=device), _pids(batch // 2, device).repeat(2)
-        ours = two_stream_resnet50(100, "split", pretrained=False).to(device, memory_format=memory_format).train()
-        plain = plain_split(two_stream_resnet50(100, "split", pretrained=False)).to(device).train()
-        triplet, c3mmd, weights = CrossModalityTripletLoss(), C3MMDLoss(_INSTANCES), CrossModalityLossWeights()
-        naive = PlainTraining(plain, torch.optim.SGD(plain.parameters(), 0.01), _INSTANCES, weights, 0.99)
-        own_images = images.contiguous(memory_format=memory_format)
+    images, pids = torch.randn(batch, 3, 128, 64, device=device), _pids(batch // 2, device).repeat(2)
+    own_images, visible_pids = images.contiguous(memory_format=memory_format), pids.chunk(2)[0]
+    ours = two_stream_resnet50(100, "split", pretrained=False).to(device, memory_format=memory_format).train()
+    plain = plain_split(two_stream_resnet50(100, "split", pretrained=False)).to(device).train()
+    triplet, c3mmd, weights = CrossModalityTripletLoss(), C3MMDLoss(_INSTANCES), CrossModalityLossWeights()
+    naive = PlainTraining(plain, torch.optim.SGD(plain.parameters(), 0.01), _INSTANCES, weights, 0.99)
 
-        def our_step() -> None:
-            with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                before, after = ours.features(own_images)
-                logits = ours.classifier(after)
-            visible_pids = pids.chunk(2)[0]
-            loss = F.cross_entropy(logits.float(), pids) + triplet(*before.chunk(2), visible_pids)
-            ours.zero_grad(set_to_none=True)
-            (loss + c3mmd(*after.chunk(2))).backward()
+    def our_step() -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            before, after = ours.features(own_images)
+            logits = ours.classifier(after)
+        loss = F.cross_entropy(logits.float(), pids) + triplet(*before.chunk(2), visible_pids)
+        ours.zero_grad(set_to_none=True)
+        (loss + c3mmd(*after.chunk(2))).backward()
 
-        def plain_step() -> None:
-            plain.zero_grad(set_to_none=True)
-            sum(naive.losses({"img": images, "pid": pids}).values()).backward()
+    def plain_step() -> None:
+        plain.zero_grad(set_to_none=True)
+        sum(naive.losses({"img": images, "pid": pids}).values()).backward()
 
-        yield batch, {"ours": our_step, "plain": plain_step}
+    return {"ours": our_step, "plain": plain_step}
 
 
-def _identities(device: torch.device, largest: int) -> Iterator[tuple[int, Mapping[str, Step]]]:
+def _identities(identities: int, device: torch.device) -> Mapping[str, Step]:
     """C3MMD and the cross-modality triplet loss, forward and backward, 4 + 4 images per identity, 2048 numbers each."""
-    for identities in (2, 4, 8, 16, 32, 64):
-        pids = _pids(identities * _INSTANCES, device)
-        halves = [torch.randn(len(pids), 2048, device=device, requires_grad=True) for _ in range(2)]
-        triplet, c3mmd = CrossModalityTripletLoss(), C3MMDLoss(_INSTANCES)
-        yield identities, {
-            "ours": _backward(lambda: triplet(*halves, pids) + c3mmd(*halves), halves),
-            "plain": _backward(
-                lambda: plain_triplet(*halves, pids, 0.4) + plain_c3mmd(*halves, _INSTANCES, 5.0, 0.05), halves
-            ),
-        }
+    pids = _pids(identities * _INSTANCES, device)
+    halves = [torch.randn(len(pids), 2048, device=device, requires_grad=True) for _ in range(2)]
+    triplet, c3mmd = CrossModalityTripletLoss(), C3MMDLoss(_INSTANCES)
+    return {
+        "ours": _backward(lambda: triplet(*halves, pids) + c3mmd(*halves), halves),
+        "plain": _backward(
+            lambda: plain_triplet(*halves, pids, 0.4) + plain_c3mmd(*halves, _INSTANCES, 5.0, 0.05), halves
+        ),
+    }
 
 
-def _memory(device: torch.device, largest: int) -> Iterator[tuple[int, Mapping[str, Step]]]:
+def _memory(slots: int, device: torch.device) -> Mapping[str, Step]:
     """A step of ECN's memory (loss, backward, update), slots of 2048 numbers, 128 images."""
     generator = torch.Generator().manual_seed(0)
     features = F.normalize(torch.randn(128, 2048, generator=generator)).to(device)
-    for slots in (1_000, 10_000, 100_000, 1_000_000):
-        if slots > largest:
-            return
-        indices = torch.randint(slots, (128,), generator=generator)
-        half = memory_benchmark.filled_memory(slots, 2048, torch.bfloat16, device)
-        steps = {"ours, bf16": memory_benchmark.our_step(half, features, indices)}
-        if slots <= 100_000:
-            single = ExemplarMemory(slots, 2048, device=device)
-            single.features.copy_(half.features)
-            steps["ours, fp32"] = memory_benchmark.our_step(single, features, indices)
-            steps["plain"] = memory_benchmark.plain_step(single.features.clone(), features, indices)
-        yield slots, steps
+    indices = torch.randint(slots, (128,), generator=generator)
+    half = memory_benchmark.filled_memory(slots, 2048, torch.bfloat16, device)
+    steps = {"ours, bf16": memory_benchmark.our_step(half, features, indices)}
+    if slots <= _MOST_PLAIN:
+        single = ExemplarMemory(slots, 2048, device=device)
+        single.features.copy_(half.features)
+        steps["ours, fp32"] = memory_benchmark.our_step(single, features, indices)
+        steps["plain"] = memory_benchmark.plain_step(single.features.clone(), features, indices)
+    return steps
 
 
-def _gallery(device: torch.device, largest: int) -> Iterator[tuple[int, Mapping[str, Step]]]:
+def _gallery(size: int, device: torch.device) -> Mapping[str, Step]:
     """Ranking from features of 512 numbers, 500 queries, ten images per identity, in blocks."""
     generator = torch.Generator().manual_seed(0)
-    for size in (1_000, 10_000, 100_000, 1_000_000):
-        if size > largest:
-            return
-        pids = torch.arange(size // 10).repeat_interleave(10)
-        gallery = F.normalize(torch.randn(size, 512, generator=generator)).to(device)
-        q_pids = torch.randint(size // 10, (500,), generator=generator)
-        query = F.normalize(gallery[10 * q_pids] + torch.randn(500, 512, generator=generator).to(device))
-        steps = {"ours, in blocks": lambda: rank_features(query, gallery, q_pids.numpy(), pids.numpy())}
-        if size <= 100_000:
-            steps["plain"] = lambda: _sort_all(query, gallery, q_pids, pids)
-        yield size, steps
+    pids = torch.arange(size // 10).repeat_interleave(10)
+    gallery = F.normalize(torch.randn(size, 512, generator=generator)).to(device)
+    q_pids = torch.randint(size // 10, (500,), generator=generator)
+    query = F.normalize(gallery[10 * q_pids] + torch.randn(500, 512, generator=generator).to(device))
+    steps: dict[str, Step] = {"ours, in blocks": lambda: rank_features(query, gallery, q_pids, pids)}
+    if size <= _MOST_PLAIN:
+        steps["plain"] = lambda: _sort_all(query, gallery, q_pids, pids)
+    return steps
 
 
 def _sort_all(query: torch.Tensor, gallery: torch.Tensor, q_pids: torch.Tensor, pids: torch.Tensor) -> float:
@@ -147,11 +138,11 @@ def _sort_all(query: torch.Tensor, gallery: torch.Tensor, q_pids: torch.Tensor, 
     return float(torch.stack(precisions).mean())
 
 
-_CURVES: dict[str, tuple[str, str, Callable]] = {
-    "batch": ("Forward and backward of a CM-NAS step by batch", "images", _batch),
-    "identities": ("C3MMD and triplet loss by identities in a batch", "identities", _identities),
-    "memory": ("A step of ECN's memory by slots", "slots", _memory),
-    "gallery": ("Ranking 500 queries by gallery", "gallery images", _gallery),
+_CURVES: dict[str, tuple[str, str, tuple[int, ...], Callable[[int, torch.device], Mapping[str, Step]]]] = {
+    "batch": ("Forward and backward of a CM-NAS step by batch", "images", (16, 32, 64, 128), _batch),
+    "identities": ("C3MMD and triplet loss by identities in a batch", "identities", (2, 4, 8, 16, 32, 64), _identities),
+    "memory": ("A step of ECN's memory by slots", "slots", (1_000, 10_000, 100_000, 1_000_000), _memory),
+    "gallery": ("Ranking 500 queries by gallery", "gallery images", (1_000, 10_000, 100_000, 1_000_000), _gallery),
 }
 
 

@@ -28,7 +28,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="Cython evaluation")
     import torchreid
 
-from torchreid_nas.metrics import average_results, evaluate_market1501, evaluate_rank, evaluate_regdb, evaluate_sysu_mm01
+from torchreid_nas.metrics import average_results, evaluate_rank, evaluate_regdb, evaluate_sysu_mm01
 
 _TRIALS = 10
 _MEMORY = 1.5 * 2**30
