@@ -22,13 +22,13 @@ from typing import Callable
 import numpy as np
 import torch
 
-from harness import arguments, machine, markdown, peak_memory, take_turns, copy_bandwidth
+from harness import arguments, copy_bandwidth, machine, markdown, peak_memory, take_turns
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="Cython evaluation")
     import torchreid
 
-from torchreid_nas.metrics import average_results, evaluate_market1501, evaluate_rank, evaluate_regdb, evaluate_sysu_mm01
+from torchreid_nas.metrics import average_results, evaluate_rank, evaluate_regdb, evaluate_sysu_mm01
 
 _TRIALS = 10
 _MEMORY = 1.5 * 2**30
