@@ -22,7 +22,7 @@ from typing import Callable
 import numpy as np
 import torch
 
-from harness import arguments, machine, markdown, peak_memory, take_turns, copy_bandwidth
+from harness import arguments, copy_bandwidth, machine, markdown, peak_memory, take_turns
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="Cython evaluation")
