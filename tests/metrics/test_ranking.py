@@ -139,6 +139,44 @@ def test_any_memory_layout_and_no_warning_of_a_slow_path(torch_warns_each_time):
     same(rank_queries(torch.from_numpy(distmat.T.copy()).T, q_pids, g_pids, unique_identities=True), expected)
 
 
+@pytest.mark.filterwarnings("error")
+def test_read_only_and_reversed_arrays_of_any_byte_order():
+    distmat, q_pids, g_pids = case()
+    expected = rank_queries(distmat, q_pids, g_pids)
+    same(rank_queries(distmat[:, ::-1], q_pids, g_pids[::-1]), expected)
+    same(rank_queries(distmat.astype(">f8"), q_pids, g_pids), expected)
+    distmat.flags.writeable = False
+    same(rank_queries(distmat, q_pids, g_pids), expected)
+
+
+@pytest.mark.parametrize("levels", [3, 10**6])
+@pytest.mark.parametrize("unique", [False, True])
+def test_cameras_are_the_mask_of_own_identity_and_camera(levels, unique):
+    distmat, q_pids, g_pids = case()
+    distmat = (distmat * levels).round()
+    rng = np.random.default_rng(1)
+    cameras = rng.integers(3, size=30), rng.integers(3, size=50)
+    masks = (q_pids[:, None] == g_pids) & (cameras[0][:, None] == cameras[1]), rng.random(distmat.shape) < 0.2
+    for more in (None, masks[1]):
+        mask = masks[0] if more is None else masks[0] | more
+        expected = rank_queries(distmat, q_pids, g_pids, excluded=lambda span: mask[span], unique_identities=unique)
+        given = None if more is None else lambda span: more[span]
+        same(
+            rank_queries(distmat, q_pids, g_pids, excluded=given, cameras=cameras, unique_identities=unique), expected
+        )
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("levels", [3, 10**6])
+def test_on_a_gpu(levels):
+    distmat, q_pids, g_pids = case()
+    distmat = torch.from_numpy((distmat * levels).round())
+    cameras = q_pids % 3, g_pids % 2
+    for options in ({"cameras": cameras}, {"unique_identities": True}):
+        expected = rank_queries(distmat, q_pids, g_pids, **options)
+        same(rank_queries(distmat.cuda(), q_pids, g_pids, **options), expected)
+
+
 def test_inputs_stay_as_they_were():
     distmat, q_pids, g_pids = case()
     copies = distmat.copy(), q_pids.copy(), g_pids.copy()

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 __all__ = ["rank_queries", "average_results"]
 
+import warnings
 from typing import Any, Callable, Sequence
 
 import numpy as np
@@ -180,13 +181,20 @@ def _as_distances(distmat: Any) -> torch.Tensor:
         array = np.asarray(distmat)
         if array.dtype.kind not in "fiu":
             raise _no_matrix(array)
-        distmat = torch.from_numpy(array) if array.flags.writeable else torch.from_numpy(array.copy())
+        if array.dtype not in (np.float16, np.float32, np.float64):
+            array = array.astype(np.float64)
+        # torch knows no negative strides.
+        array = np.ascontiguousarray(array) if min(array.strides, default=0) < 0 else array
+        with warnings.catch_warnings():
+            # An array that may not be written to is only read here.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            distmat = torch.from_numpy(array)
     distmat = distmat.detach()
     if distmat.ndim != 2 or distmat.numel() == 0 or distmat.is_complex() or distmat.dtype == torch.bool:
         raise _no_matrix(distmat)
     if distmat.dtype in (torch.float32, torch.float64):
         return distmat
-    # Neither NumPy nor the comparisons below know all others.
+    # NumPy, which sorts on the CPU, knows no bfloat16.
     return distmat.to(torch.float32 if distmat.dtype in (torch.float16, torch.bfloat16) else torch.float64)
 
 

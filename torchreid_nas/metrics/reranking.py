@@ -36,7 +36,8 @@ def re_rank_features(
     image itself; the half lists have ``np.around(k1 / 2) + 1`` entries. It
     works in float32, as this does; the float16 of the paper's own code is in
     neither. Tied neighbours keep the order queries, then gallery, where
-    torchreid's depend on an unstable sort.
+    torchreid's depend on an unstable sort, and on ties that its division makes
+    of distances next to each other: there single entries may differ by more.
 
     Memory beyond features and result: N lists of max(k1 + 1, k2) neighbours,
     the sparse vectors, and blocks of ``BLOCK_BYTES``.
