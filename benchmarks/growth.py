@@ -167,7 +167,7 @@ def _table(seconds: Mapping[str, Mapping[int, float]], unit: str) -> str:
 
 def _draw(seconds: Mapping[str, Mapping[int, float]], title: str, unit: str, path: Path) -> None:
     figure = new_figure((5.2, 3.4))
-    axes = figure.add_axes((0.13, 0.15, 0.62, 0.72))
+    axes = figure.add_axes((0.15, 0.15, 0.6, 0.72))
     for (name, points), colour in zip(sorted(seconds.items()), _COLOURS):
         sizes, values = list(points), [1000 * value for value in points.values()]
         axes.plot(sizes, values, marker="o", markersize=4, color=colour, linewidth=1.8, clip_on=False)
@@ -175,10 +175,17 @@ def _draw(seconds: Mapping[str, Mapping[int, float]], title: str, unit: str, pat
             name, (sizes[-1], values[-1]), xytext=(8, 0), textcoords="offset points", va="center", color=colour,
             annotation_clip=False,
         )
-    axes.set(xscale="log", yscale="log", xlabel=unit, ylabel="milliseconds")
-    axes.set_title(title, loc="left", color=INK, fontsize=10)
+    axes.set(xscale="log", yscale="log", xlabel=unit)
+    axes.set_title(f"{title}, milliseconds", loc="left", color=INK, fontsize=10)
     axes.grid(color=GRID, linewidth=0.6)
-    axes.tick_params(colors=FAINT)
+    lowest, highest = axes.get_ylim()
+    axes.set_ylim(10 ** math.floor(math.log10(lowest)), 10 ** math.ceil(math.log10(highest)))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:,g}" if value < 1e6 else f"{value / 1e6:g} million")
+    axes.set_xticks(sorted(set().union(*seconds.values())))
+    axes.xaxis.set_minor_formatter(lambda value, _: "")
+    axes.yaxis.set_minor_formatter(lambda value, _: "")
+    axes.tick_params(which="both", colors=FAINT)
     for spine in axes.spines.values():
         spine.set_color(GRID)
     save_figure(figure, path)
