@@ -83,9 +83,11 @@ def _compare(num_queries: int, num_gallery: int, dim: int, repetitions: int, rat
         # Turn by turn what torchreid takes for the same work, the distances included where ours computes them too.
         theirs = [a + features * b for a, b in zip(turns.seconds["torchreid"], turns.seconds["torchreid's distances"])]
         faster = statistics.median(other / own for other, own in zip(theirs, turns.seconds[name]))
+        # The target is of Market-1501's size; the products, the same in both, weigh more where little is re-ranked.
+        judged = ours and (not features or (num_queries, num_gallery) == _MARKET)
         rows.append([
             f"{num_queries:,} × {num_gallery:,}", name, f"{seconds:.2f}", f"{faster:.1f} ×" if ours else "",
-            ("reached" if faster >= _TARGET else "missed") if ours else "",
+            ("reached" if faster >= _TARGET else "missed") if judged else "",
             f"{limit:.2f} ({limit / seconds:.2f})" if features else "",
         ])
     return rows, turns.median("torchreid")
