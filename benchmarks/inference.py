@@ -65,7 +65,8 @@ def main() -> None:
     ], ["CDNet against OSNet x1.0", "faster", "target"]))
     print()
     print(markdown(accuracy, [
-        "relative error of features", "ours, fp32", "bf16, layer by layer", "ours, bf16", f"at most {MOST_ERROR} × layer by layer",
+        "relative error of features", "ours, fp32", "bf16, layer by layer", "ours, bf16",
+        f"at most {MOST_ERROR} × layer by layer",
     ]))
     print()
     print(

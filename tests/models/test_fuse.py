@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from torchreid_nas.models import cdnet_x0_25, deploy_network, two_stream_resnet18, two_stream_resnet50
-from torchreid_nas.models.fuse import FusedConv2d, can_fuse, fuse_convolutions
+from torchreid_nas.models.fuse import FusedConv2d, can_fuse, fuse_layers, mean_of_map
 
 pytestmark = pytest.mark.skipif(not can_fuse("cpu"), reason="this PyTorch has no oneDNN")
 
@@ -24,7 +24,7 @@ def count(model: nn.Module, kind: type) -> int:
 
 
 class Parts(nn.Module):
-    """Two convolutions, a shared ReLU and an identity, joined as a function says; features are mean responses."""
+    """Two convolutions, a shared ReLU and an identity, joined as a function says."""
 
     def __init__(self, join, **options) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Parts(nn.Module):
         self.join = join
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.join(self, x).mean((2, 3))
+        return self.join(self, x).flatten(1)
 
 
 def on_first(join):
@@ -88,7 +88,7 @@ LEFT_ALONE = {
     "a sum in place that others see": (a_sum_in_place_that_others_see, {}),
     "reflected borders": (lambda m, x: m.relu(m.first(x)), {"padding_mode": "reflect"}),
     "padding by name": (lambda m, x: m.relu(m.first(x)), {"padding": "same"}),
-    "a broadcast sum": (lambda m, x: F.relu(m.first(x) + m.second(m.first(x)).mean((2, 3), keepdim=True)), {}),
+    "a broadcast sum": (lambda m, x: F.relu(m.first(x) + m.second(m.first(x)).amax((2, 3), keepdim=True)), {}),
 }
 
 
@@ -99,7 +99,7 @@ def test_fused_and_the_same(name, memory_format):
     torch.manual_seed(0)
     join, fusions, options = FUSED[name]
     model = Parts(join, **options).eval()
-    fused = fuse_convolutions(model)
+    fused = fuse_layers(model)
     assert count(fused, FusedConv2d) == fusions and count(model, FusedConv2d) == 0
     x = images().contiguous(memory_format=memory_format)
     torch.testing.assert_close(fused(x.clone()), model(x.clone()), rtol=1e-5, atol=1e-6)
@@ -111,9 +111,54 @@ def test_left_alone(name):
     torch.manual_seed(0)
     join, options = LEFT_ALONE[name]
     model = Parts(join, **options).eval()
-    fused = fuse_convolutions(model)
+    fused = fuse_layers(model)
     assert count(fused, FusedConv2d) == 0
     assert torch.equal(fused(images()), model(images()))
+
+
+class Gated(nn.Module):
+    """Gates that a mean over the map feeds, in every spelling, and their sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.pool = nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.conv(x)
+        total = y * y.mean((2, 3), keepdim=True) + y.relu() * self.pool(y) + y * torch.mean(y, dim=[-2, -1], keepdim=True)
+        return (total + y.sigmoid() * y.mean((2, 3), True)).mean((2, 3))
+
+
+@torch.no_grad()
+def test_gates_pool_by_windows_and_sum_by_addcmul():
+    torch.manual_seed(0)
+    model = Gated().eval()
+    fused = fuse_layers(model)
+    called = [node.target for node in fused.graph.nodes if node.op == "call_function"]
+    assert called.count(mean_of_map) == 5 and called.count(torch.addcmul) == 3
+    torch.testing.assert_close(fused(images()), model(images()), rtol=1e-5, atol=1e-6)
+
+
+class NotGated(nn.Module):
+    """Means over other sides, in another type, or of a product with a number; a sum in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.pool = nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d((2, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.conv(x)
+        z = y * y.mean(1, keepdim=True) + 2 * y
+        w = (y * z).add_(y * y.mean((2, 3), keepdim=True, dtype=torch.float64).float())
+        return torch.cat([w.mean((1, 3)), self.pool(z).flatten(1)], dim=1)
+
+
+@torch.no_grad()
+def test_other_means_and_sums_are_left_alone():
+    torch.manual_seed(0)
+    model = NotGated().eval()
+    fused = fuse_layers(model)
+    assert torch.equal(fused(images()), model(images())) and not isinstance(fused, torch.fx.GraphModule)
 
 
 def test_layers_with_hooks_or_of_other_classes_are_left_alone():
@@ -124,7 +169,7 @@ def test_layers_with_hooks_or_of_other_classes_are_left_alone():
     hooked, subclass = (nn.Sequential(kind(3, 4, 1), nn.ReLU(), nn.Flatten()) for kind in (nn.Conv2d, Doubled))
     hooked[0].register_forward_hook(lambda module, args, output: output + 1)
     for model in (hooked, subclass):
-        fused = fuse_convolutions(model)
+        fused = fuse_layers(model)
         assert count(fused, FusedConv2d) == 0
         torch.testing.assert_close(fused(images()), model(images()), rtol=0, atol=0)
 
@@ -140,16 +185,16 @@ def test_what_tracing_misreads_is_thrown_away():
             return 2 * y if isinstance(x, torch.Tensor) else y
 
     model = Deceived().eval()
-    fused = fuse_convolutions(model)
+    fused = fuse_layers(model)
     assert count(fused, FusedConv2d) == 0 and torch.equal(fused(images()), model(images()))
 
 
 def test_damaged_weights_stay_visible():
     """oneDNN's ReLU turns NaN into 0."""
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    assert count(fuse_convolutions(model), FusedConv2d) == 1
+    assert count(fuse_layers(model), FusedConv2d) == 1
     model[0].weight.data[0, 0] = float("nan")
-    assert fuse_convolutions(model)(images()).isnan().any()
+    assert fuse_layers(model)(images()).isnan().any()
 
 
 NETWORKS = {
@@ -167,7 +212,7 @@ def test_every_relu_behind_a_convolution_or_a_sum_is_fused(name):
     torch.manual_seed(0)
     build, fusions = NETWORKS[name]
     deployed = build()
-    fused = fuse_convolutions(deployed)
+    fused = fuse_layers(deployed)
     expected = deployed(images())
     assert count(fused, FusedConv2d) == fusions
     torch.testing.assert_close(fused(images()), expected, rtol=0, atol=1e-4 * expected.abs().max().item())

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from torchreid_nas.device import computes_bfloat16
 from torchreid_nas.errors import InputError, nearest
-from torchreid_nas.models.fuse import can_fuse, fuse_convolutions
+from torchreid_nas.models.fuse import can_fuse, fuse_layers
 
 PRECISIONS = ("fp32", "bf16", "auto")
 """What a network computes in; ``"auto"`` is bfloat16 where the hardware multiplies in it, else float32."""
@@ -101,7 +101,7 @@ def optimize_network(
     dtype = _dtype(precision, device)
     network = copy.deepcopy(network).eval().to(device)
     if can_fuse(device) and not compile:
-        network = fuse_convolutions(network.float(), size)
+        network = fuse_layers(network.float(), size)
     network = network.to(dtype, memory_format=torch.channels_last)
     if compile:
         # In place: keys of the state dict stay what they are. Freezing is for CPUs: on a GPU it changes little.
