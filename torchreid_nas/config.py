@@ -111,7 +111,7 @@ def default_config() -> CfgNode:
     cfg.train.channels_last = "auto"  # True or False
     cfg.train.fused = "auto"  # True or False: one kernel for the steps of Adam and SGD (the others have none)
     cfg.train.accumulate = 1  # batches per step of the optimiser
-    cfg.train.compile = False  # torch.compile of the network; loses on a CPU
+    cfg.train.compile = False  # torch.compile of the network; it gained nothing on a CPU
     cfg.train.holdout = 0.0  # ours: share of the training identities that chooses the best epoch; 0: the last epoch
     cfg.train.eval_freq = 10  # epochs between two looks at the held-out identities
 

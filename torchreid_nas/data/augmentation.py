@@ -13,6 +13,8 @@ import torchreid
 from torch.nn import functional as F
 from torchvision import transforms as T
 
+from torchreid_nas.device import move
+
 
 class Step(Protocol):
     """One random operation, in place or not. Draws are int64 (B, k) on the CPU, one row per image: no GPU is waited for."""
@@ -64,7 +66,7 @@ class Translate:
     def apply(self, images: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
         _, height, width, _ = images.shape
         which = drawn[:, 0].nonzero()[:, 0]
-        channels_first = images.index_select(0, _to(which, images.device)).permute(0, 3, 1, 2)
+        channels_first = images.index_select(0, move(which, images.device)).permute(0, 3, 1, 2)
         large = F.interpolate(channels_first.float(), size=_enlarged(height, width), mode="bilinear", align_corners=False)
         large = large.round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
         crops = _crop(large, drawn[which, 1], drawn[which, 2], large.new_empty(len(which), height, width, 3))
@@ -88,7 +90,7 @@ class Flip:
             for place in which.tolist():
                 cv2.flip(pixels[place], 1, pixels[place])
             return images
-        return _put(images, which, images.index_select(0, _to(which, images.device)).flip(2))
+        return _put(images, which, images.index_select(0, move(which, images.device)).flip(2))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +140,7 @@ class Erase:
 
     def apply_by_mask(self, images: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
         """The same without a loop over the images, which on a GPU would be a kernel for each."""
-        happens, top, left, height, width = _to(drawn, images.device)[:, :, None].unbind(1)
+        happens, top, left, height, width = move(drawn, images.device)[:, :, None].unbind(1)
         ys, xs = (torch.arange(size, device=images.device) for size in images.shape[2:])
         rows = (ys >= top) & (ys < top + height) & happens.bool()
         columns = (xs >= left) & (xs < left + width)
@@ -238,7 +240,7 @@ def _happens(count: int, probability: float, generator: torch.Generator | None) 
 def _put(images: torch.Tensor, which: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """Put ``values`` in the places ``which`` (on the CPU) of ``images``, and return these."""
     if images.device.type != "cpu":
-        return images.index_copy_(0, _to(which, images.device), values)
+        return images.index_copy_(0, move(which, images.device), values)
     # NumPy copies whole images where PyTorch's indexed copies go byte by byte.
     images.numpy()[which.numpy()] = values.numpy()
     return images
@@ -270,13 +272,8 @@ def _crop_by_runs(images: torch.Tensor, tops: torch.Tensor, lefts: torch.Tensor,
 def _crop_by_index(images: torch.Tensor, tops: torch.Tensor, lefts: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
     count, height, width, _ = out.shape
     numbers, ys, xs = (torch.arange(size, device=images.device) for size in (count, height, width))
-    tops, lefts = (_to(places, images.device)[:, None] for places in (tops, lefts))
+    tops, lefts = (move(places, images.device)[:, None] for places in (tops, lefts))
     return images[numbers[:, None, None], (tops + ys)[:, :, None], (lefts + xs)[:, None, :]]
-
-
-def _to(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Move what was drawn to the device, without waiting for a GPU."""
-    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
 @functools.lru_cache(maxsize=32)

@@ -11,6 +11,5 @@ __all__ = [
     "AdaptationOptions", "BalanceNeckEngine", "BalanceNeckSearchEngine", "BilevelSearch", "CrossModalityEngine",
     "CrossModalityLossWeights", "CrossModalitySearchEngine", "DomainAdaptationEngine", "EvaluationOptions",
     "ExponentialMovingAverage", "FEATURES", "ResumableEngine", "RetrievalEngine", "SOURCE_CHECKPOINT", "SearchOptions",
-    "TrainingOptions",
-    "seed_everything",
+    "TrainingOptions", "seed_everything",
 ]

@@ -193,11 +193,6 @@ class ResumableEngine(torchreid.engine.Engine):
         distmat = self.score(dataset_name, query_loader, gallery_loader, dist_metric, normalize_feature, rerank)
         if visrank and distmat is None:
             raise InputError(
-                f"test.visrank needs the distance matrix of {dataset_name}, which is larger than test.matrix_gib; raise it, "
-                "or turn test.visrank off"
-            )
-        if visrank and distmat is None:
-            raise InputError(
                 f"test.visrank needs the distance matrix of {dataset_name}, which is larger than test.matrix_gib; raise that, "
                 "or turn test.visrank off"
             )

@@ -144,8 +144,8 @@ class DomainAdaptationEngine(RetrievalEngine):
         shown = super().forward_backward(data)
         if "target" in data:
             self.memory.update(*self._seen, momentum=self._momentum)
-        if self._positives is not None and "target" in data:
-            self._positives.step(self._momentum)
+            if self._positives is not None:
+                self._positives.step(self._momentum)
         return shown
 
     def begin_epoch(self) -> None:

@@ -8,7 +8,8 @@ from typing import Any, Callable, Mapping
 import numpy as np
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.metrics.ranking import as_labels, rank_queries
+from torchreid_nas.metrics.inputs import as_labels
+from torchreid_nas.metrics.ranking import rank_queries
 from torchreid_nas.metrics.tally import RankingResult
 
 _SYSU_CAMERAS = 6

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from torchreid_nas.errors import InputError
+from torchreid_nas.metrics.inputs import as_cameras, as_labels
 from torchreid_nas.metrics.places import GalleryIndex, count_closer, sort_rows
 from torchreid_nas.metrics.tally import RankingResult, Tally
 
@@ -60,14 +61,10 @@ def rank_queries(
     num_queries, num_gallery = distances.shape
     q_pids = as_labels("q_pids", q_pids, num_queries, "rows of distmat")
     g_pids = as_labels("g_pids", g_pids, num_gallery, "columns of distmat")
-    if cameras is not None:
-        cameras = (
-            as_labels("q_camids", cameras[0], num_queries, "rows of distmat"),
-            as_labels("g_camids", cameras[1], num_gallery, "columns of distmat"),
-        )
-        if unique_identities:
-            # The first hits of all identities are sought in the block itself: there what is skipped must be gone.
-            excluded, cameras = _own_camera(q_pids, g_pids, cameras, excluded), None
+    cameras = as_cameras(cameras, (num_queries, num_gallery), ("rows of distmat", "columns of distmat"))
+    if cameras is not None and unique_identities:
+        # The first hits of all identities are sought in the block itself: there what is skipped must be gone.
+        excluded, cameras = _own_camera(q_pids, g_pids, cameras, excluded), None
     gallery = GalleryIndex(g_pids, distances.device)
     tally = start_tally(max_rank, q_pids, gallery)
     index = torch.arange(num_gallery, device=distances.device)
@@ -142,21 +139,6 @@ def average_results(results: Sequence[RankingResult]) -> tuple[RankingResult, di
     means = {name: float(values.mean()) for name, values in scores.items()}
     stds = {name: float(values.std()) for name, values in scores.items()}
     return RankingResult(cmc=mean_cmc, num_valid_queries=num_valid, **means), {"cmc": cmc.std(axis=0), **stds}
-
-
-def as_labels(name: str, labels: Any, count: int, what: str) -> np.ndarray:
-    """Return ``labels`` as an integer array of shape (count,).
-
-    Raises:
-        InputError: another shape or no integers; the message names ``name`` and ``what`` they belong to.
-    """
-    array = labels.detach().cpu().numpy() if isinstance(labels, torch.Tensor) else np.asarray(labels)
-    if array.shape != (count,) or not np.issubdtype(array.dtype, np.integer):
-        raise InputError(
-            f"{name} has shape {array.shape} and dtype {array.dtype}, expected ({count},) integers; "
-            f"pass one per each of the {count} {what}"
-        )
-    return array
 
 
 def _first_identities(

@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 from torch.nn import functional as F
 
 from torchreid_nas.errors import InputError
+from torchreid_nas.metrics.inputs import as_float, check_features
 from torchreid_nas.metrics.k_reciprocal import encode, nearest
 
 BLOCK_BYTES = 128 * 2**20
@@ -56,11 +57,7 @@ def re_rank_features(
     Raises:
         InputError: shapes, dtypes or parameters do not fit, or a feature is not finite.
     """
-    if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1] or not len(query) or not len(gallery):
-        raise InputError(
-            f"query and gallery features have shapes {tuple(query.shape)} and {tuple(gallery.shape)}, expected (Q, D) and "
-            "(G, D) with the same D and at least one row each"
-        )
+    check_features(query, gallery)
     if metric not in ("euclidean", "cosine"):
         raise InputError(f'metric is "{metric}", expected "euclidean" or "cosine"')
     features = torch.cat([query.detach(), gallery.detach()])
@@ -112,7 +109,7 @@ class _Distances(Protocol):
 
 class _OfFeatures:
     def __init__(self, features: torch.Tensor, metric: str) -> None:
-        features = features if features.dtype in (torch.float32, torch.float64) else features.float()
+        features = as_float(features)
         self.count = len(features)
         self._cosine = metric == "cosine"
         self._features = F.normalize(features) if self._cosine else features

@@ -10,8 +10,9 @@ import torch
 import torchreid
 
 from torchreid_nas.errors import InputError
+from torchreid_nas.metrics.inputs import as_cameras, as_float, as_labels, check_features
 from torchreid_nas.metrics.places import GalleryIndex, count_closer, sort_rows
-from torchreid_nas.metrics.ranking import as_labels, start_tally
+from torchreid_nas.metrics.ranking import start_tally
 from torchreid_nas.metrics.tally import RankingResult
 
 BLOCK_BYTES = 64 * 2**20
@@ -60,18 +61,10 @@ def rank_features(
         InputError: shapes do not agree, labels are no integers, ``max_rank`` is below 1,
             a distance is not finite, or no query is valid.
     """
-    if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1] or not len(query) or not len(gallery):
-        raise InputError(
-            f"query and gallery features have shapes {tuple(query.shape)} and {tuple(gallery.shape)}, expected (Q, D) and "
-            "(G, D) with the same D and at least one row each"
-        )
+    check_features(query, gallery)
     q_pids = as_labels("q_pids", q_pids, len(query), "query features")
     g_pids = as_labels("g_pids", g_pids, len(gallery), "gallery features")
-    if cameras is not None:
-        cameras = (
-            as_labels("q_camids", cameras[0], len(query), "query features"),
-            as_labels("g_camids", cameras[1], len(gallery), "gallery features"),
-        )
+    cameras = as_cameras(cameras, (len(query), len(gallery)), ("query features", "gallery features"))
     index = GalleryIndex(g_pids)
     tally = start_tally(max_rank, q_pids, index)
     blocks = _Blocks(gallery, torch.from_numpy(index.by_identity), metric, query.device)
@@ -81,7 +74,7 @@ def rank_features(
         columns, real = index.positives(q_pids[rows])
         begins = index.spans(q_pids[rows])[0]
         skipped = None if cameras is None else real & (cameras[1][columns] == cameras[0][rows, None])
-        features = _as_float(query[torch.from_numpy(rows).to(query.device)])
+        features = as_float(query[torch.from_numpy(rows).to(query.device)])
         columns, real, begins, skipped = (
             None if part is None else torch.from_numpy(part).to(query.device) for part in (columns, real, begins, skipped)
         )
@@ -134,14 +127,10 @@ class _Blocks:
         return places
 
     def _distances(self, features: torch.Tensor, start: int) -> torch.Tensor:
-        part = _as_float(self._gallery[self._order[start: start + self._step].to(self._gallery.device)].to(self._device))
+        part = as_float(self._gallery[self._order[start: start + self._step].to(self._gallery.device)].to(self._device))
         return torchreid.metrics.compute_distance_matrix(features, part.to(features.dtype), self._metric)
 
     def _own(self, at: torch.Tensor, real: torch.Tensor, start: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return rows and numbers of the positives in a block, and their columns there."""
         rows, nth = (real & (at >= start) & (at < start + self._step)).nonzero(as_tuple=True)
         return rows, nth, at[rows, nth] - start
-
-
-def _as_float(features: torch.Tensor) -> torch.Tensor:
-    return features if features.dtype in (torch.float32, torch.float64) else features.float()

@@ -1,0 +1,50 @@
+"""What every metric checks of the features and labels that it is given."""
+from __future__ import annotations
+
+__all__ = ["as_cameras", "as_float", "as_labels", "check_features"]
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from torchreid_nas.errors import InputError
+
+
+def as_labels(name: str, labels: Any, count: int, what: str) -> np.ndarray:
+    """Return ``labels`` as an integer array of shape (count,).
+
+    Raises:
+        InputError: another shape or no integers; the message names ``name`` and ``what`` they belong to.
+    """
+    array = labels.detach().cpu().numpy() if isinstance(labels, torch.Tensor) else np.asarray(labels)
+    if array.shape != (count,) or not np.issubdtype(array.dtype, np.integer):
+        raise InputError(
+            f"{name} has shape {array.shape} and dtype {array.dtype}, expected ({count},) integers; "
+            f"pass one per each of the {count} {what}"
+        )
+    return array
+
+
+def as_cameras(
+    cameras: tuple[Any, Any] | None, counts: tuple[int, int], whats: tuple[str, str],
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the cameras of queries and gallery as :func:`as_labels` does, None where there are none."""
+    if cameras is None:
+        return None
+    query, gallery = map(as_labels, ("q_camids", "g_camids"), cameras, counts, whats)
+    return query, gallery
+
+
+def as_float(features: torch.Tensor) -> torch.Tensor:
+    """Return features as they are in float32 and float64, others in float32."""
+    return features if features.dtype in (torch.float32, torch.float64) else features.float()
+
+
+def check_features(query: torch.Tensor, gallery: torch.Tensor) -> None:
+    """Raise InputError unless these are (Q, D) and (G, D), neither of them empty."""
+    if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1] or not len(query) or not len(gallery):
+        raise InputError(
+            f"query and gallery features have shapes {tuple(query.shape)} and {tuple(gallery.shape)}, expected (Q, D) and "
+            "(G, D) with the same D and at least one row each"
+        )
