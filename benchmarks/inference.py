@@ -73,7 +73,7 @@ def main() -> None:
         "Compilation took " + ", ".join(f"{seconds:.0f} s ({name})" for name, seconds in compilation.items())
         + ". Least ms by FLOPs: at the rate of a matrix product in the form's precision. By bytes: if every convolution "
         "read its input from memory and wrote its output there; caches do better. The forms between plain and ours were "
-        "timed in a quarter of the turns. The networks are untrained, which magnifies errors: see the README for what "
+        "timed in a quarter of the turns. The networks are untrained, which magnifies errors: see RESULTS.md for what "
         "bfloat16 does to the figures of trained ones."
     )
 
