@@ -1,7 +1,7 @@
 """Inference of deployed networks, batch 32 at 256x128: what each step from the plain to the fastest form brings.
 
 Plain is the network in eval mode, float32, NCHW. Ours is its deployed form (BatchNorms folded), channels-last, in
-bfloat16, convolutions fused with ReLUs and sums, eight images at once; last, compiled. OSNet x1.0 is torchreid's, under
+bfloat16, convolutions fused with ReLUs and sums, weights laid out once; last, compiled. OSNet x1.0 is torchreid's, under
 the same treatment. Untrained networks, their BatchNorms calibrated: time depends on no weight.
 """
 from __future__ import annotations

@@ -54,8 +54,8 @@ def test_score_uses_the_fast_form_when_told_and_only_then(data_root, tmp_path, m
     engine, target = engine_of("cross-modality", data_root, tmp_path)
     asked = []
     original = type(engine).test_network
-    monkeypatch.setattr(type(engine), "test_network", lambda self, model, modality, size: (
-        asked.append((modality, size)), original(self, model, modality, size))[1])
+    monkeypatch.setattr(type(engine), "test_network", lambda self, model, modality, images: (
+        asked.append((modality, tuple(images.shape[2:]))), original(self, model, modality, images))[1])
     state = copy.deepcopy(engine.model.state_dict())
     engine.test(normalize_feature=True)
     exact = engine.results[target]

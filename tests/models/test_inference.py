@@ -16,6 +16,8 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.models import (
     cdnet_x0_25, deploy_network, optimize_network, two_stream_cdnet, two_stream_resnet18, two_stream_resnet50,
 )
+from torchreid_nas.models.fuse import can_fuse
+from torchreid_nas.models.inference import images_at_once
 
 compiler = pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
 
@@ -61,6 +63,11 @@ def test_any_batch_size_memory_format_and_dtype_of_images():
         torch.testing.assert_close(network(images[:count]), expected[:count], **tolerance)
     torch.testing.assert_close(network(images.contiguous(memory_format=torch.channels_last)), expected, **tolerance)
     torch.testing.assert_close(network(images.double()), expected, **tolerance)
+
+
+@pytest.mark.parametrize("batch_size, at_once", [(1, 1), (31, 31), (32, 32), (33, 17), (100, 25), (128, 32)])
+def test_parts_of_a_batch_are_equal_and_of_32_images_at_most(batch_size, at_once):
+    assert images_at_once(batch_size) == at_once
 
 
 def test_the_original_is_left_as_it_was():
@@ -110,6 +117,9 @@ def test_compiled():
         for count in (6, 4, 1):
             torch.testing.assert_close(compiled(images[:count]), expected[:count], rtol=0, atol=tolerance)
         assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+        if can_fuse("cpu", compiled.dtype):
+            # Weights are constants: only then the compiler lays them out once and fuses what follows.
+            assert any(name.startswith("mkldnn") for name in torch._dynamo.utils.counters["inductor"])
         assert [f"network.{key}" for key in network.state_dict()] == list(compiled.state_dict())
 
 

@@ -90,9 +90,11 @@ class CrossModalityEngine(RetrievalEngine):
         """Return the features before and after the BNNeck."""
         return model.features(images, modality)
 
-    def test_network(self, model: nn.Module, modality: str, size: tuple[int, int]) -> Callable[..., Sequence[torch.Tensor]]:
+    def test_network(
+        self, model: nn.Module, modality: str, images: torch.Tensor,
+    ) -> Callable[..., Sequence[torch.Tensor]]:
         """Likewise; the BNNeck stays in float32, for its pooled input is what it divides by small deviations."""
-        before = model.deploy(modality, "before BNNeck").optimize(**dataclasses.asdict(self.evaluation), size=size)
+        before = model.deploy(modality, "before BNNeck").optimize(**self.test_options(images))
 
         def forward(images: torch.Tensor) -> Sequence[torch.Tensor]:
             pooled = before(images)

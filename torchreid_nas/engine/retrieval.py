@@ -15,6 +15,7 @@ from torchreid_nas.engine.base import ResumableEngine, distances
 from torchreid_nas.layers import MODALITIES, modality_context
 from torchreid_nas.metrics import PROTOCOLS, average_results, evaluate_market1501, rank_features
 from torchreid_nas.models import deploy_network
+from torchreid_nas.models.inference import images_at_once
 
 Forward = Callable[[torch.Tensor, str], Sequence[torch.Tensor]]
 
@@ -61,10 +62,18 @@ class RetrievalEngine(ResumableEngine):
         with modality_context(modality):
             return (model(images),)
 
-    def test_network(self, model: nn.Module, modality: str, size: tuple[int, int]) -> Callable[..., Sequence[torch.Tensor]]:
-        """Return the fast form of :meth:`test_features` for images of one modality, by ``evaluation``."""
-        network = deploy_network(model, 0, modality).optimize(**dataclasses.asdict(self.evaluation), size=size)
+    def test_network(
+        self, model: nn.Module, modality: str, images: torch.Tensor,
+    ) -> Callable[..., Sequence[torch.Tensor]]:
+        """Return the fast form of :meth:`test_features` for batches of one modality like ``images``, by ``evaluation``."""
+        network = deploy_network(model, 0, modality).optimize(**self.test_options(images))
         return lambda images: (network(images),)
+
+    def test_options(self, images: torch.Tensor) -> dict[str, Any]:
+        """Return the options by which a network is optimised for batches like ``images``."""
+        return {
+            **dataclasses.asdict(self.evaluation), "at_once": images_at_once(len(images)), "size": tuple(images.shape[2:]),
+        }
 
     @torch.no_grad()
     def extract(self, loader, forward: Forward | None = None) -> tuple[list[torch.Tensor], np.ndarray, np.ndarray]:
@@ -161,7 +170,7 @@ class RetrievalEngine(ResumableEngine):
 
         def forward(images: torch.Tensor, modality: str) -> Sequence[torch.Tensor]:
             if modality not in networks:
-                networks[modality] = self.test_network(model, modality, tuple(images.shape[2:]))
+                networks[modality] = self.test_network(model, modality, images)
             return networks[modality](images)
 
         return forward

@@ -68,7 +68,7 @@ class FeatureExtractor:
         self.trained = model
         self.modality, self.batch_size, self.normalize, self.progress = modality, batch_size, normalize, progress
         self.network = optimize_network(
-            model.network(modality), precision, compile, self.device, min(batch_size, images_at_once(self.device)),
+            model.network(modality), precision, compile, self.device, images_at_once(batch_size),
             (model.height, model.width),
         )
         self._transform = build_cross_modality_transforms(

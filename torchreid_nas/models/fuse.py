@@ -1,10 +1,12 @@
-"""Fewer passes over memory: convolutions that rectify and add as they write, sums of products in one go.
+"""Fewer passes over memory: convolutions that rectify and add as they write, weights laid out once, sums of products in one go.
 
 At test time small networks are limited by memory: a ReLU reads and writes a
 whole map only to clear its signs, the sum at the end of a residual block reads
 two. oneDNN, the library behind PyTorch's convolutions on CPUs, does both while
 the values are in registers. PyTorch itself goes that way through its compiler
-only; here a network is rewritten for it at once and without one. Gates, of
+only; here a network is rewritten for it at once and without one. It also lays the
+weights out anew at every call, which takes as long as the convolutions of several
+images; here they are laid out at the first. Gates, of
 CDNet as of OSNet, pool and weigh maps: means over a map are taken by average
 pooling, several times faster on channels-last maps than the reduction behind
 ``mean`` (bfloat16: five times), sums of products by ``addcmul``.
@@ -14,10 +16,11 @@ sizes (CDNet's do) cannot be traced whole, its stages and blocks can.
 """
 from __future__ import annotations
 
-__all__ = ["FusedConv2d", "can_fuse", "fuse_layers", "mean_of_map"]
+__all__ = ["FusedConv2d", "PackedConv2d", "can_fuse", "fuse_layers", "mean_of_map"]
 
 import copy
 import operator
+from typing import Any, ClassVar
 
 import torch
 from torch import fx, nn
@@ -31,26 +34,74 @@ _SUMS_IN_PLACE = frozenset({operator.iadd, "add_"})
 _TOLERANCE = 1e-3
 
 
-class FusedConv2d(nn.Module):
-    """A convolution, the sum of its output with another map, and ReLU in one pass: ReLU(W * x + b + other).
+class PackedConv2d(nn.Module):
+    """A convolution that keeps its weight in the layout that oneDNN computes with, from the first call on.
+
+    The layout is chosen for the shape of the first images; those of other shapes
+    are computed with it as well. It is no part of the state: copies, and a module
+    whose weight was moved, cast or loaded, make their own. Change the weight in no other way.
 
     Args:
         conv: whose weight and bias it shares.
 
-    Shapes: x (N, C_in, H, W) and ``other``, if any, of the output's shape and
-    dtype -> (N, C_out, H', W'), float32 or bfloat16, on CPUs.
+    Shapes: x (N, C_in, H, W) -> (N, C_out, H', W'), float32 or bfloat16, on CPUs. No gradients.
     """
+
+    activation: ClassVar[str] = "none"
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self.weight, self.bias = conv.weight, conv.bias
         self._geometry = conv.padding, conv.stride, conv.dilation, conv.groups
+        self._packed: torch.Tensor | None = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.ops.mkldnn._convolution_pointwise(
+            x, self._packed_for(x), self.bias, *self._geometry, self.activation, [], "",
+        )
+
+    def _packed_for(self, x: torch.Tensor) -> torch.Tensor:
+        if self._packed is None:
+            weight = self.weight.detach().to_mkldnn()
+            self._packed = torch._C._nn.mkldnn_reorder_conv2d_weight(weight, *self._geometry, list(x.shape))
+        return self._packed
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_packed": None}
+
+    def _apply(self, *args: Any, **options: Any) -> "PackedConv2d":
+        self._packed = None
+        return super()._apply(*args, **options)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self._packed = None
+        super()._load_from_state_dict(*args)
+
+
+class FusedConv2d(PackedConv2d):
+    """A convolution, the sum of its output with another map, and ReLU in one pass: ReLU(W * x + b + other).
+
+    Args:
+        conv: whose weight and bias it shares.
+        in_place: whether the sum may take the place of ``other``, which saves a
+            third of the pass. Nobody may read ``other`` afterwards, and ``x`` may not be it.
+
+    Shapes: as :class:`PackedConv2d`; ``other``, if any, of the output's shape and dtype.
+    """
+
+    activation = "relu"
+
+    def __init__(self, conv: nn.Conv2d, in_place: bool = False) -> None:
+        super().__init__(conv)
+        self.in_place = in_place
 
     def forward(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
-        pointwise = torch.ops.mkldnn._convolution_pointwise
         if other is None:
-            return pointwise(x, self.weight, self.bias, *self._geometry, "relu", [], "")
-        return pointwise.binary(x, other, self.weight, self.bias, *self._geometry, "add", 1.0, "relu", [], None)
+            return super().forward(x)
+        weights = self._packed_for(x), self.bias, *self._geometry, "add", 1.0, "relu", [], None
+        if self.in_place:
+            return torch.ops.mkldnn._convolution_pointwise_.binary(other, x, *weights)
+        return torch.ops.mkldnn._convolution_pointwise.binary(x, other, *weights)
 
 
 def mean_of_map(x: torch.Tensor, keepdim: bool = True) -> torch.Tensor:
@@ -59,10 +110,13 @@ def mean_of_map(x: torch.Tensor, keepdim: bool = True) -> torch.Tensor:
     return pooled if keepdim else pooled.flatten(1)
 
 
-def can_fuse(device: torch.device | str) -> bool:
-    """Return whether this PyTorch has fused convolutions for the device: with oneDNN, on CPUs."""
-    available = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
-    return torch.device(device).type == "cpu" and available
+def can_fuse(device: torch.device | str, dtype: torch.dtype = torch.float32) -> bool:
+    """Return whether this PyTorch has fused convolutions for the device and dtype: with oneDNN, on CPUs."""
+    if torch.device(device).type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    if not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
+        return False
+    return dtype == torch.float32 or dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def fuse_layers(network: nn.Module, size: tuple[int, int] = (256, 128)) -> nn.Module:
@@ -70,7 +124,10 @@ def fuse_layers(network: nn.Module, size: tuple[int, int] = (256, 128)) -> nn.Mo
 
     Convolutions take in the ReLU, or the sum and the ReLU, behind them where
     that is exact up to rounding: one operation alone reads the convolution's
-    output, either ReLU or a sum right behind it that ReLU alone reads. The copy
+    output, either ReLU or a sum right behind it that ReLU alone reads. The sum
+    goes in place of the other summand where that is a map of the network's own
+    that nothing reads any more. All other plain convolutions keep their weights
+    laid out. The copy
     is compared with the original; one that answers otherwise (code that tracing
     has misread) is thrown away, and the copy returned is a plain one. So is
     that of a network that answers NaN: oneDNN's ReLU makes it 0, which would
@@ -81,7 +138,7 @@ def fuse_layers(network: nn.Module, size: tuple[int, int] = (256, 128)) -> nn.Mo
         size: height and width of the noise to compare on.
     """
     network = copy.deepcopy(network).eval()
-    fused = _rewrite(copy.deepcopy(network))
+    fused = _pack(_rewrite(copy.deepcopy(network)))
     images = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
     return fused if _agree(fused, network, images) else network
 
@@ -104,6 +161,15 @@ def _rewrite(module: nn.Module) -> nn.Module:
     return traced
 
 
+def _pack(module: nn.Module) -> nn.Module:
+    """Return the module with its plain convolutions as PackedConv2d, those in it in place."""
+    if _is_plain_layer(module):
+        return PackedConv2d(module)
+    for name, child in module.named_children():
+        setattr(module, name, _pack(child))
+    return module
+
+
 def _fuse_convolutions(traced: fx.GraphModule) -> int:
     """Fuse convolutions with what follows, in place; returns how many."""
     fused = 0
@@ -117,7 +183,8 @@ def _fuse_convolutions(traced: fx.GraphModule) -> int:
         if conv is None or not _is_plain_conv(traced, conv):
             continue
         name = f"fused_{fused}"
-        traced.add_submodule(name, FusedConv2d(traced.get_submodule(conv.target)))
+        in_place = other is not None and _is_done_with(traced, other, conv, total)
+        traced.add_submodule(name, FusedConv2d(traced.get_submodule(conv.target), in_place))
         # Early, where the inputs are what they were, whatever changes in place later.
         with traced.graph.inserting_before(total or conv):
             inputs = (conv.args[0],) if other is None else (conv.args[0], other)
@@ -196,6 +263,24 @@ def _summands(traced: fx.GraphModule, total: fx.Node) -> tuple[fx.Node | None, f
     return None, None
 
 
+def _is_done_with(traced: fx.GraphModule, other: fx.Node, conv: fx.Node, total: fx.Node) -> bool:
+    """Return whether ``other`` is a convolution's output that nobody but the sum reads from ``conv`` on, ``conv`` least of all."""
+    while _is(traced, other, nn.Identity):
+        other = other.args[0]
+    if not _is_convolution(traced, other):
+        return False
+    place = {node: number for number, node in enumerate(traced.graph.nodes)}
+    names = [other]  # of one and the same map
+    for name in names:
+        for reader in name.users:
+            if _is(traced, reader, nn.Identity):
+                names.append(reader)
+            # Convolutions read and are done; what else may keep a view, or return the map.
+            elif reader is not total and not (_is_convolution(traced, reader) and place[reader] < place[conv]):
+                return False
+    return True
+
+
 def _source(traced: fx.GraphModule, node: fx.Node) -> fx.Node | None:
     """Return what the value comes from, through identities, or None where anyone else reads it on the way."""
     while isinstance(node, fx.Node) and len(node.users) == 1:
@@ -206,10 +291,17 @@ def _source(traced: fx.GraphModule, node: fx.Node) -> fx.Node | None:
 
 
 def _is_plain_conv(traced: fx.GraphModule, node: fx.Node) -> bool:
-    if not _is(traced, node, nn.Conv2d):
-        return False
-    conv = traced.get_submodule(node.target)
-    return conv.padding_mode == "zeros" and not isinstance(conv.padding, str) and len(node.args) == 1
+    return node.op == "call_module" and _is_plain_layer(traced.get_submodule(node.target)) and len(node.args) == 1
+
+
+def _is_convolution(traced: fx.GraphModule, node: fx.Node) -> bool:
+    return _is(traced, node, nn.Conv2d) or _is(traced, node, FusedConv2d)
+
+
+def _is_plain_layer(module: nn.Module) -> bool:
+    """Return whether it is a convolution, of exactly that class and without hooks, that oneDNN can take over."""
+    plain = type(module) is nn.Conv2d and not module._forward_hooks and not module._forward_pre_hooks
+    return plain and module.padding_mode == "zeros" and not isinstance(module.padding, str)
 
 
 def _is(traced: fx.GraphModule, node: fx.Node, kind: type | None, functions: frozenset = frozenset()) -> bool:
@@ -225,5 +317,5 @@ def _agree(network: nn.Module, reference: nn.Module, images: torch.Tensor) -> bo
     try:
         features, expected = network(images), reference(images)
         return bool((features - expected).abs().max() <= _TOLERANCE * expected.abs().max())
-    except (RuntimeError, TypeError):
+    except (AttributeError, RuntimeError, TypeError):
         return False

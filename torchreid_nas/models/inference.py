@@ -4,6 +4,7 @@ from __future__ import annotations
 __all__ = ["PRECISIONS", "OptimizedNetwork", "images_at_once", "optimize_network"]
 
 import copy
+import math
 
 import torch
 from torch import nn
@@ -15,14 +16,15 @@ from torchreid_nas.models.fuse import can_fuse, fuse_layers
 
 PRECISIONS = ("fp32", "bf16", "auto")
 """What a network computes in; ``"auto"`` is bfloat16 where the hardware multiplies in it, else float32."""
+_MOST_AT_ONCE = 32
 
 
 class OptimizedNetwork(nn.Module):
     """A network for features alone: images (B, 3, H, W) in any float dtype and memory format -> float32 (B, D).
 
     The weights are converted once, not at every call as under autocast. The
-    batch passes in parts of ``at_once`` images, which bounds memory and keeps
-    small maps in caches. A compiled network sees one batch size only: the last
+    batch passes in equal parts of ``at_once`` images at the most, which bounds memory.
+    A compiled network sees one batch size only: the last
     part is filled up with black images, whose features are dropped, so that
     nothing is ever compiled again for a last, smaller batch.
 
@@ -45,14 +47,19 @@ class OptimizedNetwork(nn.Module):
     @torch.no_grad()
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         images = images.to(self.dtype, memory_format=torch.channels_last)
-        return torch.cat([self._features(part) for part in images.split(self.at_once)])
+        if self.compiled:
+            return torch.cat([self._compiled_features(part) for part in images.split(self.at_once)])
+        parts = images.tensor_split(math.ceil(len(images) / self.at_once) or 1)
+        return torch.cat([self.network(part).float() for part in parts])
 
-    def _features(self, images: torch.Tensor) -> torch.Tensor:
-        missing = self.at_once - len(images) if self.compiled else 0
+    def _compiled_features(self, images: torch.Tensor) -> torch.Tensor:
+        missing = self.at_once - len(images)
         if missing:
             images = F.pad(images, (0, 0, 0, 0, 0, 0, 0, missing)).contiguous(memory_format=torch.channels_last)
         try:
-            features = self.network(images)
+            # Weights as constants, laid out once. Not by the options of torch.compile: its first half does not look there.
+            with torch._inductor.config.patch(freezing=images.device.type == "cpu"):
+                features = self.network(images)
         except torch._dynamo.exc.BackendCompilerFailed as error:
             raise InputError(
                 f"the network cannot be compiled here ({str(error).strip().splitlines()[0]}); install a C++ compiler (g++; "
@@ -73,8 +80,7 @@ def optimize_network(
 
     Channels-last always. Without ``compile``, on CPUs, convolutions take in the
     ReLUs and sums behind them (:mod:`torchreid_nas.models.fuse`); with it,
-    torch.compile does that and fuses all else, weights as constants
-    ("freezing"), which takes it 5 to 60 s at the first call.
+    torch.compile does that and fuses all else, which takes it 5 to 60 s at the first call.
 
     Args:
         network: maps images (B, 3, H, W) to features (B, D), as ``deploy()``
@@ -86,7 +92,7 @@ def optimize_network(
             benchmarks/inference.py says.
         compile: with torch.compile; needs a C++ compiler on CPUs, Triton on GPUs.
         device: where to; default where the network is.
-        at_once: images per part of a batch; default 8 on CPUs, 32 elsewhere.
+        at_once: images per part of a batch, see :func:`images_at_once`.
         size: height and width that the network takes; its fused form is compared with it there.
 
     Raises:
@@ -100,18 +106,21 @@ def optimize_network(
     device = torch.device(device)
     dtype = _dtype(precision, device)
     network = copy.deepcopy(network).eval().to(device)
-    if can_fuse(device) and not compile:
+    if can_fuse(device, dtype) and not compile:
         network = fuse_layers(network.float(), size)
     network = network.to(dtype, memory_format=torch.channels_last)
     if compile:
-        # In place: keys of the state dict stay what they are. Freezing is for CPUs: on a GPU it changes little.
-        network.compile(dynamic=False, options={"freezing": True} if device.type == "cpu" else None)
-    return OptimizedNetwork(network, dtype, at_once or images_at_once(device), compile)
+        network.compile(dynamic=False)  # in place: keys of the state dict stay what they are
+    return OptimizedNetwork(network, dtype, at_once or _MOST_AT_ONCE, compile)
 
 
-def images_at_once(device: torch.device) -> int:
-    """Return how many images pass together: on a CPU as many as its caches hold from layer to layer, else 32."""
-    return 8 if device.type == "cpu" else 32
+def images_at_once(batch_size: int) -> int:
+    """Return how many images pass together: equal parts of a batch, 32 at the most.
+
+    What a call costs beyond its images is spent rarely then, and a few hundred
+    megabytes hold the maps.
+    """
+    return math.ceil(batch_size / math.ceil(batch_size / _MOST_AT_ONCE))
 
 
 def _dtype(precision: str, device: torch.device) -> torch.dtype:
