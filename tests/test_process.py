@@ -11,11 +11,11 @@ from torchreid_nas import process
 
 def test_what_the_environment_says_stays(monkeypatch):
     monkeypatch.setattr(process, "keep_freed_memory", lambda: True)
-    for name in process.THREADS:
+    for name in process.VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GOMP_SPINCOUNT", "7")
     process.prepare_process()
-    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE" and os.environ["THP_MEM_ALLOC_ENABLE"] == "1"
     assert os.environ["GOMP_SPINCOUNT"] == "7"
 
 

@@ -1,16 +1,17 @@
 """How a process of ours computes on a CPU: how its threads wait, and what becomes of freed memory."""
 from __future__ import annotations
 
-__all__ = ["THREADS", "keep_freed_memory", "prepare_process"]
+__all__ = ["VARIABLES", "keep_freed_memory", "prepare_process"]
 
 import ctypes
 import os
 import sys
 
-# libgomp reads these when torch loads it. On a shared machine threads that wait by spinning made a step ten times
-# slower; threads that sleep at once wake up late. A short spin costs little where cores are busy and wins back most
-# of it where they are not (benchmarks/RESULTS.md, "Waiting threads").
-THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
+# libgomp reads the first two when torch loads it. On a shared machine threads that wait by spinning made a step five
+# times slower; threads that sleep at once wake up late. A short spin costs little where cores are busy and wins back
+# most of it where they are not. torch reads the third: huge pages for tensors above 2 MB spare the processor looking
+# up thousands of small ones (benchmarks/RESULTS.md, "Waiting threads").
+VARIABLES = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "6000", "THP_MEM_ALLOC_ENABLE": "1"}
 
 # Of mallopt(3).
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -18,8 +19,8 @@ _NEVER = 2**31 - 1
 
 
 def prepare_process() -> None:
-    """Settle both, before torch is imported; variables of the environment that are set already stay."""
-    for name, value in THREADS.items():
+    """Settle it, before torch is imported; variables of the environment that are set already stay."""
+    for name, value in VARIABLES.items():
         os.environ.setdefault(name, value)
     keep_freed_memory()
 

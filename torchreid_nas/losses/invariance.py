@@ -119,7 +119,12 @@ class InvarianceLoss(nn.Module):
     @torch.no_grad()
     def nearest(self, features: Tensor, k: int | None = None) -> Tensor:
         """Return the ``k`` (default ``num_neighbours``) nearest slots of ``features``, (B, k) int64, in equal parts per group."""
-        return _walk(features.detach(), self.memory.features, self, self._count(k), False)[1]
+        features, slots = features.detach(), self.memory.features
+        found = _walk(features, slots, self, self._count(k), False)
+        logits = found.logits
+        if found.rounded:
+            logits = torch.einsum("bd,bkd->bk", features, _rows(slots, found.slots, features.dtype))
+        return found.slots.gather(1, found.settle(logits, self._count(k))[1])
 
     @torch.no_grad()
     def neighbours(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -166,26 +171,34 @@ class _Invariance(torch.autograd.Function):
         predictor = loss.positive_prediction
         count = loss._count(loss._num_candidates()) if with_neighbours else 0
         needs_gradient = ctx.needs_input_grad[0]
-        lse, nearest, mean_slot = _walk(scaled, slots, loss, count, needs_gradient)
+        found = _walk(scaled, slots, loss, count, needs_gradient)
 
-        chosen = torch.cat([indices[:, None], nearest], dim=1)
-        rows = _rows(slots, chosen, scaled.dtype)
-        weights = rows.new_zeros(chosen.shape)
+        # One look at the own slot and the largest, for all that is wanted of them.
+        rows = _rows(slots, torch.cat([indices[:, None], found.slots], dim=1), scaled.dtype)
+        logits = torch.einsum("bd,bkd->bk", scaled, rows)
+        change, nearest = found.settle(logits[:, 1:], count)
+        weights = torch.zeros_like(logits)
         if count and predictor is None:
             # In float32, as the authors' weights are: in float64 the rounding shows in the eighth digit.
-            weights[:, 1:] = float(np.float32(1 / nearest.shape[1]))
+            weights[:, 1:].scatter_(1, nearest, float(np.float32(1 / nearest.shape[1])))
         elif count:
             # The own slot stands for the image: dropout may have thinned its feature out.
-            positive = predictor.positives(rows[:, 0], rows[:, 1:])
-            weights[:, 1:] = positive / positive.sum(dim=1, keepdim=True).clamp(min=1)
+            near = rows[:, 1:].gather(1, nearest[:, :, None].expand(-1, -1, rows.shape[2]))
+            positive = predictor.positives(rows[:, 0], near)
+            weights[:, 1:].scatter_(1, nearest, (positive / positive.sum(dim=1, keepdim=True).clamp(min=1)).to(weights.dtype))
         # The own slot counts once, with weight 1.
-        weights[:, 1:] *= nearest != indices[:, None]
+        weights[:, 1:] *= found.slots != indices[:, None]
         weights[:, 0] = 1
-        total = weights.sum(dim=1)
-        logits = torch.einsum("bd,bkd->bk", scaled, rows)
-        value = (total * lse - (weights * logits).sum(dim=1)).mean()
+        total = weights.sum(dim=1, keepdim=True)
+        lse = found.peak + found.mass.log()
+        value = ((total * lse)[:, 0] - (weights * logits).sum(dim=1)).mean()
         if needs_gradient:
-            gradient = total[:, None] * mean_slot - torch.einsum("bk,bkd->bd", weights, rows)
+            share = total / found.mass
+            # Of every row at once: as a target, and what its exact logit changes in the expected slot.
+            weights.neg_()
+            if change is not None:
+                weights[:, 1:] += share * change
+            gradient = torch.einsum("bk,bkd->bd", weights, rows).addcmul_(share, found.mean)
             ctx.save_for_backward(gradient / (loss.temperature * len(features)))
         return value
 
@@ -196,20 +209,60 @@ class _Invariance(torch.autograd.Function):
         return grad_output * gradient, None, None, None, None
 
 
-def _walk(
-    scaled: Tensor, slots: Tensor, loss: InvarianceLoss, count: int, with_mean: bool,
-) -> tuple[Tensor, Tensor, Tensor | None]:
+class _Found:
+    """What a walk over the memory leaves: the sums of the softmax, and the largest logits with their slots.
+
+    Args:
+        peak: (B, 1), the largest logit.
+        mass: (B, 1), Σ_j exp(logit_j − peak).
+        mean: (B, D), Σ_j exp(logit_j − peak) K[j], or None.
+        best: per group the largest logits.
+        rounded: whether the logits are those of a product in half precision.
+    """
+
+    def __init__(self, peak: Tensor, mass: Tensor, mean: Tensor | None, best: list[_Best], rounded: bool) -> None:
+        self.peak, self.mass, self.mean, self.rounded = peak, mass, mean, rounded
+        self.groups = len(best)
+        self.slots = torch.cat([b.slots for b in best], dim=1) if best else torch.empty(
+            len(peak), 0, dtype=torch.int64, device=peak.device
+        )
+        self.logits = torch.cat([b.logits for b in best], dim=1) if best else peak[:, :0]
+
+    def settle(self, exact: Tensor, count: int) -> tuple[Tensor | None, Tensor]:
+        """Put the mass right by the logits of ``slots`` in full precision, and choose the neighbours by them.
+
+        A product in half precision is summed up in single precision but rounded
+        at the end: to 8 bits in bfloat16, too coarse for logits of 20, which
+        decide who is a neighbour and carry the softmax. Where they are smaller,
+        so are their error and their share.
+
+        Returns:
+            By how much each exp(logit − peak) is larger, (B, K), or None for logits
+            that are not rounded; and the places in ``slots`` of the ``count``
+            nearest of each group, (B, groups * count).
+        """
+        change = None
+        if self.rounded:
+            # Slots of other groups stand at -inf where a group has too few.
+            exact = exact.masked_fill(self.logits.isneginf(), -torch.inf)
+            change = (exact - self.peak).exp_() - (self.logits - self.peak).exp_()
+            self.mass = self.mass + change.sum(dim=1, keepdim=True)
+        kept = exact.shape[1] // max(self.groups, 1)
+        if not count or kept == count:
+            return change, torch.arange(exact.shape[1] if count else 0, device=exact.device).expand(len(exact), -1)
+        first = torch.arange(self.groups, device=exact.device)[:, None] * kept
+        return change, (exact.unflatten(1, (self.groups, kept)).topk(count, dim=2).indices + first).flatten(1)
+
+
+def _walk(scaled: Tensor, slots: Tensor, loss: InvarianceLoss, count: int, with_mean: bool) -> _Found:
     """Walk the memory once in chunks.
 
     Args:
         scaled: (B, D) features over the temperature.
         slots: (N, D).
         loss: chunk size and groups.
-        count: neighbours to find in each group.
-        with_mean: also compute the expected slot under the softmax.
-
-    Returns:
-        log-sum-exp of the logits (B,), the nearest slots (B, groups * count), and Σ_j p_j K[j] (B, D) or None.
+        count: neighbours to find in each group; more are kept where logits are rounded.
+        with_mean: also sum up the slots under the softmax.
     """
     batch = len(scaled)
     compute = _compute_dtype(scaled, slots)
@@ -217,14 +270,13 @@ def _walk(
     query = scaled.to(compute)
     peak = scaled.new_full((batch, 1), -torch.inf)
     mass = scaled.new_zeros(batch, 1)
-    mean = torch.zeros_like(scaled) if with_mean else None
-    refined = compute != scaled.dtype
-    kept = count + _REFINED if refined else count
+    mean = None
+    rounded = compute != scaled.dtype
+    kept = count + _REFINED if rounded else count
     best = [_Best(batch, kept, scaled) for _ in range(loss.num_groups)] if kept else []
     for start in range(0, len(slots), step):
         chunk = slots[start : start + step].to(compute)
-        # Memory first: the same product was up to a third faster than query @ chunk.T on the CPUs measured.
-        logits = (chunk @ query.T).T.contiguous().to(scaled.dtype)
+        logits = _product(query, chunk).to(scaled.dtype)
         for group, nearest in enumerate(best):
             own = logits
             if loss.groups is not None:
@@ -236,37 +288,18 @@ def _walk(
         logits.sub_(new_peak).exp_()
         mass.mul_(shrink).add_(logits.sum(dim=1, keepdim=True))
         if with_mean:
-            mean.mul_(shrink).add_((logits.to(compute) @ chunk).to(scaled.dtype))
+            part = (logits.to(compute) @ chunk).to(scaled.dtype)
+            mean = part if mean is None else part.addcmul_(mean, shrink)
         peak = new_peak
-    if refined:
-        _refine(scaled, slots, best, peak, mass, mean)
-    lse = (peak + mass.log())[:, 0]
-    nearest = torch.cat([b.largest(count) for b in best], dim=1) if best else torch.empty(
-        batch, 0, dtype=torch.int64, device=scaled.device
-    )
-    return lse, nearest, mean.div_(mass) if with_mean else None
+    return _Found(peak, mass, mean, best, rounded)
 
 
-def _refine(
-    scaled: Tensor, slots: Tensor, best: list[_Best], peak: Tensor, mass: Tensor, mean: Tensor | None,
-) -> None:
-    """Put the largest logits of a walk in half precision right, in ``best``, ``mass`` and ``mean``.
-
-    Such a product is summed up in single precision but rounded at the end: to
-    8 bits in bfloat16, too coarse for logits of 20, which decide who is a
-    neighbour and carry the softmax. Where they are smaller, so are their error
-    and their share.
-    """
-    for group in best:
-        rows = _rows(slots, group.slots, scaled.dtype)
-        exact = torch.einsum("bd,bkd->bk", scaled, rows)
-        # Slots of other groups stand at -inf where a group has too few.
-        exact.masked_fill_(group.logits.isneginf(), -torch.inf)
-        change = (exact - peak).exp() - (group.logits - peak).exp()
-        mass.add_(change.sum(dim=1, keepdim=True))
-        if mean is not None:
-            mean.add_(torch.einsum("bk,bkd->bd", change, rows))
-        group.logits = exact
+def _product(query: Tensor, chunk: Tensor) -> Tensor:
+    """Return query @ chunk.T, (B, C), contiguous, in the faster of two ways."""
+    if query.dtype == torch.bfloat16:
+        return query @ chunk.T
+    # Memory first: up to a third faster in single precision on the CPUs measured.
+    return (chunk @ query.T).T.contiguous()
 
 
 def _rows(slots: Tensor, chosen: Tensor, dtype: torch.dtype) -> Tensor:
@@ -291,10 +324,6 @@ class _Best:
             slots = slots.gather(1, kept)
         self.logits, self.slots = values, slots
 
-    def largest(self, count: int) -> Tensor:
-        """Return the slots of the ``count`` largest of them, (B, count)."""
-        return self.slots if count == self.slots.shape[1] else self.slots.gather(1, self.logits.topk(count, dim=1).indices)
-
 
 def _largest(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Return the ``count`` largest of each row and their columns, as ``topk``, three times faster on long rows.
@@ -306,8 +335,9 @@ def _largest(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
     if blocks <= count:
         return logits.topk(count, dim=1)
     whole = blocks * _BLOCK
-    best = logits[:, :whole].unflatten(1, (blocks, _BLOCK)).amax(dim=2).topk(count, dim=1).indices
-    columns = (best[:, :, None] * _BLOCK + torch.arange(_BLOCK, device=logits.device)).flatten(1)
+    # Blocks of columns that lie ``blocks`` apart: their maxima are those of neighbouring numbers, computed side by side.
+    best = logits[:, :whole].unflatten(1, (_BLOCK, blocks)).amax(dim=1).topk(count, dim=1).indices
+    columns = (best[:, :, None] + blocks * torch.arange(_BLOCK, device=logits.device)).flatten(1)
     tail = torch.arange(whole, logits.shape[1], device=logits.device).expand(len(logits), -1)
     columns = torch.cat([columns, tail], dim=1)
     values, kept = logits.gather(1, columns).topk(count, dim=1)

@@ -151,8 +151,8 @@ class ExemplarMemory(nn.Module):
 
     @staticmethod
     def _refuse_nonfinite(features: Tensor) -> None:
-        # A single slot of NaN would spoil every softmax from then on.
-        if not torch.isfinite(features).all():
+        # A single slot of NaN would spoil every softmax from then on. The sum is finite only if all are, and quickly had.
+        if not torch.isfinite(features.sum()) and not torch.isfinite(features).all():
             raise InputError(_NOT_FINITE)
 
 
