@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Threads that wait by spinning make a shared machine many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
-export GOMP_SPINCOUNT ?= 2000
+export GOMP_SPINCOUNT ?= 6000
 
 .PHONY: demo test bench setup clean
 

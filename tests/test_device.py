@@ -1,10 +1,16 @@
 """What follows from the device: precision, memory format, fused optimisers."""
+import copy
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from torchreid_nas import device
 from torchreid_nas.config import load_config
+from torchreid_nas.engine import CrossModalityEngine, TrainingOptions
 from torchreid_nas.errors import InputError
+from torchreid_nas.layers import modality_context
+from torchreid_nas.models import two_stream_resnet18, two_stream_resnet50
 
 CPU = torch.device("cpu")
 
@@ -78,3 +84,29 @@ def test_a_move_to_the_gpu_waits_for_nothing():
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert moved.is_cuda and moved.cpu().tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("build", [two_stream_resnet18, two_stream_resnet50])
+def test_in_place_or_not_the_numbers_are_the_same(build):
+    torch.manual_seed(0)
+    model = build(3, pretrained=False, width=0.125).train()
+    images, found = torch.randn(8, 3, 32, 16), []
+    relus = [module for module in model.modules() if type(module) is torch.nn.ReLU]
+    for in_place in (True, False):
+        device.rectify_in_place(model, in_place)
+        assert relus and all(relu.inplace is in_place for relu in relus)
+        twin = copy.deepcopy(model)
+        with modality_context("both"):
+            features = twin.backbone(images)
+        features.square().mean().backward()
+        found.append([features.detach(), *(p.grad for p in twin.backbone.parameters())])
+    for first, second in zip(*found):
+        assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("amp, in_place", [("none", True), ("bf16", False)])
+def test_an_engine_rectifies_in_place_but_in_bfloat16_on_a_cpu(amp, in_place):
+    data = SimpleNamespace(train_loader=None, test_loader={}, num_train_pids=3)
+    model = two_stream_resnet18(3, pretrained=False, width=0.125)
+    engine = CrossModalityEngine(data, model, None, None, TrainingOptions(CPU, amp=amp))
+    assert engine.model.backbone.relu.inplace is engine.model.backbone.layer1[0].relu.inplace is in_place

@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from torchreid_nas.device import rectify_in_place
 from torchreid_nas.engine.ema import ExponentialMovingAverage
 from torchreid_nas.engine.readings import Readings
 from torchreid_nas.errors import InputError
@@ -96,6 +97,8 @@ class ResumableEngine(torchreid.engine.Engine):
             raise InputError(f'train.amp is "{options.amp}", expected one of {", ".join(_AMP)}')
         memory_format = torch.channels_last if options.channels_last else torch.contiguous_format
         self.model = model.to(options.device, memory_format=memory_format)
+        if options.device.type == "cpu" and options.amp == "bf16":
+            rectify_in_place(self.model, False)
         self.optimizer, self.scheduler = optimizer, scheduler
         self.register_model("model", self.model, optimizer, scheduler)
         self.ema = ExponentialMovingAverage(self.model, options.ema) if options.ema else None

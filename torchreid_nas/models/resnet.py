@@ -4,6 +4,7 @@ from __future__ import annotations
 __all__ = ["ResNetBackbone", "resnet_backbone"]
 
 import os
+import sys
 import urllib.error
 from pathlib import Path
 from typing import Mapping
@@ -17,6 +18,33 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.files import load_checkpoint
 
 _RESNET = torchreid.models.resnet50(num_classes=1, pretrained=False).__class__
+_BLOCKS = sys.modules[_RESNET.__module__]
+
+
+class BasicBlock(_BLOCKS.BasicBlock):
+    """torchreid's block of ResNet-18, which adds and rectifies in place only where its ReLU is told to."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = self.relu(self.bn1(self.conv1(x)))
+        return _residual(self, self.bn2(self.conv2(out)), x)
+
+
+class Bottleneck(_BLOCKS.Bottleneck):
+    """torchreid's block of ResNet-50, likewise."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.relu(self.bn2(self.conv2(out)))
+        return _residual(self, self.bn3(self.conv3(out)), x)
+
+
+def _residual(block: nn.Module, out: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Return ReLU(out + shortcut(x))."""
+    shortcut = x if block.downsample is None else block.downsample(x)
+    return block.relu(out.add_(shortcut) if block.relu.inplace else out + shortcut)
+
+
+_OWN = {_BLOCKS.BasicBlock: BasicBlock, _BLOCKS.Bottleneck: Bottleneck}
 _DEPTHS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
 
 
@@ -39,7 +67,7 @@ class ResNetBackbone(_RESNET):
         if not 0 < width <= 4:
             raise InputError(f"model.width is {width}, expected a multiplier above 0 and at most 4")
         reference = getattr(torchreid.models, f"resnet{depth}")(num_classes=1, pretrained=False)
-        block = type(reference.layer1[0])
+        block = _OWN[type(reference.layer1[0])]
         self._norm_layer = nn.BatchNorm2d
         self.inplanes, self.dilation, self.groups, self.base_width = int(64 * width), 1, 1, 64
         self.conv1 = nn.Conv2d(3, self.inplanes, kernel_size=7, stride=2, padding=3, bias=False)
