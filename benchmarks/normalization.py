@@ -21,6 +21,7 @@ from plain.normalization import plain_split
 from torch import nn
 from torch.nn import functional as F
 
+from torchreid_nas.device import rectify_in_place
 from torchreid_nas.layers import MixedBatchNorm2d
 from torchreid_nas.losses import CrossModalityTripletLoss
 from torchreid_nas.models import two_stream_resnet50
@@ -75,12 +76,12 @@ def _measure(half_precision: bool, half: int, repetitions: int, device: torch.de
     _check(first, "searched, weight step", "searched, plain, weight step", half_precision)
     _check(first, "searched, architecture step", "searched, plain, architecture step", half_precision)
 
+    # Every step ran once by now; the profiler comes last, for what it keeps breaks the freed memory up.
+    seconds = dict(take_turns(steps, repetitions, 1, device).seconds)
     peaks = {name: peak_memory(step, device) for name, step in steps.items()}
     # No BatchNorm has products or convolutions, so that all steps of a kind have the same.
     of_weights, of_architecture = flops_of(steps["shared"]), flops_of(steps["searched, architecture step"])
     work = {name: of_architecture if name.endswith("architecture step") else of_weights for name in steps}
-    # Every step ran twice by now, and warmed up by that.
-    seconds = dict(take_turns(steps, repetitions, 0, device).seconds)
     for name, iteration in _STEPS.items():
         parts = [f"{name}, {level} step" for level in ("weight", "architecture")]
         seconds[iteration] = [sum(pair) for pair in zip(*(seconds[part] for part in parts))]
@@ -126,6 +127,8 @@ class _Training:
     def __init__(self, model: nn.Module, half_precision: bool, half: int, device: torch.device) -> None:
         memory_format = torch.channels_last if half_precision else torch.contiguous_format
         self.model = model.to(device, memory_format=memory_format).train()
+        # As the engines do.
+        rectify_in_place(model, not (half_precision and device.type == "cpu"))
         self.half_precision, self.device = half_precision, device
         generator = torch.Generator().manual_seed(1)
         images = [torch.randn(2 * half, 3, _HEIGHT, _WIDTH, generator=generator) for _ in range(2)]
