@@ -264,7 +264,7 @@ def _summands(traced: fx.GraphModule, total: fx.Node) -> tuple[fx.Node | None, f
 
 
 def _is_done_with(traced: fx.GraphModule, other: fx.Node, conv: fx.Node, total: fx.Node) -> bool:
-    """Return whether ``other`` is a convolution's output that nobody but the sum reads from ``conv`` on, ``conv`` least of all."""
+    """Return whether ``other`` is a convolution's output that nobody but the sum reads from ``conv`` on, not even ``conv``."""
     while _is(traced, other, nn.Identity):
         other = other.args[0]
     if not _is_convolution(traced, other):
