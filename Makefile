@@ -1,9 +1,6 @@
 # `make demo` and `make test` set up what they need; a second run reuses it.
 PYTHON ?= python3
 BIN := .venv/bin
-# Threads that wait by spinning make a shared machine many times slower.
-export OMP_WAIT_POLICY ?= PASSIVE
-export GOMP_SPINCOUNT ?= 6000
 
 .PHONY: demo test bench setup clean
 

@@ -1,4 +1,4 @@
-"""How a process of ours computes on a CPU: how its threads wait, and what becomes of freed memory."""
+"""How a process of ours computes on a CPU: how its threads wait, how large its pages are, what becomes of freed memory."""
 from __future__ import annotations
 
 __all__ = ["VARIABLES", "keep_freed_memory", "prepare_process"]

@@ -90,9 +90,7 @@ class CrossModalityEngine(RetrievalEngine):
         """Return the features before and after the BNNeck."""
         return model.features(images, modality)
 
-    def test_network(
-        self, model: nn.Module, modality: str, images: torch.Tensor,
-    ) -> Callable[..., Sequence[torch.Tensor]]:
+    def test_network(self, model: nn.Module, modality: str, images: torch.Tensor) -> Callable[..., Sequence[torch.Tensor]]:
         """Likewise; the BNNeck stays in float32, for its pooled input is what it divides by small deviations."""
         before = model.deploy(modality, "before BNNeck").optimize(**self.test_options(images))
 

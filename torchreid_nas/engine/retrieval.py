@@ -62,9 +62,7 @@ class RetrievalEngine(ResumableEngine):
         with modality_context(modality):
             return (model(images),)
 
-    def test_network(
-        self, model: nn.Module, modality: str, images: torch.Tensor,
-    ) -> Callable[..., Sequence[torch.Tensor]]:
+    def test_network(self, model: nn.Module, modality: str, images: torch.Tensor) -> Callable[..., Sequence[torch.Tensor]]:
         """Return the fast form of :meth:`test_features` for batches of one modality like ``images``, by ``evaluation``."""
         network = deploy_network(model, 0, modality).optimize(**self.test_options(images))
         return lambda images: (network(images),)

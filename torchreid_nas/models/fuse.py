@@ -127,10 +127,9 @@ def fuse_layers(network: nn.Module, size: tuple[int, int] = (256, 128)) -> nn.Mo
     output, either ReLU or a sum right behind it that ReLU alone reads. The sum
     goes in place of the other summand where that is a map of the network's own
     that nothing reads any more. All other plain convolutions keep their weights
-    laid out. The copy
-    is compared with the original; one that answers otherwise (code that tracing
-    has misread) is thrown away, and the copy returned is a plain one. So is
-    that of a network that answers NaN: oneDNN's ReLU makes it 0, which would
+    laid out. The copy is compared with the original; one that answers otherwise
+    (code that tracing has misread) is thrown away, and the copy returned is a
+    plain one. So is that of a network that answers NaN: oneDNN's ReLU makes it 0, which would
     hide that the weights are damaged.
 
     Args:
@@ -300,15 +299,17 @@ def _is_convolution(traced: fx.GraphModule, node: fx.Node) -> bool:
 
 def _is_plain_layer(module: nn.Module) -> bool:
     """Return whether it is a convolution, of exactly that class and without hooks, that oneDNN can take over."""
-    plain = type(module) is nn.Conv2d and not module._forward_hooks and not module._forward_pre_hooks
-    return plain and module.padding_mode == "zeros" and not isinstance(module.padding, str)
+    return _is_exactly(module, nn.Conv2d) and module.padding_mode == "zeros" and not isinstance(module.padding, str)
+
+
+def _is_exactly(module: nn.Module, kind: type | None) -> bool:
+    return type(module) is kind and not module._forward_hooks and not module._forward_pre_hooks
 
 
 def _is(traced: fx.GraphModule, node: fx.Node, kind: type | None, functions: frozenset = frozenset()) -> bool:
     """Return whether the node calls a layer of exactly this kind, without hooks, or one of the functions or methods."""
     if node.op == "call_module":
-        module = traced.get_submodule(node.target)
-        return type(module) is kind and not module._forward_hooks and not module._forward_pre_hooks
+        return _is_exactly(traced.get_submodule(node.target), kind)
     return node.op in ("call_function", "call_method") and node.target in functions
 
 

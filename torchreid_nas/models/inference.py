@@ -23,10 +23,10 @@ class OptimizedNetwork(nn.Module):
     """A network for features alone: images (B, 3, H, W) in any float dtype and memory format -> float32 (B, D).
 
     The weights are converted once, not at every call as under autocast. The
-    batch passes in equal parts of ``at_once`` images at the most, which bounds memory.
-    A compiled network sees one batch size only: the last
-    part is filled up with black images, whose features are dropped, so that
-    nothing is ever compiled again for a last, smaller batch.
+    batch passes in equal parts of ``at_once`` images at the most, which bounds
+    memory. A compiled network sees one batch size only: the last part is filled
+    up with black images, whose features are dropped, so that nothing is ever
+    compiled again for a last, smaller batch.
 
     Made by :func:`optimize_network`. No gradients; eval mode whatever ``train`` is told.
 
@@ -48,11 +48,12 @@ class OptimizedNetwork(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         images = images.to(self.dtype, memory_format=torch.channels_last)
         if self.compiled:
-            return torch.cat([self._compiled_features(part) for part in images.split(self.at_once)])
-        parts = images.tensor_split(math.ceil(len(images) / self.at_once) or 1)
-        return torch.cat([self.network(part).float() for part in parts])
+            features, size = self._features_of_compiled, self.at_once
+        else:
+            features, size = self.network, images_at_once(len(images), self.at_once)
+        return torch.cat([features(part).float() for part in images.split(size)])
 
-    def _compiled_features(self, images: torch.Tensor) -> torch.Tensor:
+    def _features_of_compiled(self, images: torch.Tensor) -> torch.Tensor:
         missing = self.at_once - len(images)
         if missing:
             images = F.pad(images, (0, 0, 0, 0, 0, 0, 0, missing)).contiguous(memory_format=torch.channels_last)
@@ -65,7 +66,7 @@ class OptimizedNetwork(nn.Module):
                 f"the network cannot be compiled here ({str(error).strip().splitlines()[0]}); install a C++ compiler (g++; "
                 "the variable CXX names another one), or do without compilation"
             ) from error
-        return features[:len(images) - missing].float()
+        return features[:len(images) - missing]
 
     def train(self, mode: bool = True) -> "OptimizedNetwork":
         """Keep eval mode."""
@@ -114,13 +115,13 @@ def optimize_network(
     return OptimizedNetwork(network, dtype, at_once or _MOST_AT_ONCE, compile)
 
 
-def images_at_once(batch_size: int) -> int:
-    """Return how many images pass together: equal parts of a batch, 32 at the most.
+def images_at_once(batch_size: int, most: int = _MOST_AT_ONCE) -> int:
+    """Return how many images pass together: equal parts of a batch, ``most`` at the most.
 
     What a call costs beyond its images is spent rarely then, and a few hundred
     megabytes hold the maps.
     """
-    return math.ceil(batch_size / math.ceil(batch_size / _MOST_AT_ONCE))
+    return math.ceil(batch_size / max(1, math.ceil(batch_size / most)))
 
 
 def _dtype(precision: str, device: torch.device) -> torch.dtype:
