@@ -196,6 +196,8 @@ def test_the_layout_of_weights_is_no_state():
     twin.load_state_dict(other.state_dict())
     torch.testing.assert_close(twin(images()), other(images()), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(packed(images()), conv(images()), rtol=1e-5, atol=1e-6)
+    if not can_fuse("cpu", torch.bfloat16):  # AVX-512 at least
+        return
     half = packed.bfloat16()(images().bfloat16())
     assert half.dtype == torch.bfloat16
     torch.testing.assert_close(half.float(), copy.deepcopy(conv).float()(images()), rtol=0, atol=5e-2)
