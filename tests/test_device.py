@@ -23,10 +23,20 @@ def resolved(monkeypatch, half, fused, *overrides):
 
 
 @pytest.mark.parametrize("half, fused, expected", [
-    (True, True, ("bf16", True, True)), (False, True, ("none", False, True)), (True, False, ("bf16", True, False)),
+    (True, True, ("bf16", True, True)), (False, True, ("none", True, True)), (True, False, ("bf16", True, False)),
 ])
 def test_auto_follows_from_the_hardware(monkeypatch, half, fused, expected):
     assert resolved(monkeypatch, half, fused) == expected
+
+
+def test_channels_last_in_float32_is_for_cpus_with_onednn(monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert resolved(monkeypatch, False, True) == ("none", False, True)
+    monkeypatch.undo()
+    monkeypatch.setattr(device, "computes_bfloat16", lambda _: False)
+    monkeypatch.setattr(device, "fuses_optimizers", lambda _: True)
+    train = device.resolve_config(load_config(), torch.device("cuda")).train
+    assert (train.amp, train.channels_last) == ("none", False)
 
 
 @pytest.mark.parametrize("half", [True, False])

@@ -106,7 +106,7 @@ def default_config() -> CfgNode:
     cfg.train.warmup_epochs = 10
     cfg.train.warmup_factor = 0.01
     cfg.train.ema = 0.997  # decay per step; 0 turns it off
-    # "auto" follows from the device: bf16, channels-last and fused where its hardware and torch have them.
+    # "auto" follows from the device: bf16, channels-last and fused where its hardware and torch are faster with them.
     cfg.train.amp = "auto"  # "none", or "bf16" or "fp16" autocast
     cfg.train.channels_last = "auto"  # True or False
     cfg.train.fused = "auto"  # True or False: one kernel for the steps of Adam and SGD (the others have none)

