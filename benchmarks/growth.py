@@ -64,7 +64,7 @@ def _medians(steps: Mapping[str, Step], repetitions: int, device: torch.device) 
 def _batch(batch: int, device: torch.device) -> Mapping[str, Step]:
     """A training step of CM-NAS, two-stream ResNet-50 at 128×64, without its optimiser."""
     half = computes_bfloat16(device)
-    memory_format = torch.channels_last if half else torch.contiguous_format
+    memory_format = torch.channels_last if half or device.type == "cpu" else torch.contiguous_format
     images, pids = torch.randn(batch, 3, 128, 64, device=device), _pids(batch // 2, device).repeat(2)
     own_images, visible_pids = images.contiguous(memory_format=memory_format), pids.chunk(2)[0]
     ours = two_stream_resnet50(100, "split", pretrained=False).to(device, memory_format=memory_format).train()

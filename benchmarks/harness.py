@@ -22,6 +22,7 @@ import torch
 from tabulate import tabulate
 from torch.utils.flop_counter import FlopCounterMode
 
+from torchreid_nas.device import computes_bfloat16
 from torchreid_nas.process import keep_freed_memory
 
 Step = Callable[[], Any]
@@ -118,7 +119,8 @@ class Limits:
     """What this machine does at best.
 
     Args:
-        flops: operations per second of a large matrix product, by dtype.
+        flops: operations per second of a large matrix product, by dtype; without bfloat16 where it is emulated,
+            whose products are then taken to cost what float32's do.
         bandwidth: bytes per second of a large copy, read and written bytes counted.
     """
 
@@ -127,7 +129,7 @@ class Limits:
 
     def seconds(self, flops: float = 0.0, dtype: torch.dtype = torch.float32, bytes: float = 0.0) -> float:
         """The least time for so many operations in ``dtype`` and bytes moved, whichever takes longer."""
-        return max(flops / self.flops[dtype], bytes / self.bandwidth)
+        return max(flops / self.flops.get(dtype, self.flops[torch.float32]), bytes / self.bandwidth)
 
     def __str__(self) -> str:
         rates = ", ".join(f"{rate / 1e9:,.0f} GFLOP/s {_short(dtype)}" for dtype, rate in self.flops.items())
@@ -136,7 +138,8 @@ class Limits:
 
 def measure_limits(device: torch.device | str = "cpu") -> Limits:
     """Measure both limits."""
-    rates = {dtype: matmul_rate(dtype, device) for dtype in (torch.float32, torch.bfloat16)}
+    dtypes = (torch.float32, torch.bfloat16) if computes_bfloat16(torch.device(device)) else (torch.float32,)
+    rates = {dtype: matmul_rate(dtype, device) for dtype in dtypes}
     return Limits(rates, copy_bandwidth(device))
 
 

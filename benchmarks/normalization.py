@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """Split and searched BatchNorm inside ResNet-50: ours against the plain implementation, turn by turn.
 
-    python benchmarks/normalization.py                      # 8+8 images at 256x128 on a CPU, 64+64 on a GPU
+    python benchmarks/normalization.py                      # 8+8 images at 256x128 on a CPU, 64+64 on a GPU; bf16 where
+                                                            # the hardware computes it
     python benchmarks/normalization.py --precision bf16     # channels-last under autocast; "fp32" is NCHW
 
 Plain is what is written first: a split BatchNorm as two layers and a
@@ -21,7 +22,7 @@ from plain.normalization import plain_split
 from torch import nn
 from torch.nn import functional as F
 
-from torchreid_nas.device import rectify_in_place
+from torchreid_nas.device import computes_bfloat16, rectify_in_place
 from torchreid_nas.layers import MixedBatchNorm2d
 from torchreid_nas.losses import CrossModalityTripletLoss
 from torchreid_nas.models import two_stream_resnet50
@@ -41,13 +42,15 @@ _STEPS = {"searched": "searched, iteration", "searched, plain": "searched, plain
 
 
 def main() -> None:
-    parser = arguments(__doc__, precision="both")
+    parser = arguments(__doc__)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), help="default: both, or fp32 where bf16 is emulated")
     chosen = parser.parse_args()
+    precisions = ("fp32", "bf16") if computes_bfloat16(chosen.device) else ("fp32",)
     half = 64 if chosen.device.type == "cuda" else 8
     print(machine(chosen.device))
     limits = measure_limits(chosen.device)
     rows = []
-    for precision in ("fp32", "bf16") if chosen.precision == "both" else (chosen.precision,):
+    for precision in (chosen.precision,) if chosen.precision else precisions:
         rows += _measure(precision == "bf16", half, chosen.repetitions, chosen.device, limits)
     headers = ["ResNet-50", "step", "ms", "of the limit", "MiB", "compared with", "time", "target", "memory", "target"]
     print()

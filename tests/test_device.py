@@ -1,5 +1,6 @@
 """What follows from the device: precision, memory format, fused optimisers."""
 import copy
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torchreid_nas import device
 from torchreid_nas.config import load_config
 from torchreid_nas.engine import CrossModalityEngine, TrainingOptions
-from torchreid_nas.errors import InputError
+from torchreid_nas.errors import InputError, InputWarning
 from torchreid_nas.layers import modality_context
 from torchreid_nas.models import two_stream_resnet18, two_stream_resnet50
 
@@ -43,6 +44,15 @@ def test_channels_last_in_float32_is_for_cpus_with_onednn(monkeypatch):
 def test_what_is_said_explicitly_stays(monkeypatch, half):
     said = ("train.amp", "fp16", "train.channels_last", "False", "train.fused", "False")
     assert resolved(monkeypatch, half, True, *said) == ("fp16", False, False)
+
+
+def test_bfloat16_that_is_only_emulated_is_warned_of(monkeypatch):
+    with pytest.warns(InputWarning, match="train.amp is bf16, which cpu here does not compute .* set it none or auto"):
+        assert resolved(monkeypatch, False, True, "train.amp", "bf16")[0] == "bf16"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        resolved(monkeypatch, True, True, "train.amp", "bf16")
+        resolved(monkeypatch, False, True)
 
 
 def test_the_given_config_stays_as_it_was_and_the_resolved_one_is_frozen():

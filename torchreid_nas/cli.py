@@ -10,7 +10,7 @@ from typing import Sequence
 
 import torchreid_nas
 from torchreid_nas.config import load_config
-from torchreid_nas.errors import InputError, nearest
+from torchreid_nas.errors import InputError, nearest, plain_warnings
 
 _STAGES = ("search", "train", "test")
 # Each module has main(argv) -> exit code; imported when asked for.
@@ -28,9 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, 2 for bad input (one sentence, no traceback)."""
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        if argv and argv[0] in _COMMANDS:
-            return importlib.import_module(_COMMANDS[argv[0]]).main(argv[1:])
-        return _experiment(argv)
+        with plain_warnings():
+            if argv and argv[0] in _COMMANDS:
+                return importlib.import_module(_COMMANDS[argv[0]]).main(argv[1:])
+            return _experiment(argv)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,15 +1,19 @@
 """Where tensors are computed, and what the hardware there does well: the choices of a config that follow from its device."""
 from __future__ import annotations
 
-__all__ = ["computes_bfloat16", "find_device", "fuses_optimizers", "move", "rectify_in_place", "resolve_config"]
+__all__ = [
+    "computes_bfloat16", "find_device", "fuses_optimizers", "move", "rectify_in_place", "resolve_config",
+    "warn_of_emulation",
+]
 
 import platform
+import warnings
 
 import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from torchreid_nas.errors import InputError
+from torchreid_nas.errors import InputError, InputWarning
 
 AUTO = "auto"
 
@@ -42,6 +46,15 @@ def computes_bfloat16(device: torch.device) -> bool:
     return native() if native is not None and platform.machine() in ("x86_64", "AMD64") else True
 
 
+def warn_of_emulation(device: torch.device, key: str, way_out: str) -> None:
+    """Warn that the option or argument ``key`` asks for bfloat16, if ``device`` does not compute it."""
+    if not computes_bfloat16(device):
+        warnings.warn(
+            f"{key} is bf16, which {device} here does not compute but emulate, many times slower than float32; {way_out}",
+            InputWarning, stacklevel=3,
+        )
+
+
 def fuses_optimizers(device: torch.device) -> bool:
     """Return whether torch has fused kernels of Adam and SGD for ``device``."""
     try:
@@ -57,8 +70,8 @@ def resolve_config(cfg: CfgNode, device: torch.device) -> CfgNode:
 
     On CPUs channels-last suits oneDNN's convolutions in either precision (in
     float32 a training step took 6 to 28 % less, CDNet the most); on GPUs it
-    goes with bfloat16, whose products read channels as neighbours. A run keeps the resolved values, so that it is never resumed in another
-    precision.
+    goes with bfloat16, whose products read channels as neighbours. A run keeps
+    the resolved values, so that it is never resumed in another precision.
 
     Raises:
         InputError: fused optimisers are asked for where torch has none.
@@ -69,6 +82,8 @@ def resolve_config(cfg: CfgNode, device: torch.device) -> CfgNode:
     half, fused = computes_bfloat16(device), fuses_optimizers(device)
     if train.amp == AUTO:
         train.amp = "bf16" if half else "none"
+    elif train.amp == "bf16":
+        warn_of_emulation(device, "train.amp", "set it none or auto")
     if train.channels_last == AUTO:
         train.channels_last = half or device.type == "cpu" and torch.backends.mkldnn.is_available()
     if train.fused is True and not fused:

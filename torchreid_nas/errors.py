@@ -1,10 +1,13 @@
-"""The one exception that means "the input is at fault, not the program"."""
+"""What the input may be told: an error where it is at fault, a warning where it is doubtful."""
 from __future__ import annotations
 
-__all__ = ["InputError", "nearest"]
+__all__ = ["InputError", "InputWarning", "nearest", "plain_warnings"]
 
+import contextlib
 import difflib
-from typing import Iterable
+import sys
+import warnings
+from typing import Any, Iterable, Iterator
 
 
 class InputError(ValueError):
@@ -14,6 +17,30 @@ class InputError(ValueError):
     was expected, and the way out. The command line prints it without a
     traceback and exits with code 2.
     """
+
+
+class InputWarning(UserWarning):
+    """Doubtful input: the work goes on, but not as the user may think.
+
+    The command line prints the message as one line, without file and line of the code.
+    """
+
+
+@contextlib.contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Inside the block show every :class:`InputWarning` once, as one line on stderr; others as they were."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", InputWarning)
+        others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if issubclass(category, InputWarning):
+                print(f"warning: {message}", file=sys.stderr)
+            else:
+                others(message, category, *where)
+
+        warnings.showwarning = show
+        yield
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from calibrated import calibrated, noise
 from torchreid_nas import device as devices
-from torchreid_nas.errors import InputError
+from torchreid_nas.errors import InputError, InputWarning
 from torchreid_nas.models import (
     cdnet_x0_25, deploy_network, optimize_network, two_stream_cdnet, two_stream_resnet18, two_stream_resnet50,
 )
@@ -142,6 +142,12 @@ def test_automatic_precision_follows_the_hardware(monkeypatch):
         network = DEPLOYED["cdnet"]().optimize()
         assert network.dtype == dtype == next(network.parameters()).dtype
     assert devices.computes_bfloat16(torch.device("cpu")) in (True, False)
+
+
+def test_bfloat16_that_is_only_emulated_is_warned_of(monkeypatch):
+    monkeypatch.setattr(devices, "computes_bfloat16", lambda device: False)
+    with pytest.warns(InputWarning, match="the precision is bf16, which cpu here does not compute .*; choose fp32 or auto"):
+        assert optimize_network(Residual(), "bf16").dtype == torch.bfloat16
 
 
 def test_bad_arguments():

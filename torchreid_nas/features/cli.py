@@ -6,7 +6,7 @@ __all__ = ["main"]
 import argparse
 
 import torchreid_nas
-from torchreid_nas.features.options import add_extraction_options, plain_warnings, positive_int
+from torchreid_nas.features.options import add_extraction_options, positive_int
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -42,8 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         compile=arguments.compile,
     )
     source = arguments.source[0] if len(arguments.source) == 1 else arguments.source
-    with plain_warnings():
-        features = extractor.extract_to(source, arguments.out, stride)
+    features = extractor.extract_to(source, arguments.out, stride)
     identities = len(features.known_identities())
     print(
         f"{arguments.out}: {len(features):,} features of length {features.features.shape[1]}, "

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from torchreid_nas.data.transforms import build_cross_modality_transforms
 from torchreid_nas.device import find_device
-from torchreid_nas.errors import InputError
+from torchreid_nas.errors import InputError, InputWarning
 from torchreid_nas.features.feature_set import FeatureSet, check_npz
 from torchreid_nas.features.images import Picture, Source
 from torchreid_nas.models.inference import images_at_once, optimize_network
@@ -25,7 +25,7 @@ from torchreid_nas.trained import TrainedModel, load_trained, wrap_model
 _NAMED = 20
 
 
-class UnreadableWarning(UserWarning):
+class UnreadableWarning(InputWarning):
     """Some images of a source could not be read and were skipped."""
 
 

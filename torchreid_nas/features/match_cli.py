@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Iterator
 
 import torchreid_nas
 from torchreid_nas.errors import InputError, nearest
-from torchreid_nas.features.options import add_extraction_options, plain_warnings, positive_int
+from torchreid_nas.features.options import add_extraction_options, positive_int
 
 if TYPE_CHECKING:
     from torchreid_nas.features.feature_set import FeatureSet
@@ -42,16 +42,15 @@ def main(argv: list[str] | None = None) -> int:
 
     from torchreid_nas.features import matching, report
 
-    with plain_warnings():
-        sides = _Sides(arguments)
-        threshold = None if score is None else matching.to_distance(score, arguments.metric)
-        if far is not None:
-            threshold = sides.validate(far)
-        queries = sides.load(arguments.query, "query")
-        ranking = matching.GalleryRanking(queries, arguments.top, arguments.metric)
-        for block in sides.blocks(arguments.gallery, "gallery"):
-            ranking.add(block)
-        matches = ranking.result()
+    sides = _Sides(arguments)
+    threshold = None if score is None else matching.to_distance(score, arguments.metric)
+    if far is not None:
+        threshold = sides.validate(far)
+    queries = sides.load(arguments.query, "query")
+    ranking = matching.GalleryRanking(queries, arguments.top, arguments.metric)
+    for block in sides.blocks(arguments.gallery, "gallery"):
+        ranking.add(block)
+    matches = ranking.result()
     print(report.matches_table(matches, threshold))
     print(report.summary(matches, threshold))
     if arguments.out:

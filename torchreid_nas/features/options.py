@@ -1,13 +1,9 @@
 """What the commands of this package share on the command line."""
 from __future__ import annotations
 
-__all__ = ["add_extraction_options", "plain_warnings", "positive_int"]
+__all__ = ["add_extraction_options", "positive_int"]
 
 import argparse
-import contextlib
-import sys
-import warnings
-from typing import Iterator
 
 from torchreid_nas.errors import InputError
 
@@ -33,12 +29,3 @@ def positive_int(option: str, text: str) -> int:
     if not (text.isdecimal() and int(text) >= 1):
         raise InputError(f'{option} is "{text}", expected a whole number of at least 1')
     return int(text)
-
-
-@contextlib.contextmanager
-def plain_warnings() -> Iterator[None]:
-    """Show warnings inside the block as one line for people, without file and line of the code."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
-        yield

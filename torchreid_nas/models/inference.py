@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from torchreid_nas.device import computes_bfloat16
+from torchreid_nas.device import computes_bfloat16, warn_of_emulation
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.models.fuse import can_fuse, fuse_layers
 
@@ -128,5 +128,7 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision not in PRECISIONS:
         raise InputError(f'the precision "{precision}" is unknown, expected one of {", ".join(PRECISIONS)}'
                          f"{nearest(precision, PRECISIONS)}")
+    if precision == "bf16":
+        warn_of_emulation(device, "the precision", "choose fp32 or auto")
     half = precision == "bf16" or precision == "auto" and computes_bfloat16(device)
     return torch.bfloat16 if half else torch.float32
