@@ -23,8 +23,8 @@ from torch.nn import functional as F
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers.mixed_function import MixedNormalize
 from torchreid_nas.layers.modality import BOTH, active_modality
-from torchreid_nas.layers.split_bn import SplitBatchNorm2d, halves
-from torchreid_nas.layers.split_function import dense
+from torchreid_nas.layers.split_bn import SplitBatchNorm2d, check_joint, halves
+from torchreid_nas.layers.split_function import dense, parts_of
 
 
 class MixedBatchNorm2d(nn.Module):
@@ -75,17 +75,21 @@ class MixedBatchNorm2d(nn.Module):
         probabilities = self.probabilities()
         if modality != BOTH:
             return self._forward_single(x, getattr(self, modality), probabilities)
-        parts, own = halves(x), (self.visible, self.infrared)
+        own = self.visible, self.infrared
         if not self.training:
-            return torch.cat([self._forward_single(part, bn, probabilities) for part, bn in zip(parts, own)])
-        layers = self.share, *own
+            return torch.cat([self._forward_single(part, bn, probabilities) for part, bn in zip(halves(x), own)])
+        check_joint(x)
         x = dense(x)
         with torch.no_grad():
-            means, variances = map(torch.stack, zip(*(_statistics(part, bn) for part, bn in zip(x.chunk(2), own))))
-            union = means.mean(0), variances.mean(0) + ((means[0] - means[1]) / 2).square()
-            _track(self.share, *union, count=x.numel() // x.shape[1])
-        weights, biases = (torch.stack([getattr(bn, name) for bn in layers]) for name in ("weight", "bias"))
-        return MixedNormalize.apply(x, probabilities, weights, biases, means, variances, self.share.eps)
+            (mean_v, var_v), (mean_t, var_t) = (_statistics(part, bn) for part, bn in zip(parts_of(x), own))
+            mean = torch.lerp(mean_v, mean_t, 0.5)
+            means = torch.stack((mean_v, mean_t))
+            offsets = means - mean
+            var = torch.lerp(var_v, var_t, 0.5).addcmul_(offsets[0], offsets[0])
+            _track(self.share, mean, var, count=x.numel() // x.shape[1])
+            rates = torch.stack((var, var_v, var_t)).add_(self.share.eps).rsqrt_()
+        parameters = [parameter for bn in (self.share, *own) for parameter in (bn.weight, bn.bias)]
+        return MixedNormalize.apply(x, probabilities, *parameters, means, offsets, rates)
 
     def _forward_single(self, x: torch.Tensor, bn: nn.BatchNorm2d, probabilities: torch.Tensor) -> torch.Tensor:
         share, split = probabilities

@@ -23,99 +23,107 @@ __all__ = ["MixedNormalize"]
 import torch
 from torch import Tensor
 
-from torchreid_nas.layers.split_function import dense
+from torchreid_nas.layers.split_function import dense, parts_of
 
-_native = torch.ops.aten
+_normalize = torch.ops.aten.native_batch_norm.out
+_reduce = torch.ops.aten.native_batch_norm_backward.default
 
 
 class MixedNormalize(torch.autograd.Function):
     """A joint batch by the weighted sum of its shared and its split BatchNorm.
 
-    Inputs: x (2B, C, H, W); probabilities (2,) of (share, split); weights and
-    biases (3, C) of the shared, the visible and the infrared BatchNorm; means
-    and variances (2, C), biased, of the halves, whose dependence on x is
-    accounted for here, not by autograd; ε.
+    Inputs: x (2B, C, H, W); probabilities (2,) of (share, split); weight and
+    bias, each (C,), of the shared, the visible and the infrared BatchNorm; and
+    the statistics of x, whose dependence on it is accounted for here, not by
+    autograd: means μ_m (2, C), offsets μ_m − μ_s (2, C), rates r (3, C) of the
+    union, the visible and the infrared half.
 
     What is kept for the backward pass is x and a few numbers per channel. Of
     the gradients only those that are asked for are computed. It can be
     differentiated once.
+
+    What is done per channel takes as long as the operations take to start, of
+    which a network has thousands: hence the stacks, one operation for all rows.
     """
 
     @staticmethod
-    def forward(ctx, x, probabilities, weights, biases, means, variances, eps):
-        share, split = probabilities
-        apart = (means[0] - means[1]) / 2
-        offsets = torch.stack((apart, -apart))
-        rate = torch.rsqrt(variances + eps)
-        rate_s = torch.rsqrt(variances.mean(0) + apart.square() + eps)
-        gain = share * weights[0] * rate_s
-        own = split * weights[1:] * rate
-        scale = gain + own
-        shift = gain * offsets + share * biases[0] + split * biases[1:]
+    def forward(
+        ctx, x, probabilities, weight, bias, weight_v, bias_v, weight_t, bias_t, means, offsets, rates,
+    ):
+        weights, biases = torch.stack((weight, weight_v, weight_t)), torch.stack((bias, bias_v, bias_t))
+        chances = torch.cat((probabilities, probabilities[1:]))[:, None]
+        gains = (weights * rates).mul_(chances)  # q, and p_split γ_m r_m
+        likely = biases * chances
+        gain = gains[0]
+        scale = gains[1:] + gain
+        shift = torch.addcmul(likely[1:] + likely[0], gain, offsets)
         output = torch.empty_like(x)
-        for part, target, *coefficients in zip(x.chunk(2), output.chunk(2), scale, means, shift):
-            _affine(part, *coefficients, out=target)
-        ctx.save_for_backward(x, probabilities, weights, biases, means, offsets, rate, rate_s, gain, own, scale)
+        ones = torch.ones_like(gain)
+        for part, target, *coefficients in zip(parts_of(x), parts_of(output), scale.unbind(), means.unbind(), shift.unbind()):
+            _affine(part, *coefficients, ones, out=target)
+        ctx.save_for_backward(x, chances, weights, biases, means, offsets, rates, gains, scale)
         return output
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
-        x, probabilities, weights, biases, means, offsets, rate, rate_s, gain, own, scale = ctx.saved_tensors
-        needs_x, needs_probabilities, needs_weights, needs_biases, *_ = ctx.needs_input_grad
-        parts, grads = x.chunk(2), dense(grad, x).chunk(2)
-        sums = [_reduce(*tensors) for tensors in zip(grads, parts, means, rate)]
-        by_scale, by_shift = (torch.stack(column) for column in zip(*sums))
-        both = by_shift.sum(0)
-        by_gain = (by_scale / rate + by_shift * offsets).sum(0)
-        grad_x = grad_probabilities = grad_weights = grad_biases = None
+        x, chances, weights, biases, means, offsets, rates, gains, scale = ctx.saved_tensors
+        needs_x, needs_probabilities, *needs_parameters = ctx.needs_input_grad[:8]
+        parts, grads, centres = parts_of(x), parts_of(dense(grad, x)), means.unbind()
+        own, own_rates = gains[1:], rates[1:]
+        rate, *rates_m = rates.unbind()
+        # The kernel takes the dtype of its sums from the weight.
+        ones = torch.ones_like(rate)
+        sums = [
+            _reduce(grad_part, part, ones, None, None, mean, rate_m, True, 0.0, [False, True, True])[1:]
+            for grad_part, part, mean, rate_m in zip(grads, parts, centres, rates_m)
+        ]
+        by_scale, by_shift = (torch.stack(rows) for rows in zip(*sums))  # H and G
+        both = sums[0][1] + sums[1][1]
+        by_gain = torch.add(*torch.addcmul(by_scale / own_rates, by_shift, offsets).unbind())  # Q
+        grad_x, grad_probabilities, of_parameters = None, None, [None] * 6
         if needs_x:
             count = parts[0].numel() // x.shape[1]
-            by_variance = -0.5 * by_gain * gain * rate_s.square()
-            slope = (by_variance - own * rate * by_scale) / count
-            shift = (by_variance * offsets - own * by_shift - gain * both / 2) / count
+            gain = gains[0]
+            by_variance = (by_gain * gain).mul_(rate).mul_(rate).mul_(-0.5 / count)  # V / N
+            slope = torch.addcmul(by_variance, own * own_rates, by_scale, value=-1 / count)
+            shift = torch.addcmul(by_variance * offsets, own, by_shift, value=-1 / count)
+            shift.addcmul_(gain, both, value=-0.5 / count)
             grad_x = torch.empty_like(x)
-            for target, part, grad_part, *coefficients, factor in zip(grad_x.chunk(2), parts, grads, slope, means, shift, scale):
-                _affine_sum(part, *coefficients, grad_part, factor, out=target)
-        if needs_probabilities:
-            share = by_gain @ (weights[0] * rate_s) + biases[0] @ both
-            split = (weights[1:] * by_scale).sum() + (biases[1:] * by_shift).sum()
-            grad_probabilities = torch.stack((share, split)).to(probabilities.dtype)
-        if needs_weights:
-            grad_weights = torch.cat((probabilities[0] * rate_s * by_gain[None], probabilities[1] * by_scale))
-        if needs_biases:
-            grad_biases = torch.cat((probabilities[0] * both[None], probabilities[1] * by_shift))
-        return grad_x, grad_probabilities, grad_weights, grad_biases, None, None, None
+            coefficients = (tensor.unbind() for tensor in (slope, means, shift, scale))
+            for target, part, grad_part, *own_of in zip(parts_of(grad_x), parts, grads, *coefficients):
+                _affine_sum(part, grad_part, *own_of, ones, out=target)
+        if needs_probabilities or any(needs_parameters):
+            of_weights = torch.cat(((by_gain * rate)[None], by_scale))
+            of_biases = torch.cat((both[None], by_shift))
+            if needs_probabilities:
+                share, split_v, split_t = torch.addcmul(of_weights * weights, of_biases, biases).sum(1).unbind()
+                grad_probabilities = torch.stack((share, split_v + split_t))
+            if any(needs_parameters):
+                pairs = zip((of_weights * chances).unbind(), (of_biases * chances).unbind())
+                of_parameters = [gradient for pair in pairs for gradient in pair]
+        return grad_x, grad_probabilities, *of_parameters, None, None, None
 
 
-def _affine(x: Tensor, slope: Tensor, mean: Tensor, shift: Tensor, out: Tensor) -> None:
+def _affine(x: Tensor, slope: Tensor, mean: Tensor, shift: Tensor, ones: Tensor, out: Tensor) -> None:
     """Write slope · (x − mean) + shift per channel: BatchNorm in eval mode with variance 1, coefficients in full precision."""
-    unused = mean.new_empty(0), mean.new_empty(0)
-    _native.native_batch_norm.out(
-        x, slope, shift, mean, torch.ones_like(mean), False, 0.0, 0.0, out=out, save_mean=unused[0], save_invstd=unused[1]
+    _normalize(
+        x, slope, shift, mean, ones, False, 0.0, 0.0, out=out, save_mean=mean.new_empty(0), save_invstd=mean.new_empty(0)
     )
 
 
-def _affine_sum(x: Tensor, slope: Tensor, mean: Tensor, shift: Tensor, y: Tensor, factor: Tensor, out: Tensor) -> None:
+def _affine_sum(
+    x: Tensor, y: Tensor, slope: Tensor, mean: Tensor, shift: Tensor, factor: Tensor, ones: Tensor, out: Tensor,
+) -> None:
     """Write slope · (x − mean) + shift + factor · y per channel."""
     if factor.dtype == x.dtype:
-        _affine(x, slope, mean, shift, out=out)
+        _affine(x, slope, mean, shift, ones, out=out)
         out.addcmul_(y, factor[:, None, None])
         return
     # addcmul_ would either widen the whole tensors to the factor's dtype or round the factor to theirs. Both summands
     # are made anew: on CPUs a sum in place takes up to three times as long in bfloat16.
     zero = torch.zeros_like(factor)
     first, second = torch.empty_like(x), torch.empty_like(y)
-    _affine(x, slope, mean, shift, out=first)
-    _affine(y, factor, zero, zero, out=second)
+    _affine(x, slope, mean, shift, ones, out=first)
+    _affine(y, factor, zero, zero, ones, out=second)
     torch.add(first, second, out=out)
-
-
-def _reduce(grad: Tensor, x: Tensor, mean: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
-    """Return H and G of the module docstring, each (C,)."""
-    # The kernel takes the dtype of its sums from the weight.
-    weight = torch.ones_like(mean)
-    _, by_scale, by_shift = _native.native_batch_norm_backward(
-        grad, x, weight, None, None, mean, rate, True, 0.0, [False, True, True]
-    )
-    return by_scale, by_shift

@@ -15,7 +15,16 @@ from torch import nn
 from torchreid_nas.architecture import Architecture, ArchitectureSpec, SHARE
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers.modality import BOTH, MODALITIES, active_modality
-from torchreid_nas.layers.split_function import is_plain, split_batch_norm
+from torchreid_nas.layers.split_function import is_plain, parts_of, split_batch_norm
+
+
+def check_joint(x: torch.Tensor) -> None:
+    """Raise InputError unless ``x`` may be a joint batch, one of an even number of images."""
+    if x.shape[0] % 2:
+        raise InputError(
+            f"a joint batch holds as many visible as infrared images, got {x.shape[0]} images; "
+            "use CrossModalityIdentitySampler or declare one modality with modality_context(...)"
+        )
 
 
 def halves(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -24,13 +33,8 @@ def halves(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     Raises:
         InputError: the batch has an odd number of images.
     """
-    if x.shape[0] % 2:
-        raise InputError(
-            f"a joint batch holds as many visible as infrared images, got {x.shape[0]} images; "
-            "use CrossModalityIdentitySampler or declare one modality with modality_context(...)"
-        )
-    visible, infrared = x.split(x.shape[0] // 2)
-    return visible, infrared
+    check_joint(x)
+    return parts_of(x)
 
 
 class SplitBatchNorm2d(nn.Module):
@@ -58,9 +62,10 @@ class SplitBatchNorm2d(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         modality = active_modality(self.training)
         if modality == BOTH:
-            visible, infrared = halves(x)
+            check_joint(x)
             if is_plain(x, self.visible, self.infrared):
                 return split_batch_norm(x, self.visible, self.infrared)
+            visible, infrared = halves(x)
             return torch.cat((self.visible(visible), self.infrared(infrared)))
         return getattr(self, modality)(x)
 

@@ -7,13 +7,14 @@ has no variant that writes into given memory. In channels-last as in NCHW a half
 """
 from __future__ import annotations
 
-__all__ = ["dense", "is_plain", "split_batch_norm"]
+__all__ = ["dense", "is_plain", "parts_of", "split_batch_norm"]
 
 import torch
 from torch import Tensor, nn
 
-_native = torch.ops.aten
-_HOOKS = ("forward", "forward_pre", "backward", "backward_pre")
+# Looked up once: a network has dozens of these layers, and every lookup, like every view, costs them microseconds.
+_normalize = torch.ops.aten._batch_norm_with_update.out
+_differentiate = torch.ops.aten.batch_norm_backward.default
 
 
 def split_batch_norm(x: Tensor, visible: nn.BatchNorm2d, infrared: nn.BatchNorm2d) -> Tensor:
@@ -46,9 +47,16 @@ def is_plain(x: Tensor, *layers: nn.Module) -> bool:
     count = x.numel() // (2 * max(x.shape[1], 1)) if x.dim() == 4 else 0
     return not traced and count > 1 and all(
         type(bn) is nn.BatchNorm2d and bn.training and bn.affine and bn.track_running_stats and bn.running_mean is not None
-        and bn.momentum is not None and not any(getattr(bn, f"_{kind}_hooks") for kind in _HOOKS)
+        and bn.momentum is not None
+        and not (bn._forward_hooks or bn._forward_pre_hooks or bn._backward_hooks or bn._backward_pre_hooks)
         for bn in layers
     )
+
+
+def parts_of(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both halves of a batch as views; ``split`` and ``chunk`` take several times as long to make them."""
+    half = x.shape[0] // 2
+    return x.narrow(0, 0, half), x.narrow(0, half, half)
 
 
 def dense(x: Tensor, like: Tensor | None = None) -> Tensor:
@@ -64,18 +72,12 @@ class _SplitBatchNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight_v, bias_v, weight_t, bias_t, mean_v, var_v, mean_t, var_t, momenta, epsilons):
         output = torch.empty_like(x)
-        half = x.shape[0] // 2
         saved = []
-        arguments = zip(
-            x.split(half), output.split(half), ((weight_v, bias_v, mean_v, var_v), (weight_t, bias_t, mean_t, var_t)),
-            momenta, epsilons,
-        )
-        for part, target, tensors, momentum, eps in arguments:
+        layers = (weight_v, bias_v, mean_v, var_v), (weight_t, bias_t, mean_t, var_t)
+        for part, target, tensors, momentum, eps in zip(parts_of(x), parts_of(output), layers, momenta, epsilons):
             # The kernel gives them their size; cuDNN alone uses the last.
             mean, deviation, reserve = weight_v.new_empty(0), weight_v.new_empty(0), x.new_empty(0, dtype=torch.uint8)
-            _native._batch_norm_with_update.out(
-                part, *tensors, momentum, eps, out=target, save_mean=mean, save_invstd=deviation, reserve=reserve
-            )
+            _normalize(part, *tensors, momentum, eps, out=target, save_mean=mean, save_invstd=deviation, reserve=reserve)
             saved += mean, deviation, reserve
         ctx.save_for_backward(x, weight_v, weight_t, *saved)
         ctx.epsilons = epsilons
@@ -84,21 +86,22 @@ class _SplitBatchNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         x, weight_v, weight_t, *saved = ctx.saved_tensors
-        half = x.shape[0] // 2
-        needs_x = ctx.needs_input_grad[0]
-        wanted = (needs_x, *ctx.needs_input_grad[1:3]), (needs_x, *ctx.needs_input_grad[3:5])
+        needs_x, *needs = ctx.needs_input_grad[:5]
         differentiable = torch.is_grad_enabled()
         grad_x = torch.empty_like(x) if needs_x and not differentiable else None
+        targets = (None, None) if grad_x is None else parts_of(grad_x)
         parts, parameters = [], []
-        statistics = saved[:3], saved[3:]
-        blocks = zip(x.split(half), dense(grad, x).split(half), (weight_v, weight_t), statistics, ctx.epsilons, wanted)
-        for index, (part, grad_part, weight, (mean, deviation, reserve), eps, mask) in enumerate(blocks):
-            grad_in, *of_parameters = _native.batch_norm_backward(
-                grad_part, part, weight, None, None, mean, deviation, True, eps, list(mask), reserve
+        blocks = zip(
+            parts_of(x), parts_of(dense(grad, x)), targets, (weight_v, weight_t), (saved[:3], saved[3:]), ctx.epsilons,
+            (needs[:2], needs[2:]),
+        )
+        for part, grad_part, target, weight, (mean, deviation, reserve), eps, wanted in blocks:
+            grad_in, *of_parameters = _differentiate(
+                grad_part, part, weight, None, None, mean, deviation, True, eps, [needs_x, *wanted], reserve
             )
             parameters += of_parameters
-            if grad_x is not None:
-                grad_x[index * half:][:half] = grad_in
+            if target is not None:
+                target.copy_(grad_in)
             elif needs_x:
                 parts.append(grad_in)
             # Freed before the other half's is made, so that both take the same memory.
