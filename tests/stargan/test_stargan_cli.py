@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import torchreid_nas.device
 from commands import refused
 from torchreid_nas.cli import main
 from torchreid_nas.data.camstyle import FileStyler
@@ -189,3 +190,11 @@ def test_a_run_on_other_data_is_not_resumed(copied, data_root, tmp_path, capsys)
     assert "is of dukemtmcreid, not market1501" in refused(capsys, *call(root, output, "--resume"))
     torch.save({"state_dict": {}}, output / "checkpoint.pth")
     assert "is not of a StarGAN across cameras" in refused(capsys, *call(root, output, "--resume"))
+
+
+def test_emulated_bfloat16_is_one_line_on_stderr(data_root, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(torchreid_nas.device, "computes_bfloat16", lambda _: False)
+    root = market(data_root, tmp_path / "data")
+    assert main(call(root, tmp_path / "run", *TINY, "--iterations", 1, "--amp", "bf16")) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "bf16" in line]
+    assert len(said) == 1 and said[0].startswith("warning: --amp is bf16")

@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     torchreid_nas.register()
     import torch
 
-    from torchreid_nas.device import find_device
+    from torchreid_nas.device import find_device, warn_of_emulation
     from torchreid_nas.files import remove_leftovers
     from torchreid_nas.stargan.generation import CamStyleFiles, generate
     from torchreid_nas.stargan.images import load_camera_images
@@ -75,6 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _refuse_other_data(state, arguments, images)
     msmt17 = arguments.dataset.startswith("msmt17")
     files = CamStyleFiles(images, msmt17)
+    if settings.amp == "bf16":
+        warn_of_emulation(device, "--amp", "leave it none")
     trainer = Trainer(settings, images, arguments.dataset, device)
     if state is not None:
         trainer.load_state_dict(state)
