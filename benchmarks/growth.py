@@ -24,7 +24,7 @@ import memory as memory_benchmark
 from harness import Step, arguments, machine, markdown, take_turns
 from plain.normalization import plain_split
 from plain.training import PlainTraining, plain_c3mmd, plain_triplet
-from torchreid_nas.device import computes_bfloat16
+from torchreid_nas.device import computes_bfloat16, suits_channels_last
 from torchreid_nas.engine import CrossModalityLossWeights
 from torchreid_nas.losses import C3MMDLoss, CrossModalityTripletLoss, ExemplarMemory
 from torchreid_nas.metrics import rank_features
@@ -64,7 +64,7 @@ def _medians(steps: Mapping[str, Step], repetitions: int, device: torch.device) 
 def _batch(batch: int, device: torch.device) -> Mapping[str, Step]:
     """A training step of CM-NAS, two-stream ResNet-50 at 128×64, without its optimiser."""
     half = computes_bfloat16(device)
-    memory_format = torch.channels_last if half or device.type == "cpu" else torch.contiguous_format
+    memory_format = torch.channels_last if suits_channels_last(device) else torch.contiguous_format
     images, pids = torch.randn(batch, 3, 128, 64, device=device), _pids(batch // 2, device).repeat(2)
     own_images, visible_pids = images.contiguous(memory_format=memory_format), pids.chunk(2)[0]
     ours = two_stream_resnet50(100, "split", pretrained=False).to(device, memory_format=memory_format).train()

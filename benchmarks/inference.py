@@ -47,8 +47,9 @@ def main() -> None:
             forms, compilation[name] = fast_forms(plain, deployed)
             steps = {form: lambda network=network: network(images) for form, network in forms.items()}
             turns[name] = take_turns(steps, options.repetitions, 1, device)
+            others = {form: step for form, step in between(plain, deployed).items() if form == PLAIN or form not in forms}
             extra = take_turns(
-                {form: lambda network=network: network(images) for form, network in between(plain, deployed).items()},
+                {form: lambda network=network: network(images) for form, network in others.items()},
                 max(1, options.repetitions // 4), 1, device,
             )
             rows += table(name, deployed, turns[name], extra, steps, images, limits)
@@ -145,9 +146,8 @@ def table(
     """Return the rows of one network."""
     flops, moved = flops_of(lambda: deployed(images)), traffic(deployed, images)
     rows = []
-    for form in (PLAIN, FOLDED, CHANNELS_LAST, FUSED, BF16, COMPILED, COMPILED_FP32):
-        if form not in {*turns.seconds, *extra.seconds}:
-            continue
+    order = (PLAIN, FOLDED, CHANNELS_LAST, FUSED, BF16, COMPILED, COMPILED_FP32)
+    for form in [form for form in order if form in turns.seconds or form in extra.seconds]:
         own = turns if form in turns.seconds else extra
         dtype, size = (torch.bfloat16, 2) if form in TARGETS else (torch.float32, 4)
         least, ratio = limits.seconds(flops, dtype), own.speedup(form, PLAIN)

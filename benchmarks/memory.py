@@ -20,7 +20,6 @@ import torch
 from torch.nn import functional as F
 
 from harness import Limits, arguments, machine, markdown, measure_limits, peak_memory, take_turns
-from torchreid_nas.device import computes_bfloat16
 from torchreid_nas.losses import ExemplarMemory, InvarianceLoss
 
 _TEMPERATURE, _NEIGHBOURS, _MOMENTUM = 0.05, 6, 0.1
@@ -65,7 +64,7 @@ def _compare(slots: int, dim: int, batch: int, repetitions: int, device: torch.d
         dtype = torch.bfloat16 if "bfloat16" in name else torch.float32
         # Two products, each of which must read every slot at least once.
         least = limits.seconds(4 * batch * slots * dim, dtype, slots * dim * dtype.itemsize)
-        target = _TARGETS.get(name) if slots < 100_000 and (dtype == torch.float32 or computes_bfloat16(device)) else None
+        target = _TARGETS.get(name) if slots < 100_000 and dtype in limits.flops else None
         faster = turns.speedup(name, "plain") if plain else None
         rows.append([
             f"{slots:,}", name, f"{1000 * turns.median(name):.1f}", f"{faster:.2f}" if plain else "",

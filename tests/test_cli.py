@@ -189,14 +189,6 @@ def test_a_dry_run_shows_the_resolved_precision(data_root, tmp_path, capsys):
     assert "amp: auto" not in shown and "fused: auto" not in shown
 
 
-def test_emulated_bfloat16_is_one_line_on_stderr(data_root, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(torchreid_nas.device, "computes_bfloat16", lambda _: False)
-    changes = {**AUTO, "train.amp": "bf16"}
-    assert main(arguments(data_root, tmp_path / "run", "--dry-run", "--stages", "train", **changes)) == 0
-    said = [line for line in capsys.readouterr().err.splitlines() if "bf16" in line]
-    assert len(said) == 1 and said[0].startswith("warning: train.amp is bf16")
-
-
 def test_a_matrix_that_would_be_too_large_is_never_made(data_root, copied, monkeypatch, capsys):
     before = json.loads((copied / "results.json").read_text())["results"]
     extra = {"test.matrix_gib": 1e-9}

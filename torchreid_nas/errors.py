@@ -30,14 +30,16 @@ class InputWarning(UserWarning):
 def plain_warnings() -> Iterator[None]:
     """Inside the block show every :class:`InputWarning` once, as one line on stderr; others as they were."""
     with warnings.catch_warnings():
-        warnings.simplefilter("default", InputWarning)
-        others = warnings.showwarning
+        # Not by the filters: "default" tells places in the code apart, "once" remembers beyond the block.
+        warnings.simplefilter("always", InputWarning)
+        others, said = warnings.showwarning, set()
 
         def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
-            if issubclass(category, InputWarning):
-                print(f"warning: {message}", file=sys.stderr)
-            else:
+            if not issubclass(category, InputWarning):
                 others(message, category, *where)
+            elif str(message) not in said:
+                said.add(str(message))
+                print(f"warning: {message}", file=sys.stderr)
 
         warnings.showwarning = show
         yield

@@ -23,8 +23,8 @@ from torch.nn import functional as F
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers.mixed_function import MixedNormalize
 from torchreid_nas.layers.modality import BOTH, active_modality
-from torchreid_nas.layers.split_bn import SplitBatchNorm2d, check_joint, halves
-from torchreid_nas.layers.split_function import dense, parts_of
+from torchreid_nas.layers.split_bn import SplitBatchNorm2d, check_joint
+from torchreid_nas.layers.split_function import dense, halves
 
 
 class MixedBatchNorm2d(nn.Module):
@@ -75,13 +75,13 @@ class MixedBatchNorm2d(nn.Module):
         probabilities = self.probabilities()
         if modality != BOTH:
             return self._forward_single(x, getattr(self, modality), probabilities)
+        check_joint(x)
         own = self.visible, self.infrared
         if not self.training:
             return torch.cat([self._forward_single(part, bn, probabilities) for part, bn in zip(halves(x), own)])
-        check_joint(x)
         x = dense(x)
         with torch.no_grad():
-            (mean_v, var_v), (mean_t, var_t) = (_statistics(part, bn) for part, bn in zip(parts_of(x), own))
+            (mean_v, var_v), (mean_t, var_t) = (_statistics(part, bn) for part, bn in zip(halves(x), own))
             mean = torch.lerp(mean_v, mean_t, 0.5)
             means = torch.stack((mean_v, mean_t))
             offsets = means - mean

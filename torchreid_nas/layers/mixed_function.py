@@ -23,7 +23,7 @@ __all__ = ["MixedNormalize"]
 import torch
 from torch import Tensor
 
-from torchreid_nas.layers.split_function import dense, parts_of
+from torchreid_nas.layers.split_function import dense, halves
 
 _normalize = torch.ops.aten.native_batch_norm.out
 _reduce = torch.ops.aten.native_batch_norm_backward.default
@@ -59,7 +59,7 @@ class MixedNormalize(torch.autograd.Function):
         shift = torch.addcmul(likely[1:] + likely[0], gain, offsets)
         output = torch.empty_like(x)
         ones = torch.ones_like(gain)
-        for part, target, *coefficients in zip(parts_of(x), parts_of(output), scale.unbind(), means.unbind(), shift.unbind()):
+        for part, target, *coefficients in zip(halves(x), halves(output), scale.unbind(), means.unbind(), shift.unbind()):
             _affine(part, *coefficients, ones, out=target)
         ctx.save_for_backward(x, chances, weights, biases, means, offsets, rates, gains, scale)
         return output
@@ -69,7 +69,7 @@ class MixedNormalize(torch.autograd.Function):
     def backward(ctx, grad):
         x, chances, weights, biases, means, offsets, rates, gains, scale = ctx.saved_tensors
         needs_x, needs_probabilities, *needs_parameters = ctx.needs_input_grad[:8]
-        parts, grads, centres = parts_of(x), parts_of(dense(grad, x)), means.unbind()
+        parts, grads, centres = halves(x), halves(dense(grad, x)), means.unbind()
         own, own_rates = gains[1:], rates[1:]
         rate, *rates_m = rates.unbind()
         # The kernel takes the dtype of its sums from the weight.
@@ -91,7 +91,7 @@ class MixedNormalize(torch.autograd.Function):
             shift.addcmul_(gain, both, value=-0.5 / count)
             grad_x = torch.empty_like(x)
             coefficients = (tensor.unbind() for tensor in (slope, means, shift, scale))
-            for target, part, grad_part, *own_of in zip(parts_of(grad_x), parts, grads, *coefficients):
+            for target, part, grad_part, *own_of in zip(halves(grad_x), parts, grads, *coefficients):
                 _affine_sum(part, grad_part, *own_of, ones, out=target)
         if needs_probabilities or any(needs_parameters):
             of_weights = torch.cat(((by_gain * rate)[None], by_scale))

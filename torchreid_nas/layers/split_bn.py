@@ -15,7 +15,7 @@ from torch import nn
 from torchreid_nas.architecture import Architecture, ArchitectureSpec, SHARE
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers.modality import BOTH, MODALITIES, active_modality
-from torchreid_nas.layers.split_function import is_plain, parts_of, split_batch_norm
+from torchreid_nas.layers.split_function import halves, is_plain, split_batch_norm
 
 
 def check_joint(x: torch.Tensor) -> None:
@@ -25,16 +25,6 @@ def check_joint(x: torch.Tensor) -> None:
             f"a joint batch holds as many visible as infrared images, got {x.shape[0]} images; "
             "use CrossModalityIdentitySampler or declare one modality with modality_context(...)"
         )
-
-
-def halves(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the visible and the infrared half of a joint batch ``[visible; infrared]``.
-
-    Raises:
-        InputError: the batch has an odd number of images.
-    """
-    check_joint(x)
-    return parts_of(x)
 
 
 class SplitBatchNorm2d(nn.Module):

@@ -7,7 +7,7 @@ has no variant that writes into given memory. In channels-last as in NCHW a half
 """
 from __future__ import annotations
 
-__all__ = ["dense", "is_plain", "parts_of", "split_batch_norm"]
+__all__ = ["dense", "halves", "is_plain", "split_batch_norm"]
 
 import torch
 from torch import Tensor, nn
@@ -53,8 +53,11 @@ def is_plain(x: Tensor, *layers: nn.Module) -> bool:
     )
 
 
-def parts_of(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both halves of a batch as views; ``split`` and ``chunk`` take several times as long to make them."""
+def halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the visible and the infrared half of a joint batch.
+
+    Views, which ``split`` and ``chunk`` take several times as long to make.
+    """
     half = x.shape[0] // 2
     return x.narrow(0, 0, half), x.narrow(0, half, half)
 
@@ -74,7 +77,7 @@ class _SplitBatchNorm(torch.autograd.Function):
         output = torch.empty_like(x)
         saved = []
         layers = (weight_v, bias_v, mean_v, var_v), (weight_t, bias_t, mean_t, var_t)
-        for part, target, tensors, momentum, eps in zip(parts_of(x), parts_of(output), layers, momenta, epsilons):
+        for part, target, tensors, momentum, eps in zip(halves(x), halves(output), layers, momenta, epsilons):
             # The kernel gives them their size; cuDNN alone uses the last.
             mean, deviation, reserve = weight_v.new_empty(0), weight_v.new_empty(0), x.new_empty(0, dtype=torch.uint8)
             _normalize(part, *tensors, momentum, eps, out=target, save_mean=mean, save_invstd=deviation, reserve=reserve)
@@ -89,10 +92,10 @@ class _SplitBatchNorm(torch.autograd.Function):
         needs_x, *needs = ctx.needs_input_grad[:5]
         differentiable = torch.is_grad_enabled()
         grad_x = torch.empty_like(x) if needs_x and not differentiable else None
-        targets = (None, None) if grad_x is None else parts_of(grad_x)
+        targets = (None, None) if grad_x is None else halves(grad_x)
         parts, parameters = [], []
         blocks = zip(
-            parts_of(x), parts_of(dense(grad, x)), targets, (weight_v, weight_t), (saved[:3], saved[3:]), ctx.epsilons,
+            halves(x), halves(dense(grad, x)), targets, (weight_v, weight_t), (saved[:3], saved[3:]), ctx.epsilons,
             (needs[:2], needs[2:]),
         )
         for part, grad_part, target, weight, (mean, deviation, reserve), eps, wanted in blocks:
