@@ -3,6 +3,7 @@ from __future__ import annotations
 
 __all__ = ["InvarianceLoss"]
 
+import functools
 from typing import Protocol
 
 import numpy as np
@@ -277,13 +278,14 @@ def _walk(scaled: Tensor, slots: Tensor, loss: InvarianceLoss, count: int, with_
     for start in range(0, len(slots), step):
         chunk = slots[start : start + step].to(compute)
         logits = _product(query, chunk).to(scaled.dtype)
+        largest = []
         for group, nearest in enumerate(best):
             own = logits
             if loss.groups is not None:
                 others = loss.groups[start : start + step] != group
                 own = logits.masked_fill(others, -torch.inf)
-            nearest.see(own, start)
-        new_peak = torch.maximum(peak, logits.amax(dim=1, keepdim=True))
+            largest.append(nearest.see(own, start))
+        new_peak = functools.reduce(torch.maximum, largest or [logits.amax(dim=1, keepdim=True)], peak)
         shrink = (peak - new_peak).exp_()
         logits.sub_(new_peak).exp_()
         mass.mul_(shrink).add_(logits.sum(dim=1, keepdim=True))
@@ -315,18 +317,21 @@ class _Best:
         self.logits = like.new_empty(batch, 0)
         self.slots = torch.empty(batch, 0, dtype=torch.int64, device=like.device)
 
-    def see(self, logits: Tensor, start: int) -> None:
+    def see(self, logits: Tensor, start: int) -> Tensor:
+        """Take in the logits of the slots from ``start`` on, (B, C), and return the largest of each row, (B, 1)."""
         values, columns = _largest(logits, min(self.count, logits.shape[1]))
+        largest = values[:, :1]
         values = torch.cat([self.logits, values], dim=1)
         slots = torch.cat([self.slots, columns + start], dim=1)
         if values.shape[1] > self.count:
             values, kept = values.topk(self.count, dim=1)
             slots = slots.gather(1, kept)
         self.logits, self.slots = values, slots
+        return largest
 
 
 def _largest(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return the ``count`` largest of each row and their columns, as ``topk``, three times faster on long rows.
+    """Return the ``count`` largest of each row, in order, and their columns, as ``topk``, three times faster on long rows.
 
     The largest entries lie in the blocks with the largest maxima, and maxima
     of blocks are found at the speed of memory: only those blocks are searched.

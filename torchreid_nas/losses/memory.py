@@ -3,6 +3,9 @@ from __future__ import annotations
 
 __all__ = ["ExemplarMemory"]
 
+from typing import Iterator
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -107,16 +110,15 @@ class ExemplarMemory(nn.Module):
         else:
             self._refuse_nonfinite(features)
         features = _at_least_single(features.detach())
-        indices = indices.cpu()
-        occurrence = _occurrence(indices)
-        for number in range(int(occurrence.max()) + 1):
-            rows = (occurrence == number).nonzero().flatten()
-            slots = move(indices[rows], self.features.device)
-            new = (1 - momentum) * features[move(rows, features.device)]
+        for rows, slots in _rounds(indices.cpu()):
+            slots = move(slots, self.features.device)
+            new = features if rows is None else features.index_select(0, move(rows, features.device))
+            new = (1 - momentum) * new
+            old = self.features.index_select(0, slots) if momentum or finite is not None else None
             if momentum:
-                new = new.add_(self.features[slots], alpha=momentum)
+                new.add_(old, alpha=momentum)
             new = F.normalize(new).to(self.features.dtype)
-            self.features[slots] = new if finite is None else torch.where(finite, new, self.features[slots])
+            self.features[slots] = new if finite is None else torch.where(finite, new, old)
 
     def refuse_skipped(self) -> None:
         """Raise InputError where an update was left out on a GPU because of a feature that was not finite; waits for it."""
@@ -160,11 +162,18 @@ def _at_least_single(features: Tensor) -> Tensor:
     return features if features.dtype == torch.float64 else features.float()
 
 
-def _occurrence(indices: Tensor) -> Tensor:
-    """Return for each index how often it occurred before it: 0 for the first occurrence."""
-    ordered, order = torch.sort(indices, stable=True)
-    position = torch.arange(len(indices))
-    first = torch.searchsorted(ordered, ordered)
-    occurrence = torch.empty_like(position)
-    occurrence[order] = position - first
-    return occurrence
+def _rounds(indices: Tensor) -> Iterator[tuple[Tensor | None, Tensor]]:
+    """Part a batch into rounds without a slot twice: the places in the batch (None for all) and their slots.
+
+    The n-th round has what occurs for the n-th time. In NumPy, which starts faster than torch on so few numbers.
+    """
+    ordered = np.sort(indices.numpy(), kind="stable")
+    if (ordered[1:] != ordered[:-1]).all():
+        yield None, indices
+        return
+    order = np.argsort(indices.numpy(), kind="stable")
+    occurrence = np.empty_like(order)
+    occurrence[order] = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+    for number in range(occurrence.max() + 1):
+        rows = torch.from_numpy(np.flatnonzero(occurrence == number))
+        yield rows, indices[rows]
