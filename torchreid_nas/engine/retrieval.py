@@ -140,10 +140,9 @@ class RetrievalEngine(ResumableEngine):
         query, q_pids, q_camids = self.extract(query_loader, forward)
         gallery, g_pids, g_camids = self.extract(gallery_loader, forward)
         own = hasattr(self.datamanager, "protocol")
-        protocol = self.datamanager.protocol(dataset_name) if own else "market1501"
+        protocol = self._protocol(dataset_name)
         galleries = self.datamanager.test_galleries(dataset_name) if own else [np.arange(len(g_pids))]
-        # The galleries of SYSU-MM01 are small, and re-ranked distances are a matrix in any case.
-        by_blocks = not rerank and protocol in _BY_BLOCKS and 4 * len(q_pids) * len(g_pids) > self.matrix_bytes
+        by_blocks = not self.makes_matrix(dataset_name, rerank)
         self.results[dataset_name] = {}
         distmat = None
         for name, qf, gf in zip(self.features, query, gallery):
@@ -160,6 +159,18 @@ class RetrievalEngine(ResumableEngine):
                 ]
             self.results[dataset_name][name] = average_results(trials)
         return distmat
+
+    def makes_matrix(self, dataset_name: str, rerank: bool) -> bool:
+        """Whether a target is scored from its distance matrix: where that has at most :attr:`matrix_bytes`.
+
+        The galleries of SYSU-MM01 are small, and re-ranked distances are a matrix in any case.
+        """
+        query, gallery = self.datamanager.fetch_test_loaders(dataset_name)
+        small = 4 * len(query) * len(gallery) <= self.matrix_bytes
+        return rerank or small or self._protocol(dataset_name) not in _BY_BLOCKS
+
+    def _protocol(self, dataset_name: str) -> str:
+        return self.datamanager.protocol(dataset_name) if hasattr(self.datamanager, "protocol") else "market1501"
 
     def _fast_forward(self) -> Forward:
         """Return what computes features by ``evaluation``; every modality's network is made once, when asked for."""
