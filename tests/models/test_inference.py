@@ -126,10 +126,10 @@ def test_compiled():
 @torch.no_grad()
 def test_without_a_compiler_the_way_out_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-such-compiler",))
     torch._dynamo.reset()
     network = optimize_network(Residual(), "fp32", compile=True)
-    with pytest.raises(InputError, match=r"cannot be compiled here .*install a C\+\+ compiler"):
+    message = r"cannot be compiled here .*install a C\+\+ compiler"
+    with torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)}), pytest.raises(InputError, match=message):
         network(noise(1))
 
 
