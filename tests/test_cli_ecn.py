@@ -14,6 +14,7 @@ from tiny import TINY_CDNET, TINY_ECN
 from torchreid_nas.cli import main
 from torchreid_nas.config import load_config
 from torchreid_nas.data.camstyle import camstyle_folder, camstyle_name
+from torchreid_nas.engine.base import ResumableEngine
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 arguments = functools.partial(commands.arguments, TINY_ECN)
@@ -76,8 +77,6 @@ def test_the_variants_share_their_epochs_on_the_source(data_root, tmp_path, caps
 
 
 def test_an_interrupted_run_ends_in_the_same_numbers(data_root, finished, tmp_path, monkeypatch):
-    from torchreid_nas.engine.base import ResumableEngine
-
     save = ResumableEngine.save_checkpoint
 
     def killed(engine):
@@ -95,10 +94,49 @@ def test_an_interrupted_run_ends_in_the_same_numbers(data_root, finished, tmp_pa
     assert torch.equal(first["memory"]["features"], second["memory"]["features"])
 
 
+@pytest.mark.parametrize("camstyle", ["fourier", "files"])
+def test_the_papers_recipe_from_decoded_images_repeats_resumed_or_not(data_root, tmp_path, monkeypatch, camstyle):
+    root = copied(data_root, tmp_path)
+    for image in sorted((root / "market1501").rglob("bounding_box_train/*.jpg"))[::2]:
+        camid = int(image.name.split("_c")[1][0]) - 1
+        camstyle_folder(image).mkdir(exist_ok=True)
+        Image.new("RGB", (20 + camid, 48), "green").save(camstyle_folder(image) / camstyle_name(image, camid, (camid + 1) % 6))
+    transforms = ["random_sized_rect_crop", "random_flip", "random_erase"]
+    changes = {"data.cache": "on", "ecn.camstyle": camstyle, "data.transforms": transforms, "train.max_epoch": 2}
+    assert main(arguments(root, tmp_path / "whole", **changes)) == 0
+    (kind,) = {path.name.rpartition("-")[2] for path in (root / ".cache" / "torchreid_nas").glob("[!.]*.npy")} - {"64x32.npy"}
+    assert kind == "stored.npy"
+
+    save = ResumableEngine.save_checkpoint
+
+    def killed(engine):
+        save(engine)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ResumableEngine, "save_checkpoint", killed)
+    assert main(arguments(root, tmp_path / "parts", **changes)) == 130
+    monkeypatch.undo()
+    assert main(arguments(root, tmp_path / "parts", "--resume", **changes)) == 0
+    ends = [torch.load(tmp_path / name / "train" / "checkpoint.pth", weights_only=True) for name in ("whole", "parts")]
+    assert torch.equal(ends[0]["memory"]["features"], ends[1]["memory"]["features"])
+    assert all(torch.equal(value, ends[1]["model"][name]) for name, value in ends[0]["model"].items())
+
+
+def test_what_has_no_batched_form_is_refused_where_the_cache_is_asked_for(data_root, tmp_path, capsys):
+    changes = {"data.cache": "on", "data.transforms": ["random_sized_rect_crop", "color_jitter"]}
+    error = refused(capsys, *arguments(data_root, tmp_path / "run", **changes))
+    assert "color_jitter" in error and "set data.cache auto" in error
+
+
+def copied(data_root, folder):
+    """A copy of the source and the target, to write to."""
+    for name in ("market1501", "dukemtmc-reid"):
+        shutil.copytree(data_root / name, folder / "data" / name)
+    return folder / "data"
+
+
 def test_camera_styles_come_from_files(data_root, tmp_path, capsys):
-    root = tmp_path / "data"
-    shutil.copytree(data_root / "market1501", root / "market1501")
-    shutil.copytree(data_root / "dukemtmc-reid", root / "dukemtmc-reid")
+    root = copied(data_root, tmp_path)
     call = arguments(root, tmp_path / "run", **{"ecn.camstyle": "files", "train.max_epoch": 1})
     error = refused(capsys, *call)
     assert "bounding_box_train_camstyle" in error and "train_camstyle.py" in error

@@ -100,13 +100,19 @@ def test_a_gpu_gives_the_cpus_numbers(pixels, generator, channels_last):
 
 
 def test_only_what_has_a_batched_form_is_taken():
-    names = [["random_sized_rect_crop"], ["random_patch"], ["color_jitter"], ["random_flip", "color_jitter"]]
+    names = [["random_patch"], ["color_jitter"], ["random_flip", "color_jitter"], ["random_sized_rect_crop", "random_patch"]]
     for transforms in names:
         assert BatchTransform.of(build_cross_modality_transforms(HEIGHT, WIDTH, transforms)[0], HEIGHT, WIDTH) is None
     transform = batched("random_crop", "pad_crop", "random_flip", "random_erase")
     assert [type(step) for step in transform.steps] == [PadCrop, Translate, Flip] and transform.erase == Erase(IMAGENET_MEAN)
     compose = build_cross_modality_transforms(HEIGHT, WIDTH)[0]
     assert BatchTransform.of(compose, HEIGHT, WIDTH + 1) is None and BatchTransform.of(None, HEIGHT, WIDTH) is None
+    assert transform.rectangle is None
+    compose = build_cross_modality_transforms(HEIGHT, WIDTH, ["random_sized_rect_crop", "random_flip", "random_erase"])[0]
+    cut = BatchTransform.of(compose, HEIGHT, WIDTH)
+    assert cut.rectangle is compose.transforms[0] and [type(step) for step in cut.steps] == [Flip] and cut.erase
+    assert BatchTransform.of(compose, HEIGHT, WIDTH + 1) is None
+    compose = build_cross_modality_transforms(HEIGHT, WIDTH)[0]
 
     class Other(T.RandomHorizontalFlip):
         pass

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from torchreid_nas.data import CrossModalityDataManager, DomainAdaptationDataManager, IdentityDataManager, cache
+from torchreid_nas.data import CrossModalityDataManager, DomainAdaptationDataManager, IdentityDataManager, cache, decoded_sets
 from torchreid_nas.data.cached_loader import CachedLoader
+from torchreid_nas.data.camstyle import Style
 from torchreid_nas.data.manager import ImageLoader
 from torchreid_nas.errors import InputError
 
@@ -20,6 +21,9 @@ MANAGERS = {
         {"sources": "dukemtmcreid", "targets": ["market1501"], "load_train_targets": ["market1501"]},
     ),
 }
+
+
+ECN = ["random_sized_rect_crop", "random_flip", "random_erase"]
 
 
 @pytest.fixture
@@ -70,8 +74,9 @@ def test_batches_are_the_plain_pipelines_to_the_bit(make, kind, channels_last):
         assert batches[0]["img"].is_contiguous(memory_format=torch.channels_last) == channels_last
 
 
-def test_a_pass_depends_on_the_seed_at_its_start_alone(make):
-    loader = make(transforms=["pad_crop", "random_crop", "random_flip", "random_erase"]).train_loader
+@pytest.mark.parametrize("transforms", [["pad_crop", "random_crop", "random_flip", "random_erase"], ECN])
+def test_a_pass_depends_on_the_seed_at_its_start_alone(make, transforms):
+    loader = make(transforms=transforms).train_loader
     first = seeded(loader)
     torch.manual_seed(0)
     loader.sampler.set_epoch(0)
@@ -80,6 +85,47 @@ def test_a_pass_depends_on_the_seed_at_its_start_alone(make):
         assert torch.equal(batch["img"], again["img"])
     other = seeded(loader, seed=1)
     assert not torch.equal(other[0]["img"], first[0]["img"])
+
+
+@pytest.mark.parametrize("kind", ["cross-modality", "identity", "adaptation"])
+def test_rectangles_are_cut_from_the_stored_images(make, kind):
+    manager = make(kind, transforms=ECN, cache="on")
+    batches, plain = seeded(manager.train_loader), make(kind, transforms=ECN, cache="off").train_loader
+    assert isinstance(manager.train_loader, CachedLoader) and type(plain) is ImageLoader
+    # Same images in the same order; flipped, cut and erased otherwise, but of the same colours.
+    means = []
+    for ours, theirs in zip(batches, seeded(plain)):
+        assert list(ours) == list(theirs) and ours["impath"] == theirs["impath"]
+        assert ours["img"].shape == theirs["img"].shape and not torch.equal(ours["img"], theirs["img"])
+        means.append(torch.stack([batch["img"].mean((2, 3)).flatten() for batch in (ours, theirs)]))
+    assert np.corrcoef(torch.cat(means, dim=1).numpy())[0, 1] > 0.8
+
+
+@pytest.mark.parametrize("camstyle", ["statistics", "fourier"])
+def test_a_target_in_styles_comes_as_from_the_plain_loader(make, camstyle):
+    manager = make("adaptation", camstyle=camstyle, transforms=None, cache="on")
+    plain = make("adaptation", camstyle=camstyle, transforms=None, cache="off").train_loader_t
+    loader = manager.train_loader_t
+    assert isinstance(loader, CachedLoader) and type(plain) is ImageLoader and len(loader) == len(plain)
+    batches, transform = seeded(loader), manager.trainset_t.transform
+    for ours, theirs in zip(batches, seeded(plain)):
+        assert list(ours) == list(theirs) and ours["impath"] == theirs["impath"]
+        for key in set(ours) - {"img", "impath", "style_camid"}:
+            assert ours[key].dtype == theirs[key].dtype and torch.equal(ours[key], theirs[key])
+        assert ours["style_camid"].dtype == theirs["style_camid"].dtype
+        for image, index, camid in zip(ours["img"], ours["index"].tolist(), ours["style_camid"].tolist()):
+            same = torch.equal(image, transform(loader.dataset.image(index, Style(camid))))
+            # Of Fourier styles the reference was drawn as well.
+            assert same or camstyle == "fourier" and camid != loader.dataset.data[index][2]
+    own = torch.cat([batch["style_camid"] == batch["camid"] for batch in batches])
+    assert 0 < own.sum() < len(own)
+
+
+def test_a_pass_in_styles_depends_on_the_seed_at_its_start_alone(make):
+    loader = make("adaptation", camstyle="fourier", transforms=ECN).train_loader_t
+    first, again, other = seeded(loader), seeded(loader), seeded(loader, seed=1)
+    assert_same(first, again)
+    assert [batch["style_camid"].tolist() for batch in first] != [batch["style_camid"].tolist() for batch in other]
 
 
 def test_memory_is_lent_again_only_when_nobody_holds_it(make):
@@ -130,9 +176,7 @@ def test_images_are_decoded_when_first_asked_for(make, monkeypatch, tmp_path):
 
 
 def test_a_large_data_set_is_decoded_in_parts(make, monkeypatch, tmp_path):
-    from torchreid_nas.data import manager
-
-    monkeypatch.setattr(manager, "_WHOLE", 0)
+    monkeypatch.setattr(decoded_sets, "_WHOLE", 0)
     loaders = make("identity")
     next(iter(loaders.train_loader))
     (file,) = (tmp_path / "cache").glob("[!.]*.npy")
@@ -142,24 +186,21 @@ def test_a_large_data_set_is_decoded_in_parts(make, monkeypatch, tmp_path):
 
 
 def test_what_has_no_batched_form_stays_plain_and_says_so(make):
-    manager = make(transforms=["random_sized_rect_crop", "random_flip"])
+    manager = make(transforms=["random_patch", "random_flip"])
     assert type(manager.train_loader) is ImageLoader
     assert all(isinstance(loader, CachedLoader) for loader in manager.test_loader["regdb"].values())
     assert manager.summary().splitlines()[-1].startswith("training images are decoded for every batch")
-    assert "decoded" not in make().summary() and "decoded" not in make(cache="off").summary()
-    with pytest.raises(InputError, match="data.cache is on and .*random_sized_rect_crop.* has no batched form"):
-        make(cache="on", transforms=["random_sized_rect_crop"])
+    assert all("decoded" not in make(**options).summary() for options in ({}, {"cache": "off"}, {"transforms": ECN}))
+    with pytest.raises(InputError, match="data.cache is on and .*random_patch.* has no batched form; .* leave random_patch"):
+        make(cache="on", transforms=["random_sized_rect_crop", "random_patch"])
     with pytest.raises(InputError, match='data.cache is "onn", expected one of auto, on, off; did you mean "on"'):
         make(cache="onn")
 
 
-def test_images_in_camera_styles_are_drawn_for_every_batch(make):
-    manager = make("adaptation", camstyle="statistics")
-    assert isinstance(manager.train_loader, CachedLoader) and type(manager.train_loader_t) is ImageLoader
-    assert isinstance(manager.target_images(), CachedLoader)
-    assert "in camera styles are decoded for every batch" in manager.summary()
-    with pytest.raises(InputError, match="data.cache is on and ecn.camstyle is statistics"):
-        make("adaptation", camstyle="statistics", cache="on")
+def test_a_styled_target_without_a_batched_form_stays_plain_too(make):
+    manager = make("adaptation", camstyle="statistics", transforms=["color_jitter"])
+    assert type(manager.train_loader_t) is ImageLoader and isinstance(manager.target_images(), CachedLoader)
+    assert "decoded for every batch" in manager.summary()
 
 
 @pytest.mark.gpu

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import stats
 
 from torchreid_nas.data import build_cross_modality_transforms
 from torchreid_nas.data.transforms import IMAGENET_MEAN, IMAGENET_STD, TRANSFORMS, RandomSizedRectCrop
@@ -132,6 +133,36 @@ def test_where_every_rectangle_fits_share_and_ratio_are_uniform():
         counts, _ = np.histogram(values, np.linspace(low, high, 11))
         # Chi-square of ten cells of 200, 9 degrees of freedom: 27.9 is passed once in 1,000 seeds.
         assert ((counts - 200) ** 2 / 200).sum() < 27.9
+
+
+@pytest.mark.parametrize("width, height", [(64, 128), (50, 160), (120, 250)])
+def test_rectangles_of_numbers_drawn_before_are_distributed_as_those_drawn_now(width, height):
+    torch.manual_seed(0)
+    crop = RandomSizedRectCrop(8, 4)
+    now = np.array([crop.rectangle(width, height) for _ in range(4000)])
+    state = torch.get_rng_state()
+    numbers = crop.draw(4000, torch.Generator().manual_seed(1))
+    before = np.array([crop.rectangle(width, height, row) for row in numbers])
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (before[:, :2] >= 0).all() and (before[:, :2] + before[:, 2:] <= (height, width)).all()
+    whole = [(boxes == (0, 0, height, width)).all(axis=1) for boxes in (now, before)]
+    assert abs(whole[0].mean() - whole[1].mean()) < 4 * np.sqrt(2 * 0.25 / 4000)
+    for column in range(4):
+        assert stats.ks_2samp(now[:, column], before[:, column]).pvalue > 1e-3
+    areas = [np.prod(boxes[:, 2:], axis=1) for boxes in (now, before)]
+    assert stats.ks_2samp(*areas).pvalue > 1e-3
+    again = crop.draw(4000, torch.Generator().manual_seed(1))
+    assert again == numbers != crop.draw(4000, torch.Generator().manual_seed(2))
+
+
+def test_the_numbers_suffice_whatever_they_are():
+    crop = RandomSizedRectCrop(8, 4)
+    least, most = [0.0] * 22, [1 - 2**-53] * 22
+    assert len(crop.draw(1)[0]) == 22
+    for size in ((1, 1), (40, 40), (64, 128), (1000, 2500), (3, 4000)):
+        for row in (least, most):
+            top, left, height, width = crop.rectangle(*size, row)
+            assert 0 <= left <= size[0] - width and 0 <= top <= size[1] - height and min(height, width) > 0
 
 
 def test_the_rectangle_is_cut_and_resized_bilinearly(image):

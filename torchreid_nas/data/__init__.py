@@ -3,7 +3,7 @@ from torchreid_nas.lazy import lazy_exports
 
 __all__, __getattr__, __dir__ = lazy_exports(__name__, {
     "augmentation": ("BatchTransform",),
-    "cache": ("DecodedImages",),
+    "cache": ("DecodedImages", "StoredImages"),
     "cached_loader": ("CachedLoader",),
     "cross_modality_manager": ("CrossModalityDataManager",),
     "dataset": ("INFRARED", "MODALITIES", "VISIBLE", "CrossModalityDataset", "as_cross_modality", "read_image"),

@@ -13,6 +13,7 @@ import torchreid
 from torch.nn import functional as F
 from torchvision import transforms as T
 
+from torchreid_nas.data.transforms import RandomSizedRectCrop
 from torchreid_nas.device import move
 
 
@@ -149,7 +150,7 @@ class Erase:
 
 
 class BatchTransform:
-    """From decoded pixels, uint8 (B, H, W, 3), to a batch of the network, float32 (B, 3, H, W).
+    """From pixels at the network's size, uint8 (B, H, W, 3), to a batch of the network, float32 (B, 3, H, W).
 
     Random steps on pixels come first, then division by 255 and normalisation,
     with the roundings of ``ToTensor`` and ``Normalize``, then erasing. The
@@ -160,17 +161,23 @@ class BatchTransform:
         mean, std: of the RGB channels.
         steps: on pixels, in order.
         erase: on the normalised images, or None.
+        rectangle: what is cut from each image as it is stored, by whoever
+            brings the pixels to their size; None for whole images.
     """
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float], steps: Sequence[Step] = (), erase: Erase | None = None):
+    def __init__(
+        self, mean: Sequence[float], std: Sequence[float], steps: Sequence[Step] = (), erase: Erase | None = None,
+        rectangle: RandomSizedRectCrop | None = None,
+    ):
         self.mean, self.std = tuple(mean), tuple(std)
         self.steps, self.erase = tuple(steps), erase
+        self.rectangle = rectangle
 
     @classmethod
     def of(cls, transform: Callable | None, height: int, width: int) -> BatchTransform | None:
-        """Return the batched form of a ``Compose`` from resizing on, or None where a piece of it has none."""
+        """Return the batched form of a ``Compose``, or None where a piece of it has none."""
         pieces = list(getattr(transform, "transforms", ()))
-        if not (pieces and type(pieces[0]) is T.Resize and tuple(pieces[0].size) == (height, width)):
+        if not pieces or _size(pieces[0]) != (height, width):
             return None
         kinds = [type(piece) for piece in pieces]
         if T.ToTensor not in kinds:
@@ -184,7 +191,8 @@ class BatchTransform:
         if erasing:
             e = erasing[0]
             erase = Erase(tuple(e.mean), e.probability, e.sl, e.sh, e.r1)
-        return cls(normalize.mean, normalize.std, steps, erase)
+        rectangle = pieces[0] if kinds[0] is RandomSizedRectCrop else None
+        return cls(normalize.mean, normalize.std, steps, erase, rectangle)
 
     def draw(self, count: int, height: int, width: int, generator: torch.Generator | None = None) -> list[torch.Tensor]:
         """Draw what is random for a batch: one tensor per step, the eraser's last."""
@@ -219,6 +227,13 @@ class BatchTransform:
             pixels = pixels.reshape(out.shape)
             full, mean, std = (values.flatten().repeat(width) for values in (full, mean, std))
         out.copy_(pixels).div_(full).sub_(mean).div_(std)
+
+
+def _size(piece: Any) -> tuple[int, int] | None:
+    """Return the (height, width) that the first transform gives, or None where it is not one of those that are known."""
+    if type(piece) is T.Resize:
+        return tuple(piece.size)
+    return (piece.height, piece.width) if type(piece) is RandomSizedRectCrop else None
 
 
 def _pixel_step(piece: Any, height: int, width: int) -> Step | None:

@@ -4,16 +4,31 @@ from __future__ import annotations
 __all__ = ["CachedLoader"]
 
 import weakref
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Iterator
+from typing import Any, Iterator, NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
 from torchreid_nas.data.augmentation import BatchTransform
-from torchreid_nas.data.cache import DecodedImages
+from torchreid_nas.data.camstyle.dataset import CameraStyleDataset
 from torchreid_nas.data.dataset import CrossModalityDataset
+from torchreid_nas.data.readers import Reader
+
+# Images that a thread takes at once.
+_PORTION = 8
+
+
+class _Begun(NamedTuple):
+    """A batch whose random numbers are drawn and whose pixels are being filled in."""
+
+    indices: list[int]
+    read: list[Any]
+    augmented: list[torch.Tensor]
+    pixels: torch.Tensor
+    portions: list[Future]
 
 
 class CachedLoader(DataLoader):
@@ -24,26 +39,26 @@ class CachedLoader(DataLoader):
     engine can train on them. Indices and random numbers are drawn in this
     thread: the latter from a generator of the loader's own, seeded at the
     start of each pass from torch's global one, so that a pass depends on that
-    seed alone. A thread copies the next batch's pixels out of the memory map
-    (and, for a GPU, into pinned memory) while this one is worked on.
+    seed alone. As many threads as torch uses bring the next batch's pixels
+    together (for a GPU, in pinned memory) while this one is worked on.
 
     Args:
         dataset: what is read; its own transform is not used.
         batch_size, sampler, drop_last: as of ``DataLoader``.
-        images: decoded images that cover the data set.
+        reader: gives the pixels of the data set's images.
         transform: what is done to a batch of pixels.
         device: where the images are put.
         channels_last: memory order of the images.
     """
 
     def __init__(
-        self, dataset: CrossModalityDataset, batch_size: int, sampler: Sampler | None = None, drop_last: bool = False, *,
-        images: DecodedImages, transform: BatchTransform, device: torch.device | str = "cpu", channels_last: bool = False,
+        self, dataset: CrossModalityDataset | CameraStyleDataset, batch_size: int, sampler: Sampler | None = None,
+        drop_last: bool = False, *, reader: Reader, transform: BatchTransform, device: torch.device | str = "cpu",
+        channels_last: bool = False,
     ) -> None:
         super().__init__(dataset, batch_size, sampler=sampler, drop_last=drop_last)
-        self._images, self._transform, self._device = images, transform, torch.device(device)
+        self._reader, self._transform, self._device = reader, transform, torch.device(device)
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self._rows = images.rows(item[0] for item in dataset.data)
         self._buffers = _Buffers()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -51,41 +66,47 @@ class CachedLoader(DataLoader):
 
         Raises:
             InputError: at the first batch: an image is missing or broken, or
-                the decoded images cannot be written.
+                the decoded images cannot be written; at any: a file of a
+                camera style is broken.
         """
         generator = torch.Generator().manual_seed(int(torch.empty((), dtype=torch.int64).random_()))
-        items, rows, pixels = self.dataset.data, self._rows, self._images.pixels
-        with ThreadPoolExecutor(1) as thread:
+        self._reader.open()
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            # No name is given to a batch that is handed out: what it takes is free as soon as nobody holds it.
+            ahead: deque[_Begun] = deque()
+            for indices in self.batch_sampler:
+                ahead.append(self._begin(indices, generator, pool))
+                if len(ahead) > 1:
+                    yield self._finish(ahead.popleft())
+            if ahead:
+                yield self._finish(ahead.popleft())
 
-            def begin(indices: list[int] | None) -> tuple[list[int], Future] | None:
-                return None if indices is None else (indices, thread.submit(self._gather, pixels, rows[indices]))
+    def _begin(self, indices: list[int], generator: torch.Generator, pool: ThreadPoolExecutor) -> _Begun:
+        """Draw a batch, and have the pool fill in its pixels."""
+        reader, count = self._reader, len(indices)
+        read = reader.draw(indices, generator)
+        augmented = self._transform.draw(count, *reader.size, generator)
+        pixels = torch.empty(count, *reader.size, 3, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
+        portions = [slice(start, start + _PORTION) for start in range(0, count, _PORTION)]
+        out = pixels.numpy()
+        filled = [pool.submit(reader.fill, indices[portion], read[portion], out[portion]) for portion in portions]
+        return _Begun(indices, read, augmented, pixels, filled)
 
-            batches = iter(self.batch_sampler)
-            upcoming = begin(next(batches, None))
-            while upcoming is not None:
-                (indices, gathered), upcoming = upcoming, begin(next(batches, None))
-                paths, pids, camids, dsetids = zip(*(items[index] for index in indices))
-                yield {
-                    "img": self._finish(gathered.result(), generator),
-                    "pid": torch.tensor(pids),
-                    "camid": torch.tensor(camids),
-                    "impath": list(paths),
-                    "dsetid": torch.tensor(dsetids),
-                    "modality": torch.tensor([self.dataset.modality_of(camid) for camid in camids]),
-                    "index": torch.tensor(indices),
-                }
-
-    def _gather(self, pixels: np.ndarray, rows: np.ndarray) -> torch.Tensor:
-        batch = torch.empty(len(rows), *pixels.shape[1:], dtype=torch.uint8, pin_memory=self._device.type == "cuda")
-        # With another mode NumPy goes through a buffer of its own; the rows are known to be there.
-        np.take(pixels, rows, axis=0, out=batch.numpy(), mode="clip")
-        return batch
-
-    def _finish(self, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        count, height, width, _ = pixels.shape
-        drawn = self._transform.draw(count, height, width, generator)
-        pixels = pixels.to(self._device, non_blocking=True)
-        return self._transform.apply(pixels, drawn, self._out(count, height, width))
+    def _finish(self, batch: _Begun) -> dict[str, Any]:
+        paths, pids, camids, dsetids = zip(*(self.dataset.data[index] for index in batch.indices))
+        for portion in batch.portions:
+            portion.result()
+        pixels = batch.pixels.to(self._device, non_blocking=True)
+        return {
+            "img": self._transform.apply(pixels, batch.augmented, self._out(len(paths), *self._reader.size)),
+            "pid": torch.tensor(pids),
+            "camid": torch.tensor(camids),
+            "impath": list(paths),
+            "dsetid": torch.tensor(dsetids),
+            "modality": torch.tensor([self.dataset.modality_of(camid) for camid in camids]),
+            "index": torch.tensor(batch.indices),
+            **self._reader.labels(batch.read),
+        }
 
     def _out(self, count: int, height: int, width: int) -> torch.Tensor:
         if self._device.type == "cpu":

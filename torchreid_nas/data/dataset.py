@@ -1,11 +1,13 @@
 """An image data set whose cameras see visible light or infrared."""
 from __future__ import annotations
 
-__all__ = ["MODALITIES", "VISIBLE", "INFRARED", "Item", "CrossModalityDataset", "as_cross_modality", "read_image"]
+__all__ = ["MODALITIES", "VISIBLE", "INFRARED", "Item", "CrossModalityDataset", "as_cross_modality", "image_size",
+           "read_image"]
 
+import contextlib
 import os
 import struct
-from typing import Any, Callable, Iterable, Sequence
+from typing import Any, Callable, Iterable, Iterator, Sequence
 
 import torchreid
 from PIL import Image
@@ -27,9 +29,26 @@ def read_image(path: str | os.PathLike) -> Image.Image:
     Raises:
         InputError: the file is missing, truncated or no image.
     """
+    with _opened(path) as image:
+        return image.convert("RGB")
+
+
+def image_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Return (height, width) of the image at ``path``, of which no more than that is read.
+
+    Raises:
+        InputError: the file is missing or no image.
+    """
+    with _opened(path) as image:
+        return image.height, image.width
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
+    """Open an image, and have what goes wrong in the block said in one sentence."""
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            yield image
     except FileNotFoundError as error:
         raise InputError(f'the image "{path}" does not exist; unpack the data set again') from error
     except (OSError, EOFError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:

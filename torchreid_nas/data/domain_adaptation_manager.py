@@ -54,11 +54,6 @@ class DomainAdaptationDataManager(IdentityDataManager):
                 f'ecn.camstyle is "{camstyle}", expected one of {", ".join(CAMERA_STYLES)}'
                 f"{nearest(camstyle, CAMERA_STYLES)}"
             )
-        if self.cache == "on" and load_train_targets and camstyle != "none":
-            raise InputError(
-                f"data.cache is on and ecn.camstyle is {camstyle}, whose images are made for every batch; set data.cache "
-                "auto, or ecn.camstyle none"
-            )
         self.camera_styler: CameraStyler | None = None
         self.train_loader_t: DataLoader | None = None
         self.trainset_t: CrossModalityDataset | None = None
@@ -88,8 +83,6 @@ class DomainAdaptationDataManager(IdentityDataManager):
             text += f"\nunlabelled training images of the target: {len(self.trainset_t.train):,}"
         if self.camera_styler is not None:
             text += f"\n{self.camera_styler.summary()}"
-            if self.cache != "off":
-                text += "\nimages in camera styles are decoded for every batch"
         return text
 
     def _set_train_targets(self, names: Sequence[str], batch_size: int, camstyle: str) -> None:

@@ -16,9 +16,10 @@ from tabulate import tabulate
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from torchreid_nas.data.augmentation import BatchTransform
-from torchreid_nas.data.cache import DecodedImages, cache_folders
+from torchreid_nas.data.cache import cache_folders
 from torchreid_nas.data.cached_loader import CachedLoader
 from torchreid_nas.data.dataset import MODALITIES, CrossModalityDataset, Item, as_cross_modality
+from torchreid_nas.data.decoded_sets import DecodedSets
 from torchreid_nas.data.splits import relabel, split_identities
 from torchreid_nas.data.synthetic import LAYOUTS
 from torchreid_nas.data.transforms import build_cross_modality_transforms
@@ -26,8 +27,6 @@ from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.host import IMAGE_DATASETS
 
 CACHE_MODES = ("auto", "on", "off")
-# Up to so many bytes the images of a data set are decoded as a whole, so that RegDB's ten trials share one file.
-_WHOLE = 2**30
 
 
 class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
@@ -63,13 +62,12 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
             choosing the best model; 0 for none.
         holdout_seed: chooses these identities.
         also_load: further data sets, for subclasses.
-        cache: ``"auto"`` decodes and resizes every image once and augments
-            whole batches (:class:`CachedLoader`), except that training images
-            are decoded for every batch, by torchreid's transforms and
-            ``workers``, where ``transforms`` names one that has no batched
-            form (``random_sized_rect_crop``, ``random_patch``,
-            ``color_jitter``) or camera styles are drawn; ``"on"`` refuses
-            such transforms, ``"off"`` decodes all for every batch.
+        cache: ``"auto"`` decodes every image once and augments whole batches
+            (:class:`CachedLoader`), except that training images are decoded
+            for every batch, by torchreid's transforms and ``workers``, where
+            ``transforms`` names one that has no batched form
+            (``random_patch``, ``color_jitter``); ``"on"`` refuses such
+            transforms, ``"off"`` decodes all for every batch.
         cache_dir: folder of the decoded images; default see :func:`cache_folders`.
         device: where loaders of decoded images put their batches; default the
             GPU with ``use_gpu``, otherwise the CPU.
@@ -143,14 +141,13 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         self.seed = seed
         self.num_trials = num_trials
         self.cache = cache
-        self._root, self._cache_folders = root, cache_folders(root, cache_dir)
+        self._decoded = DecodedSets(height, width, root, cache_folders(root, cache_dir))
         self._device = torch.device(device or ("cuda" if self.use_gpu else "cpu"))
         self._channels_last = channels_last
-        self._decoded: list[DecodedImages] = []
         if cache == "on" and BatchTransform.of(self.transform_tr, height, width) is None:
             raise InputError(
                 f"data.cache is on and data.transforms {transforms} has no batched form; set data.cache auto, or leave "
-                "random_sized_rect_crop, random_patch and color_jitter out"
+                "random_patch and color_jitter out"
             )
 
         options = {"root": root, "split_id": split_id, "gallery_draw": gallery_draw, "shot": shot}
@@ -284,31 +281,19 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         return self._make_loader(dataset.view(items, self.transform_te), self.batch_size_test)
 
     def _make_loader(self, dataset: Dataset, batch_size: int, **options: Any) -> DataLoader:
-        if isinstance(dataset, CrossModalityDataset) and self._decoded:
-            transform = BatchTransform.of(dataset.transform, self.height, self.width)
-            paths = [item[0] for item in dataset.data]
-            images = next((images for images in self._decoded if images.covers(paths)), None)
-            if transform is not None and images is not None:
-                return CachedLoader(
-                    dataset, batch_size, images=images, transform=transform, device=self._device,
-                    channels_last=self._channels_last, **options,
-                )
+        transform = BatchTransform.of(dataset.transform, self.height, self.width)
+        reader = self._decoded.reader(dataset, transform)
+        if reader is not None:
+            return CachedLoader(
+                dataset, batch_size, reader=reader, transform=transform, device=self._device,
+                channels_last=self._channels_last, **options,
+            )
         return ImageLoader(dataset, batch_size, num_workers=self.workers, pin_memory=self.use_gpu, **options)
 
     def _decode_once(self, names: Sequence[str], items: Iterable[Item]) -> None:
         """Have these images of the named data sets decoded when a loader first reads one of them."""
-        if self.cache == "off":
-            return
-        make = functools.partial(
-            DecodedImages, height=self.height, width=self.width, root=self._root, folders=self._cache_folders
-        )
-        datasets = [self._datasets[name] for name in names]
-        whole = make(item[0] for data in datasets for item in [*data.train, *data.query, *data.gallery_pool])
-        if whole.nbytes <= _WHOLE:
-            items = [(path,) for path in whole.paths]
-        images = make(item[0] for item in items)
-        if not any(other.covers(images.paths) for other in self._decoded):
-            self._decoded.append(images)
+        if self.cache != "off":
+            self._decoded.add([self._datasets[name] for name in names], items)
 
 
 class ImageLoader(DataLoader):

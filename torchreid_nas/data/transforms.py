@@ -4,7 +4,7 @@ from __future__ import annotations
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "TRANSFORMS", "RandomSizedRectCrop", "build_cross_modality_transforms"]
 
 import math
-from typing import Sequence
+from typing import Callable, Iterable, Sequence
 
 import torch
 import torchreid
@@ -93,6 +93,9 @@ class RandomSizedRectCrop:
 
     torchvision's ``RandomResizedCrop`` draws the ratio uniformly on a
     logarithmic scale, and falls back on a central crop.
+
+    Whole batches are drawn ahead, before the sizes of their images are known:
+    :meth:`draw` gives the numbers that :meth:`rectangle` then goes by.
     """
 
     SHARES = (0.64, 1.0)
@@ -107,17 +110,36 @@ class RandomSizedRectCrop:
         top, left, height, width = self.rectangle(*image.size)
         return T.functional.resized_crop(image, top, left, height, width, [self.height, self.width])
 
-    def rectangle(self, width: int, height: int) -> tuple[int, int, int, int]:
-        """Draw (top, left, height, width) in an image of ``width`` x ``height`` pixels."""
+    def draw(self, count: int, generator: torch.Generator | None = None) -> list[list[float]]:
+        """Draw for each of ``count`` images as many numbers, uniform from 0 to below 1, as a rectangle takes at most."""
+        return torch.rand(count, 2 * self.ATTEMPTS + 2, generator=generator, dtype=torch.float64).tolist()
+
+    def rectangle(self, width: int, height: int, numbers: Iterable[float] | None = None) -> tuple[int, int, int, int]:
+        """Return a random (top, left, height, width) in an image of ``width`` x ``height`` pixels.
+
+        ``numbers`` are a row of :meth:`draw`; by default they are drawn here.
+        """
+        unit, below = _drawn_now() if numbers is None else _drawn_before(numbers)
         for _ in range(self.ATTEMPTS):
-            area = width * height * _uniform(*self.SHARES)
-            ratio = _uniform(*self.RATIOS)
+            area = width * height * _between(*self.SHARES, unit())
+            ratio = _between(*self.RATIOS, unit())
             h, w = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
             if 0 < h <= height and 0 < w <= width:
-                top, left = (int(torch.randint(room + 1, ())) for room in (height - h, width - w))
+                top, left = (below(room + 1) for room in (height - h, width - w))
                 return top, left, h, w
         return 0, 0, height, width
 
 
-def _uniform(low: float, high: float) -> float:
-    return low + (high - low) * torch.rand(()).item()
+def _between(low: float, high: float, share: float) -> float:
+    return low + (high - low) * share
+
+
+def _drawn_now() -> tuple[Callable[[], float], Callable[[int], int]]:
+    """Return two draws from torch's global generator: from 0 to below 1, and a whole number below another."""
+    return lambda: torch.rand(()).item(), lambda count: int(torch.randint(count, ()))
+
+
+def _drawn_before(numbers: Iterable[float]) -> tuple[Callable[[], float], Callable[[int], int]]:
+    """The same, taken from uniform numbers."""
+    numbers = iter(numbers)
+    return numbers.__next__, lambda count: int(next(numbers) * count)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,18 +12,18 @@ from torch.utils.data import DataLoader, default_collate
 from torchvision import transforms as T
 
 from torchreid_nas.data import INFRARED, VISIBLE, CrossModalityDataset, as_cross_modality
-from torchreid_nas.data.camstyle import STYLERS, CameraStyleDataset, make_camera_styler
+from torchreid_nas.data.camstyle import STYLERS, CameraStyleDataset, CameraStyler, Style, make_camera_styler
 from torchreid_nas.data.dataset import read_image
 from torchreid_nas.errors import InputError
 
 
-class Plain:
+class Plain(CameraStyler):
     """A styler that paints the number of the camera, whatever the image."""
 
     def __init__(self, camids):
         self.camids = camids
 
-    def __call__(self, image, item, new_camid):
+    def __call__(self, image, item, new_camid, drawn=0):
         return Image.new("RGB", image.size, (new_camid,) * 3)
 
     def summary(self):
@@ -99,7 +100,29 @@ def test_the_own_camera_gives_the_very_image_with_every_styler(market, release, 
     for index, item in enumerate(market):
         real = read_image(item[0]).tobytes()
         for camid in dataset.styler.camids:
-            assert (dataset.image(index, camid).tobytes() == real) == (camid == item[2])
+            assert (dataset.image(index, Style(camid)).tobytes() == real) == (camid == item[2])
+
+
+@pytest.mark.parametrize("kind", STYLERS)
+def test_what_a_generator_drew_is_applied_whenever_and_wherever_asked_for(market, release, kind):
+    release(market)
+    dataset = CameraStyleDataset(target(market), make_camera_styler(kind, market))
+    state = torch.get_rng_state()
+    styles = [dataset.draw(index, torch.Generator().manual_seed(index)) for index in range(12)]
+    assert torch.equal(torch.get_rng_state(), state)
+    images = [dataset.image(index, style).tobytes() for index, style in enumerate(styles)]
+    read, reads = read_image, []
+    with ThreadPoolExecutor(4) as pool:
+        again = pool.map(lambda index: dataset.image(index, styles[index], lambda path: reads.append(path) or read(path)),
+                         reversed(range(12)))
+    assert [image.tobytes() for image in again] == images[::-1] and len(reads) == 12
+    # A worker of a DataLoader draws the same from the global generator.
+    for index, style in enumerate(styles):
+        torch.manual_seed(index)
+        item = dataset[index]
+        assert item["style_camid"] == style.camid and item["img"].tobytes() == images[index]
+    assert len({style.camid for style in styles}) == 3
+    assert (len({style.drawn for style in styles}) > 1) == (kind == "fourier")
 
 
 @pytest.mark.parametrize("kind", STYLERS)

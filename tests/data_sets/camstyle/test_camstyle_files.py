@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from torchreid_nas.data.camstyle import FileStyler, camstyle_folder, camstyle_name
-from torchreid_nas.data.dataset import read_image
+from torchreid_nas.data.camstyle import CameraStyleDataset, FileStyler, Style, camstyle_folder, camstyle_name
+from torchreid_nas.data.dataset import CrossModalityDataset, read_image
 from torchreid_nas.errors import InputError
 
 LAYOUTS = {
@@ -41,9 +41,9 @@ def test_the_file_of_each_layout_is_found(tmp_path, layout):
     assert styler.camids == tuple(sorted((camid, new_camid)))
     assert (styler.num_files, styler.num_missing) == (2, 1)
     image = Image.new("RGB", (8, 16))
-    assert styler(image, item, new_camid).tobytes() == read_image(tmp_path / expected).tobytes()
-    assert styler(image, item, camid) is image
-    assert styler(image, other, camid) is image
+    assert styler.source(item, new_camid) == str(tmp_path / expected) and styler(image, item, new_camid) is image
+    assert styler.source(item, camid) == item[0]
+    assert styler.source(other, camid) == other[0]
 
 
 def test_each_image_gets_its_own_file_of_the_camera(market, release):
@@ -51,14 +51,12 @@ def test_each_image_gets_its_own_file_of_the_camera(market, release):
     styler = FileStyler(market)
     assert (styler.num_files, styler.num_missing) == (24, 0) == (len(paths), 0)
     assert styler.summary() == f'24 of 24 camera-style images of 3 cameras found in "{paths[0].parent}"'
-    real = Image.new("RGB", (8, 16))
     for styled_by in (styler, pickle.loads(pickle.dumps(styler))):
         for position, item in enumerate(market):
             for camid in {0, 1, 2} - {item[2]}:
                 # JPEG moves a plain colour by a grey level or two.
-                assert styled_by(real, item, camid).getpixel((4, 8)) == pytest.approx(
-                    (8 * position, 40 * camid, 200), abs=3
-                )
+                styled = styled_by(read_image(styled_by.source(item, camid)), item, camid)
+                assert styled.getpixel((4, 8)) == pytest.approx((8 * position, 40 * camid, 200), abs=3)
 
 
 def test_the_names_of_msmt17_leave_out_the_own_camera(market, release):
@@ -77,11 +75,10 @@ def test_missing_ones_are_counted_and_replaced_by_the_real_image(market, release
     styler = FileStyler(market)
     assert (styler.num_files, styler.num_missing) == (24, 3)
     assert styler.summary().startswith("21 of 24 ") and "the 3 missing are replaced by real ones" in styler.summary()
-    real = Image.new("RGB", (8, 16))
     for item in market:
         for camid in {0, 1, 2} - {item[2]}:
             path = camstyle_folder(item[0]) / camstyle_name(item[0], item[2], camid)
-            assert (styler(real, item, camid) is real) == (path in gone)
+            assert styler.source(item, camid) == (item[0] if path in gone else str(path))
 
 
 @pytest.mark.parametrize("empty", [False, True])
@@ -103,9 +100,9 @@ def test_when_all_are_missing_the_way_out_is_named(market, empty):
 def test_a_broken_file_is_named(market, release):
     path = release(market)[0]
     path.write_bytes(path.read_bytes()[:100])
-    styler = FileStyler(market)
+    dataset = CameraStyleDataset(CrossModalityDataset(market, market, market, verbose=False), FileStyler(market))
     with pytest.raises(InputError, match=f"{path.name}.*truncated or no image"):
-        styler(Image.new("RGB", (8, 16)), market[0], 1)
+        dataset.image(0, Style(1))
 
 
 def test_a_folder_that_is_a_file_is_refused(market):

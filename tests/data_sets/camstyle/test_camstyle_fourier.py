@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from torchreid_nas.data.camstyle import FourierStyler
+from torchreid_nas.data.camstyle import FourierStyler, fourier
 from torchreid_nas.data.camstyle.fourier import transfer_amplitude
 from torchreid_nas.data.dataset import read_image
 from torchreid_nas.errors import InputError
@@ -119,15 +119,26 @@ def test_references_are_drawn_from_the_new_camera_by_torch(items):
         transfer_amplitude(image, reference, 0.1).tobytes() for reference in styler._references[5]
     }
     assert len(candidates) == 5
-    torch.manual_seed(0)
-    drawn = [styler(image, items[0], 5).tobytes() for _ in range(60)]
+
+    def styled(seed, times=60, styler=styler):
+        torch.manual_seed(seed)
+        return [styler(image, items[0], 5, styler.draw(5)).tobytes() for _ in range(times)]
+
+    drawn = styled(0)
     assert set(drawn) == candidates
-    torch.manual_seed(0)
-    assert [styler(image, items[0], 5).tobytes() for _ in range(60)] == drawn
-    torch.manual_seed(1)
-    assert [styler(image, items[0], 5).tobytes() for _ in range(60)] != drawn
-    torch.manual_seed(0)
-    assert [pickle.loads(pickle.dumps(styler))(image, items[0], 5).tobytes() for _ in range(9)] == drawn[:9]
+    assert styled(0) == drawn != styled(1)
+    assert styled(0, 9, pickle.loads(pickle.dumps(styler))) == drawn[:9]
+
+
+def test_amplitudes_that_are_kept_change_nothing_and_are_bounded(items, monkeypatch):
+    monkeypatch.setattr(fourier, "_KEPT", 3)
+    styler = FourierStyler(items, beta=0.1)
+    for size in ((16, 32), (20, 40)):
+        image = picture(1, *size)
+        for number in (0, 3, 0, 3, 4):
+            expected = transfer_amplitude(image, styler._references[5][number], 0.1)
+            assert styler(image, items[0], 5, number).tobytes() == expected.tobytes()
+            assert 0 < len(styler._amplitudes) <= 3
 
 
 def test_a_grey_camera_is_taken_from_and_given_to(items):
@@ -135,7 +146,7 @@ def test_a_grey_camera_is_taken_from_and_given_to(items):
     means = sorted(np.asarray(read_image(item[0]), dtype=np.float64).mean() for item in items if item[2] == 5)
     torch.manual_seed(0)
     for _ in range(10):
-        styled = np.asarray(styler(read_image(items[2][0]), items[2], 5), dtype=np.float64).mean((0, 1))
+        styled = np.asarray(styler(read_image(items[2][0]), items[2], 5, styler.draw(5)), dtype=np.float64).mean((0, 1))
         # Brightness and cast are those of a grey image: nothing here is clipped.
         assert np.ptp(styled) < 1 and np.abs(np.array(means) - styled.mean()).min() < 1
     grey = read_image(items[-1][0])

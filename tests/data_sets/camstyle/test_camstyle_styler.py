@@ -55,5 +55,5 @@ def test_each_kind_makes_its_styler_for_the_cameras_of_a_data_set(market, releas
         image = read_image(item[0])
         assert styler(image, item, item[2]) is image
         for camid in set(styler.camids) - {item[2]}:
-            styled = styler(image, item, camid)
+            styled = styler(read_image(styler.source(item, camid)), item, camid, styler.draw(camid))
             assert styled.mode == "RGB" and styled.size == image.size and styled.tobytes() != image.tobytes()

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Sequence
 
-from torchreid_nas.data.camstyle.dataset import CameraStyleDataset
+from torchreid_nas.data.camstyle.dataset import CameraStyleDataset, Style
 from torchreid_nas.data.camstyle.files import FileStyler
 from torchreid_nas.data.camstyle.fourier import FourierStyler
 from torchreid_nas.data.camstyle.names import CAMSTYLE_FOLDER, camstyle_folder, camstyle_name
@@ -20,6 +20,7 @@ __all__ = [
     "FileStyler",
     "FourierStyler",
     "StatisticsStyler",
+    "Style",
     "camstyle_folder",
     "camstyle_name",
     "make_camera_styler",

@@ -1,9 +1,9 @@
 """A training set whose images come in the style of a camera drawn at random: ECN's camera invariance."""
 from __future__ import annotations
 
-__all__ = ["CameraStyleDataset"]
+__all__ = ["CameraStyleDataset", "Style"]
 
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 import torch
 from PIL import Image
@@ -14,13 +14,21 @@ from torchreid_nas.data.dataset import CrossModalityDataset, Item, read_image
 from torchreid_nas.errors import InputError
 
 
+class Style(NamedTuple):
+    """What was drawn for an image: the camera, and which of its styles where the styler has several."""
+
+    camid: int
+    drawn: int = 0
+
+
 class CameraStyleDataset(Dataset):
     """Images in the style of a camera drawn uniformly from all of the styler's, the own camera included.
 
     As in ECN (Zhong et al., CVPR 2019, Section 3.3), where the own camera
-    gives the real image: of C cameras, that happens once in C draws. The
-    camera is drawn at each access, with torch's global generator, which a
-    ``DataLoader`` seeds in each of its workers.
+    gives the real image: of C cameras, that happens once in C draws. At each
+    access a style is drawn with torch's global generator, which a
+    ``DataLoader`` seeds in each of its workers; a loader of decoded images
+    draws with its own, and styles in threads.
 
     ``self[i]`` is the dict of ``dataset[i]`` (``img`` after the same
     transform) plus ``style_camid``; ``camid`` and ``modality`` remain those of
@@ -54,6 +62,10 @@ class CameraStyleDataset(Dataset):
         """What is applied to each image after styling."""
         return self.dataset.transform
 
+    def modality_of(self, camid: int) -> int:
+        """Return ``VISIBLE`` or ``INFRARED`` for a camera of the data set."""
+        return self.dataset.modality_of(camid)
+
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.dataset)
@@ -65,15 +77,26 @@ class CameraStyleDataset(Dataset):
             InputError: the image, or that of its style, is missing or broken.
         """
         index = range(len(self))[index]
-        style_camid = self.styler.camids[int(torch.randint(len(self.styler.camids), ()))]
-        return {**self.dataset.item_of(index, self.image(index, style_camid)), "style_camid": style_camid}
+        style = self.draw(index)
+        return {**self.dataset.item_of(index, self.image(index, style)), "style_camid": style.camid}
 
-    def image(self, index: int, camid: int) -> Image.Image:
-        """Return an image in the style of a camera, RGB before the transform; the real one for its own camera.
+    def draw(self, index: int, generator: torch.Generator | None = None) -> Style:
+        """Draw a style for an image, by default with torch's global generator."""
+        camid = self.styler.camids[int(torch.randint(len(self.styler.camids), (), generator=generator))]
+        return Style(camid) if camid == self.data[index][2] else Style(camid, self.styler.draw(camid, generator))
+
+    def image(self, index: int, style: Style, read: Callable[[str], Image.Image] = read_image) -> Image.Image:
+        """Return an image in a style, RGB before the transform; the real one for its own camera.
+
+        Args:
+            index: of the image, from 0.
+            style: from :meth:`draw`.
+            read: gives the RGB image of a path; may be called from several threads.
 
         Raises:
             InputError: the image, or that of its style, is missing or broken.
         """
         item = self.data[index]
-        image = read_image(item[0])
-        return image if camid == item[2] else self.styler(image, item, camid)
+        if style.camid == item[2]:
+            return read(item[0])
+        return self.styler(read(self.styler.source(item, style.camid)), item, *style)

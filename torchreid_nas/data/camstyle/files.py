@@ -9,13 +9,13 @@ from typing import Iterator, Sequence
 from PIL import Image
 
 from torchreid_nas.data.camstyle.names import camstyle_folder, camstyle_name, shared_camstyle_file
-from torchreid_nas.data.camstyle.styler import style_camids
-from torchreid_nas.data.dataset import Item, read_image
+from torchreid_nas.data.camstyle.styler import CameraStyler, style_camids
+from torchreid_nas.data.dataset import Item
 from torchreid_nas.errors import InputError
 
 
-class FileStyler:
-    """Reads each image in the style of another camera from its file beside the training folder.
+class FileStyler(CameraStyler):
+    """Has each image in the style of another camera read from its file beside the training folder.
 
     CamStyle (Zhong et al., CVPR 2018) transfers by CycleGAN, one for each pair
     of cameras; the images released with ECN for MSMT17 are StarGAN's. Folders
@@ -57,18 +57,17 @@ class FileStyler:
                 "python tools/train_camstyle.py, or do without: set ecn.camstyle to fourier, statistics or none"
             )
 
-    def __call__(self, image: Image.Image, item: Item, new_camid: int) -> Image.Image:
-        """Return the file of ``item`` in the style of ``new_camid``, or ``image`` itself where it is missing.
+    def source(self, item: Item, new_camid: int) -> str:
+        """Return the file of ``item`` in the style of ``new_camid``, or the real image where that is missing.
 
-        The file's size may differ from the image's.
-
-        Raises:
-            InputError: the file is broken.
+        Their sizes may differ.
         """
-        if new_camid == item[2]:
-            return image
-        place = next(self._places(item, new_camid))
-        return image if place in self._missing else read_image(os.path.join(*place))
+        place = next(self._places(item, new_camid), None)
+        return item[0] if place is None or place in self._missing else os.path.join(*place)
+
+    def __call__(self, image: Image.Image, item: Item, new_camid: int, drawn: int = 0) -> Image.Image:
+        """Return ``image`` itself: the :meth:`source` has the style already."""
+        return image
 
     def summary(self) -> str:
         """Return how many images were found, and what becomes of the others."""
@@ -80,7 +79,7 @@ class FileStyler:
         return f"{found}; the {self.num_missing:,} missing are replaced by real ones" if self.num_missing else found
 
     def _places(self, item: Item, *new_camids: int) -> Iterator[tuple[str, str]]:
-        """Yield folder and file name in the style of each camera, by default of every other."""
+        """Yield folder and file name in the style of each camera, by default of every one, but for the own."""
         folder, name = str(camstyle_folder(item[0])), os.path.basename(item[0])
         for camid in new_camids or self.camids:
             if camid != item[2]:

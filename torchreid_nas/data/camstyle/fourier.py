@@ -10,15 +10,17 @@ import torch
 from PIL import Image
 from scipy import fft
 
-from torchreid_nas.data.camstyle.styler import sample_cameras
+from torchreid_nas.data.camstyle.styler import CameraStyler, sample_cameras
 from torchreid_nas.data.dataset import Item, read_image
 from torchreid_nas.errors import InputError
 
 # The size of Market-1501, (width, height): larger references are reduced to it.
 _REFERENCE_SIZE = (64, 128)
+# So many amplitudes of references are kept, where images are of few sizes; each is a few hundred bytes.
+_KEPT = 4096
 
 
-class FourierStyler:
+class FourierStyler(CameraStyler):
     """Fourier domain adaptation (FDA; Yang and Soatto, CVPR 2020, Eq. 3) with cameras as domains (ours).
 
     The amplitude of the lowest frequencies of an image is replaced by that of
@@ -57,17 +59,24 @@ class FourierStyler:
         self.camids = tuple(chosen)
         self.beta = beta
         self._references = {camid: [_reference(item[0]) for item in own] for camid, own in chosen.items()}
+        self._amplitudes: dict[tuple[int, int, tuple[int, int]], np.ndarray] = {}
 
-    def __call__(self, image: Image.Image, item: Item, new_camid: int) -> Image.Image:
-        """Return ``image`` with the low frequencies of an image of ``new_camid``; the same size.
+    def draw(self, new_camid: int, generator: torch.Generator | None = None) -> int:
+        """Draw which image of the camera is the reference."""
+        return int(torch.randint(len(self._references[new_camid]), (), generator=generator))
 
-        The reference is drawn with torch's global generator.
-        """
-        if new_camid == item[2]:
+    def __call__(self, image: Image.Image, item: Item, new_camid: int, drawn: int = 0) -> Image.Image:
+        """Return ``image`` with the low frequencies of reference ``drawn`` of ``new_camid``; the same size."""
+        if new_camid == item[2] or self.beta == 0:
             return image
-        references = self._references[new_camid]
-        reference = references[int(torch.randint(len(references), ()))]
-        return transfer_amplitude(image, reference, self.beta)
+        key = new_camid, drawn, image.size
+        amplitude = self._amplitudes.get(key)
+        if amplitude is None:
+            amplitude = _low_amplitude(self._references[new_camid][drawn], image.size, self.beta)
+            if len(self._amplitudes) >= _KEPT:
+                self._amplitudes.clear()
+            self._amplitudes[key] = amplitude
+        return _with_amplitude(image, amplitude, self.beta)
 
     def summary(self) -> str:
         """Return how many references there are."""
@@ -98,20 +107,34 @@ def transfer_amplitude(image: Image.Image, reference: Image.Image, beta: float) 
     _check_beta(beta)
     if beta == 0:
         return image
+    return _with_amplitude(image, _low_amplitude(reference, image.size, beta), beta)
+
+
+def _low_amplitude(reference: Image.Image, size: tuple[int, int], beta: float) -> np.ndarray:
+    """Return the amplitudes within the window, float32, of ``reference`` resized to (width, height) where it differs."""
+    if reference.size != size:
+        reference = reference.resize(size, Image.Resampling.BILINEAR)
+    return np.abs(_spectrum(reference)[_window(size, beta)])
+
+
+def _with_amplitude(image: Image.Image, amplitude: np.ndarray, beta: float) -> Image.Image:
     width, height = image.size
-    if reference.size != image.size:
-        reference = reference.resize(image.size, Image.Resampling.BILINEAR)
-    # On noise of up to 401 x 173 pixels single precision erred by less than 0.001 grey levels, in less than half the
-    # time.
-    spectrum, other = (
-        fft.rfft2(np.asarray(picture, dtype=np.float32), axes=(0, 1)) for picture in (image, reference)
-    )
-    rows, columns = int(beta * height), int(beta * width)
-    # Of frequencies over the width a real transform holds the half from 0 on.
-    window = np.ix_(np.arange(-rows, rows + 1), np.arange(columns + 1))
-    spectrum[window] = np.abs(other[window]) * np.exp(1j * np.angle(spectrum[window]))
+    spectrum, window = _spectrum(image), _window(image.size, beta)
+    spectrum[window] = amplitude * np.exp(1j * np.angle(spectrum[window]))
     pixels = fft.irfft2(spectrum, s=(height, width), axes=(0, 1))
     return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
+
+
+def _spectrum(image: Image.Image) -> np.ndarray:
+    # On noise of up to 401 x 173 pixels single precision erred by less than 0.001 grey levels, in less than half the
+    # time.
+    return fft.rfft2(np.asarray(image, dtype=np.float32), axes=(0, 1))
+
+
+def _window(size: tuple[int, int], beta: float) -> tuple[np.ndarray, ...]:
+    rows, columns = int(beta * size[1]), int(beta * size[0])
+    # Of frequencies over the width a real transform holds the half from 0 on.
+    return np.ix_(np.arange(-rows, rows + 1), np.arange(columns + 1))
 
 
 def _check_beta(beta: float) -> None:

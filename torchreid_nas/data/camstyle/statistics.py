@@ -8,7 +8,7 @@ from typing import Sequence
 import numpy as np
 from PIL import Image
 
-from torchreid_nas.data.camstyle.styler import sample_cameras
+from torchreid_nas.data.camstyle.styler import CameraStyler, sample_cameras
 from torchreid_nas.data.dataset import Item, read_image
 
 # Orthogonal axes: brightness, red against blue, green against magenta.
@@ -17,7 +17,7 @@ _NORMS = np.sqrt([3, 2, 6])
 _MOST_GAIN = 4.0
 
 
-class StatisticsStyler:
+class StatisticsStyler(CameraStyler):
     r"""Maps colours so that a camera's mean and standard deviation become those of another camera.
 
     Colour transfer of Reinhard et al. ("Color Transfer between Images", 2001)
@@ -64,7 +64,7 @@ class StatisticsStyler:
             (own, new): self._map(own, new) for own in self.camids for new in self.camids if own != new
         }
 
-    def __call__(self, image: Image.Image, item: Item, new_camid: int) -> Image.Image:
+    def __call__(self, image: Image.Image, item: Item, new_camid: int, drawn: int = 0) -> Image.Image:
         """Return ``image`` with its colours mapped from the camera of ``item`` to ``new_camid``; the same size."""
         if new_camid == item[2]:
             return image

@@ -3,20 +3,23 @@ from __future__ import annotations
 
 __all__ = ["CameraStyler", "sample_cameras", "style_camids"]
 
-from typing import Iterable, Protocol, Sequence
+import abc
+from typing import Iterable, Sequence
 
 import numpy as np
+import torch
 from PIL import Image
 
 from torchreid_nas.data.dataset import Item
 from torchreid_nas.errors import InputError
 
 
-class CameraStyler(Protocol):
-    """Gives an image the style of another camera of the same data set.
+class CameraStyler(abc.ABC):
+    """Gives an image the style of another camera of the same data set: ``draw``, read the ``source``, and call.
 
-    It is copied into loader workers, so it must be picklable, and it draws
-    what it draws from torch's global generator, which the loader seeds.
+    What is random is drawn apart, so that the rest may run in several threads
+    at once in any order. A styler is copied into loader workers, so it must be
+    picklable.
 
     Attributes:
         camids: the cameras that it knows, 0-based as in torchreid, ascending.
@@ -24,13 +27,31 @@ class CameraStyler(Protocol):
 
     camids: Sequence[int]
 
-    def __call__(self, image: Image.Image, item: Item, new_camid: int) -> Image.Image:
-        """Return the RGB ``image`` of ``item`` as camera ``new_camid`` would show it, RGB of the same person.
+    def draw(self, new_camid: int, generator: torch.Generator | None = None) -> int:
+        """Draw which of the styles of a camera an image gets, where there are several.
 
-        Raises:
-            InputError: a file that it reads is broken.
+        Args:
+            new_camid: the camera.
+            generator: default torch's global one, which a ``DataLoader`` seeds in its workers.
+        """
+        return 0
+
+    def source(self, item: Item, new_camid: int) -> str:
+        """Return the path of the image that is called with; by default that of ``item``."""
+        return item[0]
+
+    @abc.abstractmethod
+    def __call__(self, image: Image.Image, item: Item, new_camid: int, drawn: int = 0) -> Image.Image:
+        """Return the image of ``item`` as camera ``new_camid`` would show it, RGB of the same person.
+
+        Args:
+            image: RGB, of the path that :meth:`source` names.
+            item: (path, pid, camid, dsetid) of the real image.
+            new_camid: the camera; for the own one ``image`` itself is returned.
+            drawn: from :meth:`draw`.
         """
 
+    @abc.abstractmethod
     def summary(self) -> str:
         """Return in one sentence where the styles come from."""
 
