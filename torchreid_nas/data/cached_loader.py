@@ -19,6 +19,9 @@ from torchreid_nas.data.readers import Reader
 
 # Images that a thread takes at once.
 _PORTION = 8
+# Cutting and styling hold Python's lock for up to half of their time: more threads would wait for each other, and would keep
+# the thread that launches a GPU's work waiting.
+_MOST_THREADS = 4
 
 
 class _Begun(NamedTuple):
@@ -39,8 +42,9 @@ class CachedLoader(DataLoader):
     engine can train on them. Indices and random numbers are drawn in this
     thread: the latter from a generator of the loader's own, seeded at the
     start of each pass from torch's global one, so that a pass depends on that
-    seed alone. As many threads as torch uses bring the next batch's pixels
-    together (for a GPU, in pinned memory) while this one is worked on.
+    seed alone. Threads, as many as torch uses and at most four, bring the next
+    batch's pixels together (for a GPU, in pinned memory) while this one is
+    worked on.
 
     Args:
         dataset: what is read; its own transform is not used.
@@ -71,7 +75,7 @@ class CachedLoader(DataLoader):
         """
         generator = torch.Generator().manual_seed(int(torch.empty((), dtype=torch.int64).random_()))
         self._reader.open()
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        with ThreadPoolExecutor(min(torch.get_num_threads(), _MOST_THREADS)) as pool:
             # No name is given to a batch that is handed out: what it takes is free as soon as nobody holds it.
             ahead: deque[_Begun] = deque()
             for indices in self.batch_sampler:
