@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.losses import ExemplarMemory, InvarianceLoss
+from torchreid_nas.losses import ExemplarMemory, InvarianceLoss, invariance
 
 
 def problem(num_samples=30, dim=6, batch=5, dtype=torch.float64, seed=0):
@@ -109,21 +109,22 @@ def test_the_gradient_is_that_of_finite_differences(neighbours):
     )
 
 
-def test_a_chosen_slot_weighs_one_over_the_number_chosen():
-    class EverySecond:
+@pytest.mark.parametrize("step, weight", [(2, 0.25), (8, 1.0)])
+def test_a_chosen_slot_weighs_one_over_the_number_chosen(step, weight):
+    class Every:
         num_candidates = 8
 
         def positives(self, anchors, candidates):
             assert candidates.shape == (5, 8, 6) and anchors.shape == (5, 6)
-            return (torch.arange(8) % 2 == 0).expand(5, 8)
+            return (torch.arange(8) % step == 0).expand(5, 8)
 
     memory, features, indices = problem()
     logits = features @ memory.features.T / 0.1
     weights = torch.zeros_like(logits)
-    weights.scatter_(1, logits.topk(8).indices[:, ::2], 0.25)
+    weights.scatter_(1, logits.topk(8).indices[:, ::step], weight)
     weights.scatter_(1, indices[:, None], 1.0)
     expected = -(weights * logits.log_softmax(1)).sum(1).mean()
-    loss = InvarianceLoss(memory, 0.1, positive_prediction=EverySecond())(features, indices)
+    loss = InvarianceLoss(memory, 0.1, positive_prediction=Every())(features, indices)
     torch.testing.assert_close(loss, expected)
 
 
@@ -148,6 +149,32 @@ def test_half_precision_slots_give_nearly_the_same(dtype, tolerance):
         losses.append((loss.item(), F.normalize(given.grad)))
     assert losses[1][0] == pytest.approx(losses[0][0], rel=tolerance)
     assert (losses[0][1] * losses[1][1]).sum(1).min() > 0.99
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("grouped", [False, True])
+def test_products_in_bfloat16_are_put_right_where_it_counts(monkeypatch, seed, grouped):
+    """Rounded to 8 bits, the logits would move the loss by 1e-3 and more, and choose other neighbours in some rows."""
+    generator = torch.Generator().manual_seed(seed)
+    people = torch.randn(50, 32, generator=generator).repeat_interleave(8, 0)
+    memory = ExemplarMemory(400, 32, torch.bfloat16)
+    memory.initialize(people + 0.7 * torch.randn(400, 32, generator=generator))
+    indices = torch.randint(400, (32,), generator=generator)
+    features = F.normalize(memory.features[indices].float() + 0.1 * torch.randn(32, 32, generator=generator))
+    criterion = InvarianceLoss(memory, 0.05, 6, 128, torch.arange(400) % 2 if grouped else None)
+    found = []
+    for half_precision in (False, True):
+        # Emulated where the hardware has none.
+        monkeypatch.setattr(invariance, "computes_bfloat16", lambda _: half_precision)
+        given = features.clone().requires_grad_()
+        loss = criterion(given, indices)
+        loss.backward()
+        found.append((loss.item(), given.grad, criterion.nearest(features).sort(dim=1).values))
+    (exact, gradient, nearest), (rounded, changed, chosen) = found
+    assert rounded != exact and rounded == pytest.approx(exact, rel=1e-5)
+    assert torch.equal(chosen, nearest)
+    # What is left is the rounding of the second product.
+    assert ((changed - gradient).norm(dim=1) / gradient.norm(dim=1)).max() < 0.04
 
 
 def test_under_autocast_it_computes_in_full_precision():
