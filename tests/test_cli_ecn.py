@@ -174,6 +174,12 @@ def test_bad_input_is_one_sentence(data_root, tmp_path, capsys, changes, said):
     assert said in refused(capsys, *arguments(data_root, tmp_path / "run", **changes))
 
 
+def test_an_ablation_without_the_files_of_its_styles_is_refused_before_anything_is_trained(data_root, tmp_path, capsys):
+    changes = {"ecn.ablation": ["source", "exemplar", "all"], "ecn.camstyle": "files"}
+    assert "bounding_box_train_camstyle" in refused(capsys, *arguments(data_root, tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_ablation_is_for_ecn(data_root, tmp_path, capsys):
     call = commands.arguments(TINY_CDNET, data_root, tmp_path, **{"ecn.ablation": ["all"], "model.architecture": "cdnet"})
     assert "ecn.ablation []" in refused(capsys, *call)

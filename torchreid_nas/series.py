@@ -65,12 +65,18 @@ def run_ablation(cfg: CfgNode, stages: Sequence[str], resume: bool) -> None:
     source alone (``ecn.target_epoch``) are trained once: the first variant
     trains them and the others go on from its checkpoint, to the numbers that
     they would reach on their own. With ``resume`` the first unfinished one goes on.
+
+    Raises:
+        InputError: no model of ECN; before anything is trained also where the training data or camera styles of any
+            variant cannot be had.
     """
     base = Path(cfg.data.save_dir)
     if cfg.model.name not in DomainAdaptationTask.models():
         raise InputError(f"ecn.ablation is for ECN's models, model.name is {cfg.model.name}; set ecn.ablation []")
     # As the runs keep it, for the comparison with what they were made with.
     cfg = resolve_config(cfg, find_device(cfg.device))
+    if "train" in stages:
+        _refuse_missing_styles(cfg)
     rows, first = [], None
     for variant in cfg.ecn.ablation:
         title, changes = _VARIANTS[variant]
@@ -88,6 +94,15 @@ def run_ablation(cfg: CfgNode, stages: Sequence[str], resume: bool) -> None:
         report.draw_ablation(results, base / "figures" / "ablation.png")
         print("==== " + " + ".join(cfg.data.sources) + " → " + " + ".join(cfg.data.targets))
         print(report.results_table(results))
+
+
+def _refuse_missing_styles(cfg: CfgNode) -> None:
+    """Load the training data of a variant with camera styles, if there is one: the variants before it may take days."""
+    with_styles = [v for v in cfg.ecn.ablation if not {"ecn.camstyle", "ecn.weight_target"} & set(_VARIANTS[v][1])]
+    if with_styles and cfg.ecn.camstyle != "none":
+        run = Run(_changed(cfg, {"ecn.ablation": []}))
+        run.provide_data()
+        run.task.data([], cfg.train.holdout)
 
 
 def _rows_of(
