@@ -51,6 +51,9 @@ def test_the_ablation_ends_with_its_table_and_picture(data_root, tmp_path, capsy
     (tmp_path / "run" / "all" / "results.json").unlink()
     assert main([*call, "--resume"]) == 0
     assert json.loads((tmp_path / "run" / "results.json").read_text())["results"] == results
+    # What is finished is taken over without its data.
+    call[call.index(str(data_root))] = str(tmp_path / "nowhere")
+    assert main([*call, "--resume"]) == 0
 
 
 def test_the_variants_share_their_epochs_on_the_source(data_root, tmp_path, capsys):

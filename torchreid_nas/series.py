@@ -76,7 +76,7 @@ def run_ablation(cfg: CfgNode, stages: Sequence[str], resume: bool) -> None:
     # As the runs keep it, for the comparison with what they were made with.
     cfg = resolve_config(cfg, find_device(cfg.device))
     if "train" in stages:
-        _refuse_missing_styles(cfg)
+        _refuse_missing_styles(cfg, resume)
     rows, first = [], None
     for variant in cfg.ecn.ablation:
         title, changes = _VARIANTS[variant]
@@ -96,23 +96,29 @@ def run_ablation(cfg: CfgNode, stages: Sequence[str], resume: bool) -> None:
         print(report.results_table(results))
 
 
-def _refuse_missing_styles(cfg: CfgNode) -> None:
-    """Load the training data of a variant with camera styles, if there is one: the variants before it may take days."""
-    with_styles = [v for v in cfg.ecn.ablation if not {"ecn.camstyle", "ecn.weight_target"} & set(_VARIANTS[v][1])]
-    if with_styles and cfg.ecn.camstyle != "none":
+def _refuse_missing_styles(cfg: CfgNode, resume: bool) -> None:
+    """Load the training data of an unfinished variant with camera styles, if there is one: those before it may take days."""
+    base = Path(cfg.data.save_dir)
+    styled = (v for v in cfg.ecn.ablation if not {"ecn.camstyle", "ecn.weight_target"} & set(_VARIANTS[v][1]))
+    if cfg.ecn.camstyle != "none" and not all(_is_finished(base / variant, resume) for variant in styled):
         run = Run(_changed(cfg, {"ecn.ablation": []}))
         run.provide_data()
         run.task.data([], cfg.train.holdout)
+
+
+def _is_finished(folder: Path, resume: bool) -> bool:
+    """Whether a run is taken over as it stands in ``folder``."""
+    return resume and (folder / "results.json").exists()
 
 
 def _rows_of(
     cfg: CfgNode, changes: Mapping[str, Any], folder: Path, stages: Sequence[str], resume: bool,
 ) -> list[dict[str, Any]] | None:
     """Run a changed ``cfg`` in ``folder`` unless it is finished there; returns its results, None without any."""
-    finished = folder / "results.json"
-    if not (resume and finished.exists()):
+    if not _is_finished(folder, resume):
         Run(_changed(cfg, {**changes, "data.save_dir": str(folder)}), resume).execute(stages)
-    return read_json(finished)["results"] if finished.exists() else None
+    results = folder / "results.json"
+    return read_json(results)["results"] if results.exists() else None
 
 
 def _begin_from(first: Path, folder: Path, cfg: CfgNode, resume: bool) -> bool:

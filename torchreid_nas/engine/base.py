@@ -183,17 +183,7 @@ class ResumableEngine(torchreid.engine.Engine):
             self._save_weights(Path(save_dir), max(epoch + 1, self.start_epoch))
 
     def test(self, **kwargs) -> float:
-        """torchreid's evaluation of every target; without targets there is nothing to do.
-
-        Raises:
-            InputError: pictures of rankings are asked for and a target has no distance matrix to draw them from.
-        """
-        for name in self.test_loader if kwargs.get("visrank") else ():
-            if not self.makes_matrix(name, bool(kwargs.get("rerank"))):
-                raise InputError(
-                    f"test.visrank needs the distance matrix of {name}, which is larger than test.matrix_gib; raise that, "
-                    "or turn test.visrank off"
-                )
+        """torchreid's evaluation of every target; without targets there is nothing to do."""
         return super().test(**kwargs) if self.test_loader else 0.0
 
     @torch.no_grad()
@@ -236,12 +226,8 @@ class ResumableEngine(torchreid.engine.Engine):
     def score(
         self, dataset_name: str, query_loader, gallery_loader, dist_metric: str, normalize_feature: bool, rerank: bool,
     ) -> np.ndarray | None:
-        """Fill ``results[dataset_name]`` under the target's protocol; return its distance matrix if :meth:`makes_matrix`."""
+        """Fill ``results[dataset_name]`` under the target's protocol; return its distance matrix, which pictures need, if any."""
         raise NotImplementedError
-
-    def makes_matrix(self, dataset_name: str, rerank: bool) -> bool:
-        """Whether :meth:`score` makes the distance matrix of a target, from which rankings can be shown as pictures."""
-        return True
 
     def begin_epoch(self) -> None:
         """Make the epoch depend on its number: random states and the sampler's order."""

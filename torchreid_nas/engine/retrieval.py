@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from torchreid_nas.engine.base import ResumableEngine, distances
+from torchreid_nas.errors import InputError
 from torchreid_nas.layers import MODALITIES, modality_context
 from torchreid_nas.metrics import PROTOCOLS, average_results, evaluate_market1501, rank_features
 from torchreid_nas.models import deploy_network
@@ -128,6 +129,20 @@ class RetrievalEngine(ResumableEngine):
         result = evaluate_market1501(distmat, q_pids, g_pids, q_camids, g_camids)
         return {"score": result.mAP, "rank1": float(result.cmc[0])}
 
+    def test(self, **kwargs) -> float:
+        """torchreid's evaluation of every target.
+
+        Raises:
+            InputError: pictures of rankings are asked for and a target has no distance matrix to draw them from.
+        """
+        for name in self.test_loader if kwargs.get("visrank") else ():
+            if not self._makes_matrix(name, bool(kwargs.get("rerank"))):
+                raise InputError(
+                    f"test.visrank needs the distance matrix of {name}, which is larger than test.matrix_gib; raise that, "
+                    "or turn test.visrank off"
+                )
+        return super().test(**kwargs)
+
     def score(
         self, dataset_name: str, query_loader, gallery_loader, dist_metric: str, normalize_feature: bool, rerank: bool,
     ) -> np.ndarray | None:
@@ -139,10 +154,9 @@ class RetrievalEngine(ResumableEngine):
         forward = None if self.evaluation == EvaluationOptions() else self._fast_forward()
         query, q_pids, q_camids = self.extract(query_loader, forward)
         gallery, g_pids, g_camids = self.extract(gallery_loader, forward)
-        own = hasattr(self.datamanager, "protocol")
         protocol = self._protocol(dataset_name)
-        galleries = self.datamanager.test_galleries(dataset_name) if own else [np.arange(len(g_pids))]
-        by_blocks = not self.makes_matrix(dataset_name, rerank)
+        galleries = self.datamanager.test_galleries(dataset_name) if self._knows_protocols else [np.arange(len(g_pids))]
+        by_blocks = not self._makes_matrix(dataset_name, rerank)
         self.results[dataset_name] = {}
         distmat = None
         for name, qf, gf in zip(self.features, query, gallery):
@@ -160,7 +174,7 @@ class RetrievalEngine(ResumableEngine):
             self.results[dataset_name][name] = average_results(trials)
         return distmat
 
-    def makes_matrix(self, dataset_name: str, rerank: bool) -> bool:
+    def _makes_matrix(self, dataset_name: str, rerank: bool) -> bool:
         """Whether a target is scored from its distance matrix: where that has at most :attr:`matrix_bytes`.
 
         The galleries of SYSU-MM01 are small, and re-ranked distances are a matrix in any case.
@@ -169,8 +183,13 @@ class RetrievalEngine(ResumableEngine):
         small = 4 * len(query) * len(gallery) <= self.matrix_bytes
         return rerank or small or self._protocol(dataset_name) not in _BY_BLOCKS
 
+    @property
+    def _knows_protocols(self) -> bool:
+        """Whether the data manager is one of this package; torchreid's own say nothing of protocols and galleries."""
+        return hasattr(self.datamanager, "protocol")
+
     def _protocol(self, dataset_name: str) -> str:
-        return self.datamanager.protocol(dataset_name) if hasattr(self.datamanager, "protocol") else "market1501"
+        return self.datamanager.protocol(dataset_name) if self._knows_protocols else "market1501"
 
     def _fast_forward(self) -> Forward:
         """Return what computes features by ``evaluation``; every modality's network is made once, when asked for."""

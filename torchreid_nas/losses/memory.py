@@ -167,11 +167,11 @@ def _rounds(indices: Tensor) -> Iterator[tuple[Tensor | None, Tensor]]:
 
     The n-th round has what occurs for the n-th time. In NumPy, which starts faster than torch on so few numbers.
     """
-    ordered = np.sort(indices.numpy(), kind="stable")
+    order = np.argsort(indices.numpy(), kind="stable")
+    ordered = indices.numpy()[order]
     if (ordered[1:] != ordered[:-1]).all():
         yield None, indices
         return
-    order = np.argsort(indices.numpy(), kind="stable")
     occurrence = np.empty_like(order)
     occurrence[order] = np.arange(len(order)) - np.searchsorted(ordered, ordered)
     for number in range(occurrence.max() + 1):

@@ -67,7 +67,7 @@ class FourierStyler(CameraStyler):
 
     def __call__(self, image: Image.Image, item: Item, new_camid: int, drawn: int = 0) -> Image.Image:
         """Return ``image`` with the low frequencies of reference ``drawn`` of ``new_camid``; the same size."""
-        if new_camid == item[2] or self.beta == 0:
+        if new_camid == item[2]:
             return image
         key = new_camid, drawn, image.size
         amplitude = self._amplitudes.get(key)
@@ -105,8 +105,6 @@ def transfer_amplitude(image: Image.Image, reference: Image.Image, beta: float) 
         InputError: ``beta`` is out of range.
     """
     _check_beta(beta)
-    if beta == 0:
-        return image
     return _with_amplitude(image, _low_amplitude(reference, image.size, beta), beta)
 
 
@@ -118,6 +116,8 @@ def _low_amplitude(reference: Image.Image, size: tuple[int, int], beta: float) -
 
 
 def _with_amplitude(image: Image.Image, amplitude: np.ndarray, beta: float) -> Image.Image:
+    if beta == 0:
+        return image
     width, height = image.size
     spectrum, window = _spectrum(image), _window(image.size, beta)
     spectrum[window] = amplitude * np.exp(1j * np.angle(spectrum[window]))
