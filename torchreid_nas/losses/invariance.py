@@ -290,18 +290,23 @@ def _walk(scaled: Tensor, slots: Tensor, loss: InvarianceLoss, count: int, with_
         logits.sub_(new_peak).exp_()
         mass.mul_(shrink).add_(logits.sum(dim=1, keepdim=True))
         if with_mean:
-            part = (logits.to(compute) @ chunk).to(scaled.dtype)
+            part = _weighted_sum(logits.to(compute), chunk).to(scaled.dtype)
             mean = part if mean is None else part.addcmul_(mean, shrink)
         peak = new_peak
     return _Found(peak, mass, mean, best, rounded)
 
 
 def _product(query: Tensor, chunk: Tensor) -> Tensor:
-    """Return query @ chunk.T, (B, C), contiguous, in the faster of two ways."""
+    """Return query @ chunk.T, (B, C), in the faster of two ways: by columns (a transposed view), in bfloat16 by rows."""
     if query.dtype == torch.bfloat16:
         return query @ chunk.T
     # Memory first: up to a third faster in single precision on the CPUs measured.
-    return (chunk @ query.T).T.contiguous()
+    return (chunk @ query.T).T
+
+
+def _weighted_sum(weights: Tensor, chunk: Tensor) -> Tensor:
+    """Return weights @ chunk, (B, D), in the order that :func:`_product` took."""
+    return weights @ chunk if weights.is_contiguous() else (chunk.T @ weights.T).T.contiguous()
 
 
 def _rows(slots: Tensor, chosen: Tensor, dtype: torch.dtype) -> Tensor:
@@ -341,7 +346,10 @@ def _largest(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
         return logits.topk(count, dim=1)
     whole = blocks * _BLOCK
     # Blocks of columns that lie ``blocks`` apart: their maxima are those of neighbouring numbers, computed side by side.
-    best = logits[:, :whole].unflatten(1, (_BLOCK, blocks)).amax(dim=1).topk(count, dim=1).indices
+    parts = logits[:, :whole].unflatten(1, (_BLOCK, blocks))
+    # The maxima in the layout of the logits: eight times faster by columns than into rows.
+    maxima = parts.amax(dim=1) if logits.is_contiguous() else parts.permute(1, 2, 0).amax(dim=0).T
+    best = maxima.topk(count, dim=1).indices
     columns = (best[:, :, None] + blocks * torch.arange(_BLOCK, device=logits.device)).flatten(1)
     tail = torch.arange(whole, logits.shape[1], device=logits.device).expand(len(logits), -1)
     columns = torch.cat([columns, tail], dim=1)
