@@ -69,6 +69,34 @@ def test_evaluation_sends_each_modality_through_its_own_branch(tiny_config):
         assert std["mAP"] == 0
 
 
+def test_held_out_identities_are_retrieved_in_both_directions(tiny_config):
+    engine = Run(tiny_config(**{"train.holdout": 0.25})).train_engine("split")
+    for module in engine.model.modules():
+        if isinstance(module, SplitBatchNorm2d):
+            module.infrared.bias.data.normal_()
+    found = engine.validate()
+    model, sides = copy.deepcopy(engine.evaluated_model).eval(), []
+    with torch.no_grad():
+        for part, modality in (("query", "visible"), ("gallery", "infrared")):
+            items = list(engine.datamanager.validation_loader[part].dataset)
+            after = model.features(torch.stack([item["img"] for item in items]), modality)[1]
+            sides.append((F.normalize(after), np.array([item["pid"] for item in items])))
+    (query, q_pids), (gallery, g_pids) = sides
+    distances = (2 - 2 * query @ gallery.T).numpy()
+    forth, back = evaluate_regdb(distances, q_pids, g_pids), evaluate_regdb(distances.T, g_pids, q_pids)
+    assert forth.mAP != pytest.approx(back.mAP, abs=1e-3)
+    assert found["score"] == pytest.approx((forth.mAP + back.mAP) / 2, abs=1e-3)
+
+
+@pytest.mark.parametrize("architecture", ["split", "share"])
+def test_trains_with_layers_that_torchreid_keeps_fixed_at_first(tiny_config, tmp_path, architecture):
+    engine = Run(tiny_config()).train_engine(architecture)
+    before = copy.deepcopy(engine.model.state_dict())
+    engine.run(save_dir=tmp_path / "run", max_epoch=1, fixbase_epoch=1, open_layers=["bnneck", "classifier"])
+    changed = {key for key, value in engine.model.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed and not any(key.startswith("backbone.") for key in changed)
+
+
 def test_looking_at_held_out_identities_does_not_change_the_training(tiny_config, tmp_path):
     weights = []
     for freq in (1, 100):
