@@ -41,6 +41,14 @@ def test_a_preset_keeps_the_slots_in_order_and_says_where_it_came_from():
     assert architecture.space == BN_SPACE and architecture.source == {"preset": "first-2"}
 
 
+def test_a_folder_of_the_same_name_does_not_hide_a_preset(tmp_path, monkeypatch):
+    (tmp_path / "split").mkdir()
+    (tmp_path / "cdnet").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert Architecture.resolve("split", SLOTS) == Architecture.preset("split", SLOTS)
+    assert Architecture.genotype("cdnet").space == "combined_depth"
+
+
 def test_random_presets_are_reproducible_differ_by_seed_and_split_about_half():
     slots = tuple(f"bn{i}" for i in range(400))
     one, again, other = (Architecture.preset(name, slots) for name in ("random-1", "random-1", "random-2"))

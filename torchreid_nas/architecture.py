@@ -309,7 +309,7 @@ def _naming(name: str) -> Iterator[None]:
 
 
 def _is_preset_name(spec: Any) -> bool:
-    return isinstance(spec, str) and not os.path.exists(spec) and not os.path.splitext(spec)[1] and "/" not in spec
+    return isinstance(spec, str) and not os.path.isfile(spec) and not os.path.splitext(spec)[1] and "/" not in spec
 
 
 ArchitectureSpec = Union[Architecture, str, os.PathLike, Sequence[Any]]
