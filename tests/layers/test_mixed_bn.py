@@ -120,6 +120,26 @@ def test_bfloat16_channels_last_stays_close_to_float32():
     torch.testing.assert_close(mixed.share.running_var, reference.share.running_var, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("modality", ["both", "visible"])
+@pytest.mark.parametrize("frozen", ["share", "visible", "infrared"])
+def test_in_train_mode_a_frozen_batchnorm_normalises_by_running_statistics_which_stay(frozen, modality):
+    mixed = random_mixed()
+    expected = copy.deepcopy(mixed).eval()
+    mixed.train().get_submodule(frozen).eval()
+    before = {key: value.clone() for key, value in mixed.state_dict().items()}
+    with modality_context(modality):
+        torch.testing.assert_close(mixed(distorted_batch()), expected(distorted_batch()), rtol=0, atol=0)
+    assert all(torch.equal(value, before[key]) for key, value in mixed.state_dict().items())
+
+
+@pytest.mark.parametrize(("modality", "images"), [("both", 2), ("infrared", 1)])
+def test_one_value_per_channel_is_refused_before_it_spoils_the_statistics(modality, images):
+    mixed = MixedBatchNorm2d(4)
+    with modality_context(modality), pytest.raises(InputError, match=r"one value per channel, \(1, 4, 1, 1\)"):
+        mixed(torch.randn(images, 4, 1, 1))
+    assert (mixed.share.running_var == 1).all() and (mixed.visible.running_var == 1).all()
+
+
 def test_refuses_a_batchnorm_without_running_statistics():
     with pytest.raises(InputError, match="running statistics"):
         MixedBatchNorm2d(nn.BatchNorm2d(3, track_running_stats=False))

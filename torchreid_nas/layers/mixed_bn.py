@@ -43,7 +43,8 @@ class MixedBatchNorm2d(nn.Module):
 
     In train mode a joint batch is normalised by its own statistics, and the
     running statistics of all three BatchNorms move as those of plain ones
-    would. A batch of one declared modality has the same statistics for both
+    would. Where one of the three is in eval mode (frozen), all normalise by
+    their running statistics, which stay. A batch of one declared modality has the same statistics for both
     candidates. Dtype: float16/bfloat16 inputs keep statistics in the dtype of
     the parameters. A joint batch can be differentiated once (mixed_function.py),
     which is what both orders of the search need.
@@ -73,12 +74,13 @@ class MixedBatchNorm2d(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         modality = active_modality(self.training)
         probabilities = self.probabilities()
-        if modality != BOTH:
-            return self._forward_single(x, getattr(self, modality), probabilities)
-        check_joint(x)
         own = self.visible, self.infrared
-        if not self.training:
-            return torch.cat([self._forward_single(part, bn, probabilities) for part, bn in zip(halves(x), own)])
+        by_batch = self.training and self.share.training and all(bn.training for bn in own)
+        if modality != BOTH:
+            return self._forward_single(x, getattr(self, modality), probabilities, by_batch)
+        check_joint(x)
+        if not by_batch:
+            return torch.cat([self._forward_single(part, bn, probabilities, False) for part, bn in zip(halves(x), own)])
         x = dense(x)
         with torch.no_grad():
             (mean_v, var_v), (mean_t, var_t) = (_statistics(part, bn) for part, bn in zip(halves(x), own))
@@ -91,9 +93,11 @@ class MixedBatchNorm2d(nn.Module):
         parameters = [parameter for bn in (self.share, *own) for parameter in (bn.weight, bn.bias)]
         return MixedNormalize.apply(x, probabilities, *parameters, means, offsets, rates)
 
-    def _forward_single(self, x: torch.Tensor, bn: nn.BatchNorm2d, probabilities: torch.Tensor) -> torch.Tensor:
+    def _forward_single(
+        self, x: torch.Tensor, bn: nn.BatchNorm2d, probabilities: torch.Tensor, by_batch: bool,
+    ) -> torch.Tensor:
         share, split = probabilities
-        if self.training:
+        if by_batch:
             # The statistics of x are those of both candidates, which then differ by their parameters alone.
             with torch.no_grad():
                 _statistics(x, self.share)
@@ -116,6 +120,12 @@ class MixedBatchNorm2d(nn.Module):
 
 def _statistics(x: torch.Tensor, bn: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
     """Return mean and biased variance of x, each (C,), and move the running statistics of ``bn``."""
+    if x.numel() == x.shape[1]:
+        # The kernel would make the running variance NaN without a word.
+        raise InputError(
+            f"a searched BatchNorm got one value per channel, {tuple(x.shape)}, which has no variance; "
+            "give each modality more images, or larger ones"
+        )
     bn.num_batches_tracked.add_(1)
     return torch.batch_norm_update_stats(x, bn.running_mean, bn.running_var, bn.momentum)
 
