@@ -184,6 +184,21 @@ def test_second_order_perturbs_weights_and_never_the_logits(problem):
     assert torch.linalg.vector_norm(plus - start).item() == pytest.approx(0.01)
 
 
+def test_second_order_has_the_same_random_numbers_in_every_pass_and_others_in_the_next_step(problem):
+    optimizer = bilevel(problem, 2)
+    steps = []
+
+    def training():
+        steps[-1].append(torch.rand(()).item())
+        return problem.train_loss()
+
+    for _ in range(2):
+        steps.append([])
+        optimizer.step_architecture(problem.val_loss, training)
+    assert [len(step) for step in steps] == [3, 3]
+    assert all(len(set(step)) == 1 for step in steps) and steps[0] != steps[1]
+
+
 def test_a_closure_that_raises_leaves_the_weights(problem):
     optimizer = bilevel(problem, 2)
     before = values(problem.head, problem.tail, problem.alpha)

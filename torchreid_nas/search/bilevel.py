@@ -32,8 +32,8 @@ class BilevelOptimizer:
 
     A closure computes a loss afresh from the current parameters and returns a
     scalar; it must not call ``backward``. With ``order=2`` it is called several
-    times per architecture step and must see the same batch and the same
-    randomness each time. BatchNorm's running statistics move at every call;
+    times per architecture step and must see the same batch each time; torch's
+    random numbers (of dropout) are made the same for all calls. BatchNorm's running statistics move at every call;
     ``order=2`` therefore wants networks that do not read them while searching
     (train mode).
 
@@ -59,25 +59,21 @@ class BilevelOptimizer:
                 "build that one over the parameters that the space's architecture_parameters(model) does not name"
             )
 
-    def step_weights(self, loss: torch.Tensor, scaler: torch.amp.GradScaler | None = None) -> None:
+    def step_weights(self, loss: torch.Tensor) -> None:
         """One step of w down the gradient of the training loss; α and its gradient stay as they are."""
         self.weight_optimizer.zero_grad(set_to_none=True)
-        scaler = scaler or torch.amp.GradScaler(enabled=False)
-        self.add_gradient(scaler.scale(loss))
-        self.apply_gradient(scaler)
+        self.add_gradient(loss)
+        self.apply_gradient()
 
     def add_gradient(self, loss: torch.Tensor) -> None:
         """Add the gradient of a training loss to that of w, to be applied later; α's stays as it is."""
         _accumulate(loss, self.weights)
 
-    def apply_gradient(self, scaler: torch.amp.GradScaler | None = None) -> None:
+    def apply_gradient(self) -> None:
         """One step of w by the gradient that was added up."""
-        scaler = scaler or torch.amp.GradScaler(enabled=False)
-        scaler.unscale_(self.weight_optimizer)
         if self.grad_clip > 0:
             torch.nn.utils.clip_grad_norm_(self.weights, self.grad_clip)
-        scaler.step(self.weight_optimizer)
-        scaler.update()
+        self.weight_optimizer.step()
 
     def step_architecture(
         self, validation: LossClosure | Sequence[LossClosure], training: LossClosure | Sequence[LossClosure] | None = None,
@@ -109,10 +105,13 @@ class BilevelOptimizer:
             raise InputError("second order needs the training loss too; pass its closure or set search.order 1")
         start = [w.detach().clone() for w in self.weights]
         step_sizes = _learning_rates(self.weight_optimizer)
+        gpus = sorted({weight.device.index for weight in self.weights if weight.is_cuda})
         try:
-            directions = self._virtual_directions(training)
+            with torch.random.fork_rng(gpus):
+                directions = self._virtual_directions(training)
             _shift(self.weights, directions, [-rate for rate in step_sizes])
-            loss, gradients = _mean_gradients(validation, self.weights + self.architecture)
+            with torch.random.fork_rng(gpus):
+                loss, gradients = _mean_gradients(validation, self.weights + self.architecture)
             by_weights, by_architecture = gradients[: len(self.weights)], gradients[len(self.weights):]
 
             # The implicit term differentiates the virtual step, whose size differs between parameter groups:
@@ -125,7 +124,9 @@ class BilevelOptimizer:
             for sign in (1, -1):
                 _restore(self.weights, start)
                 _shift(self.weights, directions, [sign * epsilon] * len(directions))
-                at.append(_mean_gradients(training, self.architecture)[1])
+                # Other dropout on either side would be divided by 2 ε as well. What is drawn after the step goes on from here.
+                with torch.random.fork_rng(gpus, enabled=sign > 0):
+                    at.append(_mean_gradients(training, self.architecture)[1])
             for gradient, plus, minus in zip(by_architecture, *at):
                 gradient -= (plus - minus) / (2 * epsilon)
         finally:
