@@ -14,6 +14,7 @@ from torchreid_nas.device import move
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers import MixedBatchNorm2d, bn_slots
 from torchreid_nas.layers.split_bn import replace_module
+from torchreid_nas.search.relaxation import gumbel_noise
 
 
 class BNSplitSpace:
@@ -90,8 +91,7 @@ class BNSplitSpace:
         for layer in self._mixed(model).values():
             layer.noise = None
             if generator is not None:
-                uniform = torch.rand(2, generator=generator).clamp_(1e-9, 1 - 1e-9)
-                layer.noise = move(-torch.log(-torch.log(uniform)).to(layer.logits.dtype), layer.logits.device)
+                layer.noise = move(gumbel_noise(2, generator).to(layer.logits.dtype), layer.logits.device)
 
     def cost(self, model: nn.Module) -> torch.Tensor:
         """Expected number of split slots as a share of all."""

@@ -10,7 +10,7 @@ sums the former over the latter.
 """
 from __future__ import annotations
 
-__all__ = ["GumbelSample", "RELAXATIONS", "Relaxation", "Softmax", "TopK", "relaxation"]
+__all__ = ["GumbelSample", "RELAXATIONS", "Relaxation", "Softmax", "TopK", "gumbel_noise", "relaxation"]
 
 import dataclasses
 from typing import Any, Protocol
@@ -117,8 +117,7 @@ class GumbelSample:
         _check_temperature(self.temperature)
 
     def draw(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        uniform = torch.rand(count, generator=generator, device=generator.device).clamp_(1e-9, 1 - 1e-7)
-        return -torch.log(-torch.log(uniform))
+        return gumbel_noise(count, generator)
 
     def __call__(self, alpha: torch.Tensor, noise: torch.Tensor | None = None) -> tuple[torch.Tensor, list[int]]:
         logits = alpha if noise is None else alpha + noise
@@ -127,6 +126,13 @@ class GumbelSample:
 
 RELAXATIONS: dict[str, type] = {"topk": TopK, "softmax": Softmax, "gumbel": GumbelSample}
 """The relaxations by the names that a config gives them."""
+
+
+def gumbel_noise(count: int, generator: torch.Generator) -> torch.Tensor:
+    """Draw (count,) float32 from Gumbel(0, 1), on the generator's device."""
+    # Bounds that float32 tells from 0 and 1, whose logarithms are infinite or zero.
+    uniform = torch.rand(count, generator=generator, device=generator.device).clamp_(1e-9, 1 - 1e-7)
+    return -torch.log(-torch.log(uniform))
 
 
 def relaxation(name: str, **options: Any) -> Relaxation:
