@@ -13,6 +13,7 @@ from tiny import TINY, TINY_CDNET
 from torchreid_nas.architecture import Architecture
 from torchreid_nas.cli import main
 from torchreid_nas.genotypes import BLOCK_SLOTS
+from torchreid_nas.models.necks import BLNeck, FBLNeck
 
 
 arguments = functools.partial(commands.arguments, TINY_CDNET)
@@ -81,6 +82,24 @@ def test_keep_weights_carries_the_supernets_blocks_over(data_root, finished, tmp
         model.state_dict()["backbone.stage1.0.0.reduce.conv.weight"],
         supernet[f"backbone.stage1.0.ops.{choice}.0.reduce.conv.weight"],
     )
+
+
+@pytest.mark.parametrize("kind", ["", "parameters"])
+def test_the_search_may_have_another_neck_and_its_budget_is_one_of_the_trained_network(data_root, tmp_path, kind):
+    from torchreid_nas.config import load_config
+    from torchreid_nas.pipeline import Run
+
+    def search(**changes):
+        if kind:
+            changes[f"search.budget.{kind}"] = 4e4
+        overrides = {**TINY_CDNET, "data.root": data_root, "data.save_dir": tmp_path / "run", **changes}
+        run = Run(load_config(None, [str(part) for item in overrides.items() for part in item]))
+        return run, *run.search_engine()
+
+    _, _, expected = search(**{"model.neck": "fblneck"})
+    run, engine, space = search(**{"model.neck": "fblneck", "search.neck": "blneck"})
+    assert isinstance(engine.model.neck, BLNeck) and isinstance(run.train_engine("cdnet").model.neck, FBLNeck)
+    assert space.budget == expected.budget and (space.budget is not None) == bool(kind)
 
 
 def test_a_dry_run_knows_the_size_of_the_published_network(data_root, tmp_path, capsys):

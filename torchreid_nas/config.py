@@ -123,6 +123,7 @@ def default_config() -> CfgNode:
     # The paper publishes no search recipe. Defaults are those of TF-NAS (ECCV 2020, the same group) where it has
     # the key; the rest is ours.
     cfg.search = CfgNode()
+    cfg.search.neck = ""  # CDNet: the neck while searching; "": model.neck
     cfg.search.space = "bn_split"
     cfg.search.max_epoch = 90
     cfg.search.warmup_epochs = 10  # weights only

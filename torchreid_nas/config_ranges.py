@@ -84,6 +84,7 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "ecn.positive_threshold": (lambda v: 0 < v < 1, "between 0 and 1"),
     "ecn.positive_lr": _POSITIVE,
     "ecn.ablation": (lambda v: set(v) <= set(_ABLATIONS) and len(set(v)) == len(v), "some of " + ", ".join(_ABLATIONS)),
+    "search.neck": _one_of("", "fblneck", "blneck"),
     "search.space": _one_of("bn_split", "combined_depth", "combined"),
     "search.lr_min": _NOT_NEGATIVE,
     "search.arch_stepsize": (lambda v: v == sorted(set(v)) and all(x > 0 for x in v), "rising epochs above 0"),

@@ -180,7 +180,7 @@ class Run:
         seed_everything(cfg.train.seed)
         data = self._data(targets=[])
         train_loader, val_loader, num_pids = self.task.search_split(data)
-        model = self.task.build_model(num_pids, self.task.plain_architecture)
+        model = self.task.build_unsearched(num_pids)
         model = self.task.space().build_supernet(model).to(self.device)
         space = self.task.space(model)
         alphas = space.architecture_parameters(model)
@@ -319,7 +319,7 @@ class Run:
     def _take_supernet_weights(self, model: nn.Module) -> None:
         """Start from the supernet's weights; a classifier for other identities stays new."""
         path = self.folder / "search" / "checkpoint.pth"
-        supernet = self.task.build_model(checkpoint_num_classes(path), self.task.plain_architecture, pretrained=False)
+        supernet = self.task.build_unsearched(checkpoint_num_classes(path), pretrained=False)
         space = self.task.space()
         space.build_supernet(supernet).load_state_dict(load_checkpoint(path)["model"])
         derived, own = space.derive_network(supernet).state_dict(), model.state_dict()

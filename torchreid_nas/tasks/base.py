@@ -61,6 +61,10 @@ class Task:
         """Return the config's network with ``architecture``."""
         raise NotImplementedError
 
+    def build_unsearched(self, num_classes: int, pretrained: bool = True) -> nn.Module:
+        """Return the network that the search makes its supernet of."""
+        return self.build_model(num_classes, self.plain_architecture, pretrained)
+
     def space(self, model: nn.Module | None = None) -> SearchSpace:
         """Return the search space, with its budget for the supernet ``model`` where the config has one."""
         raise NotImplementedError

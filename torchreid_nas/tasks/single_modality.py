@@ -37,6 +37,13 @@ class SingleModalityTask(Task):
         return ("cdnet", "cnet", *(name for name in MODELS if name not in ("cdnet", "cnet")))
 
     def build_model(self, num_classes: int, architecture: ArchitectureSpec, pretrained: bool = True) -> nn.Module:
+        return self._build(num_classes, architecture, pretrained, self.cfg.model.neck)
+
+    def build_unsearched(self, num_classes: int, pretrained: bool = True) -> nn.Module:
+        neck = self.cfg.search.neck or self.cfg.model.neck
+        return self._build(num_classes, self.plain_architecture, pretrained, neck)
+
+    def _build(self, num_classes: int, architecture: ArchitectureSpec, pretrained: bool, neck: str) -> nn.Module:
         cfg = self.cfg.model
         weights = pretrained and self.pretrained()
         if cfg.name not in ("cdnet", "cnet"):
@@ -44,7 +51,7 @@ class SingleModalityTask(Task):
                 cfg.name, num_classes, loss="triplet", pretrained=bool(weights), use_gpu=self.device.type == "cuda"
             )
         return models.cdnet(
-            num_classes, loss="triplet", pretrained=weights, architecture=architecture, neck=cfg.neck, width=cfg.width,
+            num_classes, loss="triplet", pretrained=weights, architecture=architecture, neck=neck, width=cfg.width,
             dropout=cfg.dropout,
         )
 
@@ -55,6 +62,9 @@ class SingleModalityTask(Task):
         space = _SPACES[search.space](relaxation(search.relaxation, **options), search.last_conv)
         if model is not None and self._budget():
             kind, target = self._budget()
+            if search.neck and search.neck != self.cfg.model.neck:
+                # The target is one for the network at test time, which has another neck.
+                model = space.build_supernet(self.build_model(1, self.plain_architecture, pretrained=False)).to(self.device)
             space.set_budget(
                 model, kind, target, search.budget.weight, (self.cfg.data.height, self.cfg.data.width)
             )
