@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from torchreid_nas.data import split_identities, split_images
-from torchreid_nas.data.splits import relabel
+from torchreid_nas.data.splits import relabel, split_images_by_count
 from torchreid_nas.errors import InputError
 
 
@@ -58,6 +58,18 @@ def test_images_are_parted_within_each_identity_and_modality():
     assert found == {(0, 0): 2, (0, 1): 1, (1, 0): 1, (1, 1): 1, (4, 0): 1, (4, 1): 10}
     assert split_images(items, camera_is_odd, 0.25, 0) == (first, second)
     assert split_images(items, camera_is_odd, 0.25, 1)[1] != second
+
+
+def test_a_number_of_images_of_each_identity_leaves_it_at_least_half():
+    sizes = {0: 10, 1: 5, 2: 2, 3: 1}
+    items = [(f"{pid}-{number}", pid, 0, 0) for number in range(10) for pid, size in sizes.items() if number < size]
+    first, second = split_images_by_count(items, 3, overlap=False, seed=0)
+    assert sorted(first + second) == sorted(items) and first == [item for item in items if item in set(first)]
+    assert Counter(item[1] for item in second) == {0: 3, 1: 2, 2: 1}
+    assert split_images_by_count(items, 3, overlap=True, seed=0) == (items, second)
+    assert split_images_by_count(items, 3, overlap=False, seed=1)[1] != second
+    with pytest.raises(InputError, match="search.val_images is 0"):
+        split_images_by_count(items, 0, overlap=False, seed=0)
 
 
 def test_relabel_keeps_only_the_named():

@@ -1,5 +1,6 @@
 """BilevelSearch: what an epoch changes, in which order, and when it stops."""
 import copy
+import json
 
 import pytest
 import torch
@@ -11,6 +12,10 @@ from torchreid_nas.pipeline import Run
 def search_engine(tiny_config, **changes):
     engine, space = Run(tiny_config(**changes)).search_engine()
     return engine, space, space.architecture_parameters(engine.model)
+
+
+def read_history(folder):
+    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
 
 
 def test_warm_up_leaves_the_architecture_alone_then_it_moves(tiny_config, tmp_path):
@@ -65,13 +70,65 @@ def test_stops_when_the_architecture_has_not_changed(tiny_config, tmp_path, monk
     engine, _, _ = search_engine(tiny_config, **{"search.patience": 2, "search.arch_lr": 1e-12})
     monkeypatch.setattr(engine.bilevel, "step_architecture", lambda *a: torch.zeros(()))
     engine.run(save_dir=tmp_path / "run", max_epoch=9)
-    assert len((tmp_path / "run" / "history.jsonl").read_text().splitlines()) == 3
+    assert len(read_history(tmp_path / "run")) == 3
 
 
-def test_gumbel_noise_is_off_after_the_epoch(tiny_config, tmp_path):
+def test_a_resumed_search_remembers_how_long_the_architecture_has_stood(tiny_config, tmp_path, monkeypatch):
+    for epochs in (2, 9):
+        engine, _, _ = search_engine(tiny_config, **{"search.patience": 2})
+        monkeypatch.setattr(engine.bilevel, "step_architecture", lambda *a: torch.zeros(()))
+        start = engine.resume(tmp_path / "run") if epochs == 9 else 0
+        engine.run(save_dir=tmp_path / "run", max_epoch=epochs, start_epoch=start)
+    assert len(read_history(tmp_path / "run")) == 3
+
+
+def test_gumbel_noise_is_drawn_anew_at_every_step_and_off_after_the_epoch(tiny_config, tmp_path, monkeypatch):
     engine, _, _ = search_engine(tiny_config, **{"search.sampling": "gumbel"})
+    layers = [module for module in engine.model.modules() if hasattr(module, "noise")]
+    drawn = []
+    learn = engine.learn
+    monkeypatch.setattr(engine, "learn", lambda loss: drawn.append(torch.stack([m.noise for m in layers])) or learn(loss))
     engine.run(save_dir=tmp_path / "run", max_epoch=2)
-    assert all(getattr(module, "noise", None) is None for module in engine.model.modules())
+    assert len(drawn) == 6 and len({tuple(noise.flatten().tolist()) for noise in drawn}) == 6
+    assert len(layers) == 20 and all(layer.noise is None for layer in layers)
+
+
+def test_the_temperature_falls_from_the_end_of_warm_up(tiny_config, tmp_path):
+    engine, _, _ = search_engine(tiny_config, **{
+        "search.temperature": 4.0, "search.temperature_decay": 0.5, "search.warmup_epochs": 2, "search.max_epoch": 4,
+    })
+    engine.run(save_dir=tmp_path / "run", max_epoch=4)
+    assert [row["temperature"] for row in read_history(tmp_path / "run")] == [4.0, 4.0, 4.0, 2.0]
+
+
+@pytest.mark.parametrize(("split", "expected"), [("identity", {"triplet", "c3mmd"}), ("image", {"ce", "triplet", "c3mmd"})])
+def test_the_architectures_loss_has_cross_entropy_where_the_classifier_knows_the_identities(
+    tiny_config, tmp_path, monkeypatch, split, expected,
+):
+    engine, _, _ = search_engine(tiny_config, **{"search.split": split})
+    terms, losses = [], engine.losses
+    monkeypatch.setattr(engine, "losses", lambda *a, **k: terms.append(losses(*a, **k)) or terms[-1])
+    step = engine.bilevel.step_architecture
+
+    def step_alone(*closures):
+        terms.clear()
+        return step(*closures)
+
+    monkeypatch.setattr(engine.bilevel, "step_architecture", step_alone)
+    engine.run(save_dir=tmp_path / "run", max_epoch=2)
+    # What the last architecture step looked at, then a weight step.
+    assert [set(found) for found in terms] == [expected, {"ce", "triplet", "c3mmd"}]
+
+
+def test_every_pass_and_epoch_walks_the_validation_part_in_an_order_of_its_own(tiny_config, tmp_path, monkeypatch):
+    engine, _, _ = search_engine(tiny_config, **{"search.warmup_epochs": 0})
+    passes = 2 * len(engine.val_loader)
+    walks = []
+    for engine.epoch in range(2):
+        engine.begin_epoch()
+        walks.append([engine._next_validation_batch()["index"].tolist() for _ in range(passes)])
+    halves = [walk[i * passes // 2:(i + 1) * passes // 2] for walk in walks for i in range(2)]
+    assert all(one != other for i, one in enumerate(halves) for other in halves[:i])
 
 
 def test_half_precision_is_refused(tiny_config):
