@@ -46,8 +46,17 @@ def test_batches_of_two_modalities_are_halves(data_root):
     assert all(batch["modality"].tolist() == [0, 0, 0, 1, 1, 1] for batch in batches)
     seen = [path for batch in batches for path in batch["impath"]]
     assert len(set(seen)) == len(seen)
-    with pytest.raises(InputError, match="even number"):
+    with pytest.raises(InputError, match="ecn.batch_size_target is 5, expected an even number"):
         manager(data_root, sources="regdb", load_train_targets=["regdb"], batch_size_target=5)
+
+
+def test_so_are_those_of_a_source_with_two_modalities(data_root):
+    data = manager(data_root, sources="regdb", height=48, width=24, num_batches=3)
+    batches = list(data.train_loader)
+    assert len(batches) == len(data.train_loader) == 3
+    assert all(batch["modality"].tolist() == [0] * 4 + [1] * 4 for batch in batches)
+    with pytest.raises(InputError, match="train.batch_size is 7, expected an even number"):
+        manager(data_root, sources="regdb", batch_size_train=7)
 
 
 def test_the_images_of_the_slots_come_in_their_order_and_own_style(data_root):

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, RandomSampler, Sampler
 
 from torchreid_nas.data.camstyle import STYLERS, CameraStyleDataset, CameraStyler, make_camera_styler
 from torchreid_nas.data.dataset import CrossModalityDataset
-from torchreid_nas.data.identity_manager import IdentityDataManager
+from torchreid_nas.data.identity_manager import BoundedSampler, IdentityDataManager
 from torchreid_nas.errors import InputError, nearest
 
 CAMERA_STYLES = (*STYLERS, "none")
@@ -23,8 +23,8 @@ class DomainAdaptationDataManager(IdentityDataManager):
 
     Both loaders shuffle and drop the last, incomplete batch; they draw from
     torch's global random state: seed it per epoch, as the engines here do.
-    Batches of a target with both modalities are ``[visible; infrared]`` in
-    equal halves, drawn independently.
+    Batches of a source or target with both modalities are ``[visible; infrared]``
+    in equal halves, drawn independently (ours).
 
     Args:
         load_train_targets: data sets whose training images take part without
@@ -63,14 +63,14 @@ class DomainAdaptationDataManager(IdentityDataManager):
     def make_sampler(
         self, dataset: CrossModalityDataset, batch_size: int, num_instances: int, num_batches: int | None, seed: int,
     ) -> Sampler:
-        """Return a shuffle of all images; ``num_batches`` bounds it."""
+        """Return a shuffle of all images, by halves where there are both modalities; ``num_batches`` bounds it."""
         if len(dataset.data) < batch_size:
             raise InputError(
                 f"the source has {len(dataset.data)} training images, expected at least a batch of {batch_size}; "
                 "lower train.batch_size"
             )
-        count = len(dataset.data) if num_batches is None else min(num_batches * batch_size, len(dataset.data))
-        return RandomSampler(dataset, num_samples=count)
+        sampler = _shuffle(dataset, batch_size, "train.batch_size")
+        return sampler if num_batches is None else BoundedSampler(sampler, num_batches * batch_size)
 
     def target_images(self) -> DataLoader:
         """Return a loader of the target's training images in test transforms, in the order of their slots."""
@@ -101,19 +101,25 @@ class DomainAdaptationDataManager(IdentityDataManager):
             msmt17 = any(name.startswith("msmt17") for name in names)
             self.camera_styler = make_camera_styler(camstyle, items, msmt17=msmt17, seed=self.seed)
             shown = CameraStyleDataset(self.trainset_t, self.camera_styler)
-        modalities = [self.trainset_t.modality_of(item[2]) for item in items]
-        both = len(set(modalities)) == 2
         self.train_loader_t = self._loader(
-            shown, batch_size, sampler=_Halves(modalities, batch_size) if both else RandomSampler(items)
+            shown, batch_size, sampler=_shuffle(self.trainset_t, batch_size, "ecn.batch_size_target")
         )
+
+
+def _shuffle(dataset: CrossModalityDataset, batch_size: int, key: str) -> Sampler:
+    """Return a sampler of all images; ``key`` is where the batch size comes from."""
+    modalities = [dataset.modality_of(item[2]) for item in dataset.data]
+    if len(set(modalities)) < 2:
+        return RandomSampler(dataset)
+    if batch_size % 2:
+        raise InputError(f"{key} is {batch_size}, expected an even number for two modalities")
+    return _Halves(modalities, batch_size)
 
 
 class _Halves(Sampler):
     """Batches of ``[visible; infrared]``: each modality shuffled, the smaller one as often as needed."""
 
     def __init__(self, modalities: Sequence[int], batch_size: int) -> None:
-        if batch_size % 2:
-            raise InputError(f"ecn.batch_size_target is {batch_size}, expected an even number for two modalities")
         self._places = [[place for place, m in enumerate(modalities) if m == modality] for modality in range(2)]
         self._half = batch_size // 2
 
