@@ -1,8 +1,13 @@
 """DomainAdaptationDataManager: which images take part, in what order, in which styles."""
+import shutil
+
 import pytest
 import torch
+from PIL import Image
 
 from torchreid_nas.data import CAMERA_STYLES, DomainAdaptationDataManager
+from torchreid_nas.data.camstyle import camstyle_folder, camstyle_name
+from torchreid_nas.data.manager import load_dataset
 from torchreid_nas.errors import InputError
 
 
@@ -79,6 +84,30 @@ def test_the_styles_change_images_of_the_target_alone(data_root, camstyle):
     # Of six cameras the own one is drawn in a sixth of the cases.
     assert 0.6 < sum(changed) / len(changed) < 0.98
     assert data.camera_styler.summary() in data.summary()
+
+
+def test_files_of_two_targets_are_those_of_each_ones_own_cameras(data_root, tmp_path):
+    root = tmp_path / "data"
+    for name in ("market1501", "dukemtmc-reid"):
+        shutil.copytree(data_root / name, root / name)
+    for target in ("market1501", "dukemtmcreid"):
+        items = load_dataset(target, {"root": str(root)}).train
+        for path, _, camid, _ in items:
+            camstyle_folder(path).mkdir(exist_ok=True)
+            for new in {item[2] for item in items} - {camid}:
+                # Brightness tells the camera, in the numbers of its own data set.
+                Image.new("L", (8, 16), 20 * new).save(camstyle_folder(path) / camstyle_name(path, camid, new))
+    for targets in (["market1501", "dukemtmcreid"], ["dukemtmcreid", "market1501"]):
+        data = manager(root, load_train_targets=targets, camstyle="files")
+        assert data.camera_styler.num_missing == 0
+        shift = data.trainset_t.train[-1][2] - load_dataset(targets[1], {"root": str(root)}).train[-1][2]
+        shown = data.train_loader_t.dataset
+        torch.manual_seed(0)
+        for index, (path, _, camid, dsetid) in enumerate(data.trainset_t.train):
+            style = shown.draw(index)
+            if style.camid != camid:
+                pixel = shown.image(index, style).getpixel((4, 8))
+                assert pixel == pytest.approx((20 * (style.camid - shift * dsetid),) * 3, abs=3)
 
 
 def test_for_a_test_there_is_no_target_to_train_on(data_root):

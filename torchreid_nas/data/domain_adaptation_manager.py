@@ -10,7 +10,8 @@ from typing import Any, Iterator, Sequence
 import torch
 from torch.utils.data import DataLoader, RandomSampler, Sampler
 
-from torchreid_nas.data.camstyle import STYLERS, CameraStyleDataset, CameraStyler, make_camera_styler
+from torchreid_nas.data.camstyle import STYLERS, CameraStyleDataset, CameraStyler, CamstyleNames, make_camera_styler
+from torchreid_nas.data.camstyle.names import is_msmt17
 from torchreid_nas.data.dataset import CrossModalityDataset
 from torchreid_nas.data.identity_manager import BoundedSampler, IdentityDataManager
 from torchreid_nas.errors import InputError, nearest
@@ -32,8 +33,9 @@ class DomainAdaptationDataManager(IdentityDataManager):
             manager this is a switch, and the targets are always those that are tested.)
         batch_size_target: images per target batch; default ``batch_size_train``.
         camstyle: show a target image in the style of a camera drawn uniformly:
-            ``"files"`` (released or trained images on disk), ``"fourier"``,
-            ``"statistics"`` or ``"none"``; see :mod:`torchreid_nas.data.camstyle`.
+            ``"files"`` (released or trained images on disk, of the image's own
+            data set), ``"fourier"``, ``"statistics"`` (of all targets) or
+            ``"none"``; see :mod:`torchreid_nas.data.camstyle`.
         **kwargs: those of :class:`ReIDDataManager`.
 
     Attributes:
@@ -86,7 +88,8 @@ class DomainAdaptationDataManager(IdentityDataManager):
         return text
 
     def _set_train_targets(self, names: Sequence[str], batch_size: int, camstyle: str) -> None:
-        whole = functools.reduce(operator.add, (self._datasets[name] for name in names))
+        parts = [self._datasets[name] for name in names]
+        whole = functools.reduce(operator.add, parts)
         # RegDB in both directions is one set of training images.
         items = list({item[0]: item for item in whole.train}.values())
         if len(items) < batch_size:
@@ -98,8 +101,11 @@ class DomainAdaptationDataManager(IdentityDataManager):
         self.trainset_t = whole.view(items, self.transform_tr)
         shown: Any = self.trainset_t
         if camstyle != "none":
-            msmt17 = any(name.startswith("msmt17") for name in names)
-            self.camera_styler = make_camera_styler(camstyle, items, msmt17=msmt17, seed=self.seed)
+            # Files have the data sets' own numbers of cameras, not those of the sum.
+            own = [item for part in parts for item in part.train]
+            first = {summed[3]: summed[2] - item[2] for summed, item in zip(whole.train, own)}
+            file_names = [CamstyleNames(is_msmt17(name), first[number]) for number, name in enumerate(names)]
+            self.camera_styler = make_camera_styler(camstyle, items, file_names, self.seed)
             shown = CameraStyleDataset(self.trainset_t, self.camera_styler)
         self.train_loader_t = self._loader(
             shown, batch_size, sampler=_shuffle(self.trainset_t, batch_size, "ecn.batch_size_target")
