@@ -64,7 +64,7 @@ def test_the_names_of_msmt17_leave_out_the_own_camera(market, release):
     paths = release(market, msmt17=True)
     assert all(re.search(r"_fake_[123]\.jpg$", path.name) for path in paths)
     assert FileStyler(market, [CamstyleNames(msmt17=True)]).num_missing == 0
-    with pytest.raises(InputError, match="has none of the 24 camera-style images.*_fake_1to2.jpg"):
+    with pytest.raises(InputError, match="none of the 24 camera-style images.*_fake_1to2.jpg"):
         FileStyler(market)
 
 
@@ -129,6 +129,22 @@ def test_a_broken_file_is_named(market, release):
     dataset = CameraStyleDataset(CrossModalityDataset(market, market, market, verbose=False), FileStyler(market))
     with pytest.raises(InputError, match=f"{path.name}.*truncated or no image"):
         dataset.image(0, Style(1))
+
+
+def test_released_styles_of_msmt17_are_told_from_those_of_torchreids(market):
+    """The authors' copy has names like those of Market-1501; whoever has put their images there is not told to do so again."""
+    train = Path(market[0][0]).parents[1] / "train"
+    items = [(str(train / f"{pid:04d}" / f"{pid:04d}_000_{camid + 1:02d}_0303morning_0015_0.jpg"), pid, camid, 0)
+             for _, pid, camid, _ in market]
+    folder = camstyle_folder(items[0][0])
+    folder.mkdir()
+    (folder / "0000_c1_0001_fake_2.jpg").touch()
+    with pytest.raises(InputError) as caught:
+        FileStyler(items, [CamstyleNames(msmt17=True)])
+    message = str(caught.value)
+    assert "holds other files, but none of the 24 camera-style images" in message and "put there" not in message
+    for part in ("authors' own copy", "torchreid's MSMT17", "so make them with python tools/train_camstyle.py", "fourier"):
+        assert part in message
 
 
 def test_a_folder_that_is_a_file_is_refused(market):

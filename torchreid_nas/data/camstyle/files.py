@@ -18,7 +18,9 @@ class FileStyler(CameraStyler):
     """Has each image in the style of another camera read from its file beside the training folder.
 
     CamStyle (Zhong et al., CVPR 2018) transfers by CycleGAN, one for each pair
-    of cameras; the images released with ECN for MSMT17 are StarGAN's. Folders
+    of cameras; the images released with ECN for MSMT17 are StarGAN's, made for
+    the authors' copy of MSMT17 in the layout of Market-1501, whose names differ
+    from those of torchreid's MSMT17: they are not found for it. Folders
     are listed once, here; of files that are there nothing is kept, of missing
     ones folder and name. A missing image is replaced by the real
     one when it is drawn (ours; the authors' code stops at it). Of several data
@@ -90,12 +92,22 @@ class FileStyler(CameraStyler):
         self._missing |= missing
         if len(missing) == len(expected):
             folder, name = expected[0]
-            state = "has none" if os.path.isdir(folder) else "does not exist, so there are none"
+            state = "does not exist, so there are none"
+            if os.path.isdir(folder):
+                state = "holds other files, but none" if listed[folder] else "has none"
+            released = (
+                "put there those released for Market-1501 and DukeMTMC-reID (github.com/zhunzhong07/CamStyle and "
+                "github.com/zhunzhong07/ECN), make them"
+            )
+            if self._names[items[0][3]].msmt17:
+                released = (
+                    "those released for MSMT17 go with the authors' own copy of it, whose names differ from those of "
+                    "torchreid's MSMT17, so make them"
+                )
             raise InputError(
                 f'the folder "{folder}" {state} of the {len(expected):,} camera-style images that are expected '
-                f'(one is "{name}"); put there those released for Market-1501, DukeMTMC-reID and MSMT17 '
-                "(github.com/zhunzhong07/CamStyle and github.com/zhunzhong07/ECN), make them with "
-                "python tools/train_camstyle.py, or do without: set ecn.camstyle to fourier, statistics or none"
+                f'(one is "{name}"); {released} with python tools/train_camstyle.py, or do without: set ecn.camstyle '
+                "to fourier, statistics or none"
             )
 
     def _places(self, item: Item, *new_camids: int) -> Iterator[tuple[str, str]]:

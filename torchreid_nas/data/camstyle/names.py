@@ -1,4 +1,9 @@
-"""Where camera-style images lie and what they are called: the layouts in which they were released (Zhong et al.)."""
+"""Where camera-style images lie and what they are called: the layouts in which they were released (Zhong et al.).
+
+The images released for MSMT17 were made from a copy with the authors' own
+names, "the structure the same as Market-1501" (README of their ECN): stems
+with ``_c<camera>``, where torchreid's MSMT17 has ``0000_000_01_0303morning_…``.
+"""
 from __future__ import annotations
 
 __all__ = ["CAMSTYLE_FOLDER", "CamstyleNames", "camstyle_folder", "camstyle_name", "is_msmt17", "shared_camstyle_file"]
