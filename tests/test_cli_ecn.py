@@ -173,6 +173,7 @@ def test_the_dry_run_shows_what_a_step_costs(data_root, tmp_path, capsys):
     ({"ecn.camstyle": "cyclegan"}, '"files"'),
     ({"ecn.num_neighbours": 10**6}, "num_neighbours"),
     ({"ecn.batch_size_target": 5000}, "ecn.batch_size_target"),
+    ({"ecn.batch_size_target": 1}, "0 (as train.batch_size) or at least 2"),
     ({"ecn.target_epoch": 1, "ecn.weight_target": 1.0}, "ecn.target_epoch 0"),
     ({"ecn.positive_prediction": True, "ecn.weight_target": 1.0}, "ecn.positive_prediction False"),
     ({"model.frozen_stages": 2}, "model.frozen_stages -1"),
