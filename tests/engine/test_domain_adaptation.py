@@ -224,7 +224,8 @@ def test_a_checkpoint_of_another_target_is_refused(tiny_config):
         engine_of(tiny_config).load_state_dict(state)
 
 
-def test_it_runs_with_torchreids_own_manager(data_root, tmp_path):
+@pytest.mark.parametrize("memory_init", ["zeros", "features"])
+def test_it_runs_with_torchreids_own_manager(data_root, tmp_path, memory_init):
     data = torchreid.data.ImageDataManager(
         root=str(data_root), sources="dukemtmcreid", targets="market1501", height=64, width=32, batch_size_train=8,
         batch_size_test=32, workers=0, load_train_targets=True, use_gpu=False, transforms=["random_flip"],
@@ -232,8 +233,18 @@ def test_it_runs_with_torchreids_own_manager(data_root, tmp_path):
     model = ecn_resnet18(data.num_train_pids, pretrained=False, width=0.125, feature_dim=16, frozen_stages=-1)
     optimizer = torchreid.optim.build_optimizer(model, optim="sgd", lr=0.01)
     engine = DomainAdaptationEngine(
-        data, model, optimizer, adaptation=AdaptationOptions(num_neighbours=3, neighbour_epoch=0)
+        data, model, optimizer,
+        adaptation=AdaptationOptions(num_neighbours=3, neighbour_epoch=0, memory_init=memory_init),
     )
+    if memory_init == "features":
+        engine.epoch = 0
+        start = copy.deepcopy(model).eval()
+        engine.begin_epoch()
+        item = torchreid.data.datasets.init_image_dataset(
+            "market1501", root=str(data_root), transform=data.transform_te, verbose=False
+        )[5]
+        expected = F.normalize(start.embedding(item["img"][None]))[0]
+        torch.testing.assert_close(engine.memory.features[engine._slots[item["impath"]]], expected, rtol=1e-4, atol=1e-5)
     engine.run(save_dir=tmp_path / "run", max_epoch=1)
     assert engine.memory.features.any()
     assert 0 < engine.results["market1501"]["test feature"][0].mAP < 1

@@ -11,7 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from torchreid_nas.data.dataset import as_cross_modality
 from torchreid_nas.data.joint_loader import JointLoader
+from torchreid_nas.data.manager import ImageLoader
 from torchreid_nas.device import move
 from torchreid_nas.engine.base import TrainingOptions
 from torchreid_nas.engine.positives import SourcePositives
@@ -276,8 +278,17 @@ class DomainAdaptationEngine(RetrievalEngine):
                 return (self.model.target_feature(self.model.embedding(images)),)
 
         self.model.eval()
-        features = [self.by_modality(data, forward)[0] for data in self.datamanager.target_images()]
+        features = [self.by_modality(data, forward)[0] for data in self._target_images()]
         self.memory.initialize(torch.cat(features))
+
+    def _target_images(self) -> DataLoader:
+        """Return a loader of the target's training images in test transforms, in the order of their slots."""
+        if hasattr(self.datamanager, "target_images"):
+            return self.datamanager.target_images()
+        # torchreid's own managers have none.
+        loader = self.datamanager.train_loader_t
+        dataset = as_cross_modality(loader.dataset).view(loader.dataset.data, self.datamanager.transform_te)
+        return ImageLoader(dataset, loader.batch_size, num_workers=loader.num_workers)
 
     @torch.no_grad()
     def _neighbour_precision(self) -> float:
