@@ -171,7 +171,7 @@ def test_the_dry_run_shows_what_a_step_costs(data_root, tmp_path, capsys):
     ({"ecn.ablation": ["everything"]}, "some of source, exemplar"),
     ({"ecn.weight_target": 1.5}, "between 0 and 1"),
     ({"ecn.camstyle": "cyclegan"}, '"files"'),
-    ({"ecn.num_neighbours": 10**6}, "num_neighbours"),
+    ({"ecn.num_neighbours": 10**6}, "(ecn.num_neighbours) is 1000000, expected 0 to 58"),
     ({"ecn.batch_size_target": 5000}, "ecn.batch_size_target"),
     ({"ecn.batch_size_target": 1}, "0 (as train.batch_size) or at least 2"),
     ({"ecn.target_epoch": 1, "ecn.weight_target": 1.0}, "ecn.target_epoch 0"),
