@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from torchreid_nas.data import CAMERA_STYLES, DomainAdaptationDataManager
+from msmt17 import CAMERAS, PERSONS, write_msmt17
+from torchreid_nas.data import CAMERA_STYLES, CachedLoader, DomainAdaptationDataManager
 from torchreid_nas.data.camstyle import camstyle_folder, camstyle_name
 from torchreid_nas.data.manager import load_dataset
 from torchreid_nas.errors import InputError
@@ -26,6 +27,26 @@ def test_source_and_target_are_the_training_images_of_both(data_root):
     assert all("market1501" in path and "bounding_box_train" in path for path in paths)
     assert len(set(paths)) == len(paths)
     assert "unlabelled training images of the target: " + str(len(paths)) in data.summary()
+
+
+@pytest.mark.parametrize("cache", ["off", "on"])
+def test_of_msmt17_the_images_of_its_validation_list_take_part_too(data_root, tmp_path, cache):
+    folder = write_msmt17(tmp_path)
+    shutil.copytree(data_root / "market1501", tmp_path / "market1501")
+    data = manager(tmp_path, sources="market1501", targets=["msmt17"], load_train_targets=["msmt17"], cache=cache)
+    paths = [item[0] for item in data.trainset_t.train]
+    assert sorted(paths) == sorted(map(str, (folder / "train").rglob("*.jpg")))
+    assert {path for batch in data.target_images() for path in batch["impath"]} == set(paths)
+    assert isinstance(data.train_loader_t, CachedLoader) == (cache == "on")
+    # Beside other targets their cameras and persons are numbered with the rest.
+    both = manager(tmp_path, sources="market1501", load_train_targets=["market1501", "msmt17"])
+    own = {item[0]: item for item in both.trainset_t.train if "/MSMT17_V1/" in item[0]}
+    assert sorted(own) == sorted(paths) and len({item[2] for item in own.values()}) == CAMERAS
+    assert len({item[1] for item in own.values()}) == PERSONS
+    # Training with labels, and the test, are those of torchreid.
+    labelled = manager(tmp_path, sources="msmt17", targets=["msmt17"], load_train_targets=["msmt17"])
+    assert len(labelled.trainset.train) == PERSONS * (CAMERAS - 1)
+    assert all("/test/" in item[0] for part in labelled.test_dataset["msmt17"].values() for item in part)
 
 
 def test_an_image_of_two_targets_takes_part_once(data_root):

@@ -29,7 +29,8 @@ class DomainAdaptationDataManager(IdentityDataManager):
 
     Args:
         load_train_targets: data sets whose training images take part without
-            labels, each image once; none for evaluation. (In torchreid's
+            labels, each image once, those of MSMT17's ``list_val`` too; none for
+            evaluation. (In torchreid's
             manager this is a switch, and the targets are always those that are tested.)
         batch_size_target: images per target batch; default ``batch_size_train``.
         camstyle: show a target image in the style of a camera drawn uniformly:
@@ -88,7 +89,7 @@ class DomainAdaptationDataManager(IdentityDataManager):
         return text
 
     def _set_train_targets(self, names: Sequence[str], batch_size: int, camstyle: str) -> None:
-        parts = [self._datasets[name] for name in names]
+        parts = [self._datasets[name].whole_training() for name in names]
         whole = functools.reduce(operator.add, parts)
         # RegDB in both directions is one set of training images.
         items = list({item[0]: item for item in whole.train}.values())
