@@ -15,8 +15,14 @@ from torchreid_nas.cli import main
 from torchreid_nas.config import load_config
 from torchreid_nas.data.camstyle import camstyle_folder, camstyle_name
 from torchreid_nas.engine.base import ResumableEngine
+from torchreid_nas.models.resnet import resnet_backbone
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+SMALL = {key: TINY_ECN[key] for key in (
+    "train.amp", "model.name", "model.feature_dim", "data.height", "data.width", "data.workers", "sampler.num_instances",
+    "train.batch_size",
+)}
+"""What brings a config of the paper's size down to a test's, but for the width that ImageNet's weights have."""
 arguments = functools.partial(commands.arguments, TINY_ECN)
 
 
@@ -165,8 +171,9 @@ def test_the_dry_run_shows_what_a_step_costs(data_root, tmp_path, capsys):
     ({"ecn.ablation": ["everything"]}, "some of source, exemplar"),
     ({"ecn.weight_target": 1.5}, "between 0 and 1"),
     ({"ecn.camstyle": "cyclegan"}, '"files"'),
-    ({"ecn.num_neighbours": 10**6}, "num_neighbours"),
+    ({"ecn.num_neighbours": 10**6}, "(ecn.num_neighbours) is 1000000, expected 0 to 58"),
     ({"ecn.batch_size_target": 5000}, "ecn.batch_size_target"),
+    ({"ecn.batch_size_target": 1}, "0 (as train.batch_size) or at least 2"),
     ({"ecn.target_epoch": 1, "ecn.weight_target": 1.0}, "ecn.target_epoch 0"),
     ({"ecn.positive_prediction": True, "ecn.weight_target": 1.0}, "ecn.positive_prediction False"),
     ({"model.frozen_stages": 2}, "model.frozen_stages -1"),
@@ -192,6 +199,17 @@ def test_a_run_resumes_only_with_its_own_target(data_root, finished, tmp_path, c
     shutil.copytree(finished, tmp_path / "run")
     call = arguments(data_root, tmp_path / "run", "--resume", **{"data.targets": ["dukemtmcreid"]})
     assert "another setting (data.targets" in refused(capsys, *call)
+
+
+def test_the_unsupervised_config_trains_with_its_frozen_stages(data_root, tmp_path):
+    torch.save(resnet_backbone(18).state_dict(), tmp_path / "resnet18.pth")
+    changes = {"model.pretrained": tmp_path / "resnet18.pth", "train.max_epoch": 1, "ecn.neighbour_epoch": 0}
+    config = CONFIGS / "ecn_regdb_unsupervised.yaml"
+    assert main(commands.arguments(SMALL, data_root, tmp_path / "run", "--config", config, **changes)) == 0
+    (row,) = [json.loads(line) for line in (tmp_path / "run" / "train" / "history.jsonl").read_text().splitlines()]
+    assert "ce" not in row and row["invariance"] > 0
+    rows = json.loads((tmp_path / "run" / "results.json").read_text())["results"]
+    assert [row["mAP"] > 0 for row in rows] == [True, True]
 
 
 @pytest.mark.parametrize("name, source, target, erases", [

@@ -76,7 +76,7 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "ecn.momentum_step": _FRACTION,
     "ecn.camstyle": _one_of("files", "fourier", "statistics", "none"),
     "ecn.epoch_length": _one_of("source", "target", "longer"),
-    "ecn.batch_size_target": _NOT_NEGATIVE,
+    "ecn.batch_size_target": (lambda v: v == 0 or v >= 2, "0 (as train.batch_size) or at least 2, for BatchNorm's statistics"),
     "ecn.memory_init": _one_of("zeros", "features"),
     "ecn.memory_dtype": _one_of("float32", "bfloat16", "float16"),
     "ecn.chunk_size": _AT_LEAST_ONE,

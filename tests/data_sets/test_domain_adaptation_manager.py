@@ -1,8 +1,14 @@
 """DomainAdaptationDataManager: which images take part, in what order, in which styles."""
+import shutil
+
 import pytest
 import torch
+from PIL import Image
 
-from torchreid_nas.data import CAMERA_STYLES, DomainAdaptationDataManager
+from msmt17 import CAMERAS, PERSONS, write_msmt17
+from torchreid_nas.data import CAMERA_STYLES, CachedLoader, DomainAdaptationDataManager
+from torchreid_nas.data.camstyle import camstyle_folder, camstyle_name
+from torchreid_nas.data.manager import load_dataset
 from torchreid_nas.errors import InputError
 
 
@@ -21,6 +27,26 @@ def test_source_and_target_are_the_training_images_of_both(data_root):
     assert all("market1501" in path and "bounding_box_train" in path for path in paths)
     assert len(set(paths)) == len(paths)
     assert "unlabelled training images of the target: " + str(len(paths)) in data.summary()
+
+
+@pytest.mark.parametrize("cache", ["off", "on"])
+def test_of_msmt17_the_images_of_its_validation_list_take_part_too(data_root, tmp_path, cache):
+    folder = write_msmt17(tmp_path)
+    shutil.copytree(data_root / "market1501", tmp_path / "market1501")
+    data = manager(tmp_path, sources="market1501", targets=["msmt17"], load_train_targets=["msmt17"], cache=cache)
+    paths = [item[0] for item in data.trainset_t.train]
+    assert sorted(paths) == sorted(map(str, (folder / "train").rglob("*.jpg")))
+    assert {path for batch in data.target_images() for path in batch["impath"]} == set(paths)
+    assert isinstance(data.train_loader_t, CachedLoader) == (cache == "on")
+    # Beside other targets their cameras and persons are numbered with the rest.
+    both = manager(tmp_path, sources="market1501", load_train_targets=["market1501", "msmt17"])
+    own = {item[0]: item for item in both.trainset_t.train if "/MSMT17_V1/" in item[0]}
+    assert sorted(own) == sorted(paths) and len({item[2] for item in own.values()}) == CAMERAS
+    assert len({item[1] for item in own.values()}) == PERSONS
+    # Training with labels, and the test, are those of torchreid.
+    labelled = manager(tmp_path, sources="msmt17", targets=["msmt17"], load_train_targets=["msmt17"])
+    assert len(labelled.trainset.train) == PERSONS * (CAMERAS - 1)
+    assert all("/test/" in item[0] for part in labelled.test_dataset["msmt17"].values() for item in part)
 
 
 def test_an_image_of_two_targets_takes_part_once(data_root):
@@ -46,8 +72,17 @@ def test_batches_of_two_modalities_are_halves(data_root):
     assert all(batch["modality"].tolist() == [0, 0, 0, 1, 1, 1] for batch in batches)
     seen = [path for batch in batches for path in batch["impath"]]
     assert len(set(seen)) == len(seen)
-    with pytest.raises(InputError, match="even number"):
+    with pytest.raises(InputError, match="ecn.batch_size_target is 5, expected an even number"):
         manager(data_root, sources="regdb", load_train_targets=["regdb"], batch_size_target=5)
+
+
+def test_so_are_those_of_a_source_with_two_modalities(data_root):
+    data = manager(data_root, sources="regdb", height=48, width=24, num_batches=3)
+    batches = list(data.train_loader)
+    assert len(batches) == len(data.train_loader) == 3
+    assert all(batch["modality"].tolist() == [0] * 4 + [1] * 4 for batch in batches)
+    with pytest.raises(InputError, match="train.batch_size is 7, expected an even number"):
+        manager(data_root, sources="regdb", batch_size_train=7)
 
 
 def test_the_images_of_the_slots_come_in_their_order_and_own_style(data_root):
@@ -70,6 +105,30 @@ def test_the_styles_change_images_of_the_target_alone(data_root, camstyle):
     # Of six cameras the own one is drawn in a sixth of the cases.
     assert 0.6 < sum(changed) / len(changed) < 0.98
     assert data.camera_styler.summary() in data.summary()
+
+
+def test_files_of_two_targets_are_those_of_each_ones_own_cameras(data_root, tmp_path):
+    root = tmp_path / "data"
+    for name in ("market1501", "dukemtmc-reid"):
+        shutil.copytree(data_root / name, root / name)
+    for target in ("market1501", "dukemtmcreid"):
+        items = load_dataset(target, {"root": str(root)}).train
+        for path, _, camid, _ in items:
+            camstyle_folder(path).mkdir(exist_ok=True)
+            for new in {item[2] for item in items} - {camid}:
+                # Brightness tells the camera, in the numbers of its own data set.
+                Image.new("L", (8, 16), 20 * new).save(camstyle_folder(path) / camstyle_name(path, camid, new))
+    for targets in (["market1501", "dukemtmcreid"], ["dukemtmcreid", "market1501"]):
+        data = manager(root, load_train_targets=targets, camstyle="files")
+        assert data.camera_styler.num_missing == 0
+        shift = data.trainset_t.train[-1][2] - load_dataset(targets[1], {"root": str(root)}).train[-1][2]
+        shown = data.train_loader_t.dataset
+        torch.manual_seed(0)
+        for index, (path, _, camid, dsetid) in enumerate(data.trainset_t.train):
+            style = shown.draw(index)
+            if style.camid != camid:
+                pixel = shown.image(index, style).getpixel((4, 8))
+                assert pixel == pytest.approx((20 * (style.camid - shift * dsetid),) * 3, abs=3)
 
 
 def test_for_a_test_there_is_no_target_to_train_on(data_root):

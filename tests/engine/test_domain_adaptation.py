@@ -138,6 +138,44 @@ def test_unsupervised_visible_infrared_reads_no_label_at_all(tiny_config, tmp_pa
     assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
 
 
+REGDB = {"data.sources": ["regdb"], "data.targets": ["regdb"], "data.height": 48, "data.width": 24, "model.architecture": "split"}
+
+
+@pytest.mark.parametrize("frozen_stages", [-1, 2])
+def test_with_split_batchnorms_a_step_goes_through_each_modalitys_own(tiny_config, frozen_stages):
+    engine = engine_of(tiny_config, **REGDB, **{"model.dropout": 0.0, "ecn.camstyle": "none"})
+    engine.model.frozen_stages = frozen_stages
+    engine.model.train()
+    batch = next(iter(engine.train_loader))
+    assert batch["modality"].tolist() == batch["target"]["modality"].tolist() == [0] * 4 + [1] * 4
+    seen, own = [], engine.model.backbone.bn1
+    for name in ("visible", "infrared"):
+        getattr(own, name).register_forward_hook(lambda _, args, __, name=name: seen.append((name, len(args[0]))))
+    engine.forward_backward(batch)
+    assert seen == [("visible", 4), ("infrared", 4)] * 2
+
+
+def test_a_batch_of_one_modality_goes_through_its_own_batchnorms_alone(tiny_config):
+    engine = engine_of(tiny_config, **REGDB)
+    engine.model.train()
+    data = next(iter(engine.train_loader))
+    infrared = {"img": data["img"][4:], "pid": data["pid"][4:], "modality": data["modality"][4:]}
+    before = copy.deepcopy(engine.model.backbone.bn1)
+    engine.losses(infrared)
+    assert torch.equal(before.visible.running_mean, engine.model.backbone.bn1.visible.running_mean)
+    assert not torch.equal(before.infrared.running_mean, engine.model.backbone.bn1.infrared.running_mean)
+
+
+def test_a_shuffle_of_both_modalities_is_refused_where_batchnorms_are_split(tiny_config):
+    engine = engine_of(tiny_config, **REGDB)
+    data = next(iter(engine.train_loader))
+    order = torch.tensor([0, 4, 1, 5, 2, 6, 3, 7])
+    shuffled = {"img": data["img"][order], "pid": data["pid"][order], "modality": data["modality"][order]}
+    with pytest.raises(InputError, match="equal halves.*model.architecture none"):
+        engine.losses(shuffled)
+    assert engine_of(tiny_config, **{**REGDB, "model.architecture": "none"}).losses(shuffled)["ce"].isfinite()
+
+
 def test_the_memory_can_start_from_features(tiny_config):
     engine = engine_of(tiny_config, **{"ecn.memory_init": "features", "model.dropout": 0.0})
     engine.begin_epoch()
@@ -186,7 +224,8 @@ def test_a_checkpoint_of_another_target_is_refused(tiny_config):
         engine_of(tiny_config).load_state_dict(state)
 
 
-def test_it_runs_with_torchreids_own_manager(data_root, tmp_path):
+@pytest.mark.parametrize("memory_init", ["zeros", "features"])
+def test_it_runs_with_torchreids_own_manager(data_root, tmp_path, memory_init):
     data = torchreid.data.ImageDataManager(
         root=str(data_root), sources="dukemtmcreid", targets="market1501", height=64, width=32, batch_size_train=8,
         batch_size_test=32, workers=0, load_train_targets=True, use_gpu=False, transforms=["random_flip"],
@@ -194,8 +233,18 @@ def test_it_runs_with_torchreids_own_manager(data_root, tmp_path):
     model = ecn_resnet18(data.num_train_pids, pretrained=False, width=0.125, feature_dim=16, frozen_stages=-1)
     optimizer = torchreid.optim.build_optimizer(model, optim="sgd", lr=0.01)
     engine = DomainAdaptationEngine(
-        data, model, optimizer, adaptation=AdaptationOptions(num_neighbours=3, neighbour_epoch=0)
+        data, model, optimizer,
+        adaptation=AdaptationOptions(num_neighbours=3, neighbour_epoch=0, memory_init=memory_init),
     )
+    if memory_init == "features":
+        engine.epoch = 0
+        start = copy.deepcopy(model).eval()
+        engine.begin_epoch()
+        item = torchreid.data.datasets.init_image_dataset(
+            "market1501", root=str(data_root), transform=data.transform_te, verbose=False
+        )[5]
+        expected = F.normalize(start.embedding(item["img"][None]))[0]
+        torch.testing.assert_close(engine.memory.features[engine._slots[item["impath"]]], expected, rtol=1e-4, atol=1e-5)
     engine.run(save_dir=tmp_path / "run", max_epoch=1)
     assert engine.memory.features.any()
     assert 0 < engine.results["market1501"]["test feature"][0].mAP < 1

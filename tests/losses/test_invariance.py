@@ -190,11 +190,47 @@ def test_the_memory_is_no_part_of_the_loss_state():
     assert not InvarianceLoss(memory).state_dict() and not list(InvarianceLoss(memory).parameters())
 
 
+class AllPositive:
+    """Takes every candidate, and keeps how many there were."""
+
+    def __init__(self, num_candidates):
+        self.num_candidates, self.seen = num_candidates, 0
+
+    def positives(self, anchors, candidates):
+        self.seen = candidates.shape[1]
+        return torch.ones(candidates.shape[:2], dtype=torch.bool)
+
+
+@pytest.mark.parametrize("num_candidates, looked_at", [(100, 10), (12, 10), (7, 6), (2, 2)])
+def test_candidates_are_no_more_than_the_smallest_group_has_and_never_of_another(num_candidates, looked_at):
+    memory, features, indices = problem()
+    groups = (torch.arange(30) >= 25).long()
+    predictor = AllPositive(num_candidates)
+    criterion = InvarianceLoss(memory, 0.1, 6, groups=groups, positive_prediction=predictor)
+    criterion(features, indices)
+    assert predictor.seen == looked_at
+    nearest, _ = criterion.neighbours(features)
+    assert all(len(set(row)) == looked_at for row in nearest.tolist())
+    assert (groups[nearest].sum(dim=1) == looked_at // 2).all()
+
+
+@pytest.mark.parametrize("k", [30, 12, 5, -2])
+def test_slots_that_a_group_does_not_have_are_refused(k):
+    memory, features, _ = problem()
+    criterion = InvarianceLoss(memory, 0.1, 6, groups=(torch.arange(30) >= 25).long())
+    with pytest.raises(InputError, match=f"{k} nearest slots are asked for, expected a multiple of 2 .* from 0 to 10"):
+        criterion.nearest(features, k)
+    with pytest.raises(InputError, match="from 0 to 30"):
+        InvarianceLoss(memory).nearest(features, 31)
+
+
 @pytest.mark.parametrize("arguments, said", [
-    ({"temperature": 0.0}, "temperature"), ({"num_neighbours": 31}, "0 to 30"), ({"chunk_size": 0}, "chunk_size"),
+    ({"temperature": 0.0}, "temperature"), ({"chunk_size": 0}, "chunk_size"),
+    ({"num_neighbours": 31}, "ecn.num_neighbours.* is 31, expected 0 to 30"),
     ({"groups": torch.zeros(29, dtype=torch.int64)}, "one group per slot"),
     ({"groups": torch.arange(30) % 4}, "multiple of 4"),
-    ({"groups": (torch.arange(30) == 0).long()}, "a group has 1 slots"),
+    ({"groups": (torch.arange(30) == 0).long()}, "has 1 slots, expected at least 3"),
+    ({"groups": torch.arange(30) % 3, "positive_prediction": AllPositive(2)}, "ecn.num_candidates.* is 2, expected at least 3"),
 ])
 def test_impossible_settings_are_refused(arguments, said):
     with pytest.raises(InputError, match=said):

@@ -6,8 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
+from msmt17 import CAMERAS, PERSONS, write_msmt17
 from torchreid_nas.errors import InputError
-from torchreid_nas.stargan.images import ImageStream, derived_generator, to_pillow, to_tensor
+from torchreid_nas.stargan.images import ImageStream, derived_generator, load_camera_images, to_pillow, to_tensor
 
 
 def test_labels_count_the_cameras_that_are_there(camera_images):
@@ -22,6 +23,13 @@ def test_labels_count_the_cameras_that_are_there(camera_images):
 def test_one_camera_is_not_enough(camera_images):
     with pytest.raises(InputError, match="images of 1 camera, .* at least 2 are needed"):
         camera_images(camids=(2,))
+
+
+def test_of_msmt17_the_images_of_its_validation_list_are_there_too(tmp_path):
+    folder = write_msmt17(tmp_path)
+    images = load_camera_images("msmt17", tmp_path, 32, 16)
+    assert len(images) == PERSONS * CAMERAS and images.camids == tuple(range(CAMERAS))
+    assert [item[0] for item in images.items] == sorted(map(str, (folder / "train").rglob("*.jpg")))
 
 
 def test_pixels_survive_the_way_there_and_back():

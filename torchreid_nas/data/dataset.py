@@ -71,6 +71,8 @@ class CrossModalityDataset(torchreid.data.ImageDataset):
         infrared_camids: cameras that see infrared; default the class's own.
         gallery_pool: every image that a gallery may be drawn from, where the
             protocol draws galleries at random; default ``gallery``.
+        left_out: images of the training part that training with labels leaves
+            out, see :meth:`whole_training`.
         **kwargs: torchreid's ``transform``, ``k_tfm``, ``mode``,
             ``combineall``, ``verbose``; others are ignored, as in torchreid.
 
@@ -96,6 +98,7 @@ class CrossModalityDataset(torchreid.data.ImageDataset):
         gallery: Sequence[tuple],
         infrared_camids: Iterable[int] | None = None,
         gallery_pool: Sequence[tuple] | None = None,
+        left_out: Sequence[tuple] = (),
         **kwargs: Any,
     ):
         for part, items in (("train", train), ("query", query), ("gallery", gallery)):
@@ -105,6 +108,7 @@ class CrossModalityDataset(torchreid.data.ImageDataset):
                 )
         if infrared_camids is not None:
             self.infrared_camids = frozenset(infrared_camids)
+        self.left_out: list[Item] = _with_dsetid(left_out)
         # combine_all, which torchreid's constructor calls, reads the pool.
         self.gallery_pool: list[Item] = _with_dsetid(gallery if gallery_pool is None else gallery_pool)
         super().__init__(_with_dsetid(train), _with_dsetid(query), _with_dsetid(gallery), **kwargs)
@@ -150,6 +154,19 @@ class CrossModalityDataset(torchreid.data.ImageDataset):
         self.train = [*self.train, *((path, labels[pid], camid, dsetid) for path, pid, camid, dsetid in tests)]
         self.num_train_pids = self.get_num_pids(self.train)
         self.num_train_cams = self.get_num_cams(self.train)
+
+    def whole_training(self) -> CrossModalityDataset:
+        """Return a data set that trains on the images left out as well: without labels they are images like the others.
+
+        Of torchreid's these are the images of MSMT17's ``list_val``, of the same
+        persons as those of ``list_train``.
+        """
+        if not self.left_out:
+            return self
+        return CrossModalityDataset(
+            [*self.train, *self.left_out], self.query, self.gallery, infrared_camids=self.infrared_camids,
+            gallery_pool=self.gallery_pool, verbose=False,
+        )
 
     def view(self, items: Sequence[Item], transform: Callable | None = None) -> CrossModalityDataset:
         """Return a data set over just ``items``, with these cameras' modalities.
@@ -219,11 +236,19 @@ def as_cross_modality(dataset: torchreid.data.ImageDataset) -> CrossModalityData
         dataset.train,
         dataset.query,
         dataset.gallery,
+        left_out=_left_out(dataset),
         transform=dataset.transform,
         k_tfm=dataset.k_tfm,
         mode=dataset.mode,
         verbose=False,
     )
+
+
+def _left_out(dataset: torchreid.data.ImageDataset) -> Sequence[tuple]:
+    """Return the images of MSMT17's ``list_val``, which torchreid gives with ``combineall`` alone, together with the tests."""
+    if isinstance(dataset, torchreid.data.datasets.image.MSMT17) and not dataset.combineall:
+        return dataset.process_dir(dataset.train_dir, dataset.list_val_path)
+    return ()
 
 
 def _with_dsetid(items: Sequence[tuple]) -> list[Item]:

@@ -32,7 +32,7 @@ class DecodedSets:
     def add(self, datasets: Iterable[CrossModalityDataset], items: Iterable[Item]) -> None:
         """Have these images of data sets decoded, or all of small ones, when a reader first reads one of them."""
         whole = self._at_size(
-            item[0] for data in datasets for item in [*data.train, *data.query, *data.gallery_pool]
+            item[0] for data in datasets for item in [*data.train, *data.left_out, *data.query, *data.gallery_pool]
         )
         images = whole if whole.nbytes <= _WHOLE else self._at_size(item[0] for item in items)
         if not any(other.covers(images.paths) for other, _ in self._sets):

@@ -10,9 +10,10 @@ from typing import Any, Iterator, Sequence
 import torch
 from torch.utils.data import DataLoader, RandomSampler, Sampler
 
-from torchreid_nas.data.camstyle import STYLERS, CameraStyleDataset, CameraStyler, make_camera_styler
+from torchreid_nas.data.camstyle import STYLERS, CameraStyleDataset, CameraStyler, CamstyleNames, make_camera_styler
+from torchreid_nas.data.camstyle.names import is_msmt17
 from torchreid_nas.data.dataset import CrossModalityDataset
-from torchreid_nas.data.identity_manager import IdentityDataManager
+from torchreid_nas.data.identity_manager import BoundedSampler, IdentityDataManager
 from torchreid_nas.errors import InputError, nearest
 
 CAMERA_STYLES = (*STYLERS, "none")
@@ -23,17 +24,20 @@ class DomainAdaptationDataManager(IdentityDataManager):
 
     Both loaders shuffle and drop the last, incomplete batch; they draw from
     torch's global random state: seed it per epoch, as the engines here do.
-    Batches of a target with both modalities are ``[visible; infrared]`` in
-    equal halves, drawn independently.
+    Batches of a source or target with both modalities are ``[visible; infrared]``
+    in equal halves, drawn independently (ours). Test images are resized
+    bilinearly, as torchreid does; ECN's authors do so bicubically.
 
     Args:
         load_train_targets: data sets whose training images take part without
-            labels, each image once; none for evaluation. (In torchreid's
+            labels, each image once, those of MSMT17's ``list_val`` too; none for
+            evaluation. (In torchreid's
             manager this is a switch, and the targets are always those that are tested.)
         batch_size_target: images per target batch; default ``batch_size_train``.
         camstyle: show a target image in the style of a camera drawn uniformly:
-            ``"files"`` (released or trained images on disk), ``"fourier"``,
-            ``"statistics"`` or ``"none"``; see :mod:`torchreid_nas.data.camstyle`.
+            ``"files"`` (released or trained images on disk, of the image's own
+            data set), ``"fourier"``, ``"statistics"`` (of all targets) or
+            ``"none"``; see :mod:`torchreid_nas.data.camstyle`.
         **kwargs: those of :class:`ReIDDataManager`.
 
     Attributes:
@@ -63,14 +67,14 @@ class DomainAdaptationDataManager(IdentityDataManager):
     def make_sampler(
         self, dataset: CrossModalityDataset, batch_size: int, num_instances: int, num_batches: int | None, seed: int,
     ) -> Sampler:
-        """Return a shuffle of all images; ``num_batches`` bounds it."""
+        """Return a shuffle of all images, by halves where there are both modalities; ``num_batches`` bounds it."""
         if len(dataset.data) < batch_size:
             raise InputError(
                 f"the source has {len(dataset.data)} training images, expected at least a batch of {batch_size}; "
                 "lower train.batch_size"
             )
-        count = len(dataset.data) if num_batches is None else min(num_batches * batch_size, len(dataset.data))
-        return RandomSampler(dataset, num_samples=count)
+        sampler = _shuffle(dataset, batch_size, "train.batch_size")
+        return sampler if num_batches is None else BoundedSampler(sampler, num_batches * batch_size)
 
     def target_images(self) -> DataLoader:
         """Return a loader of the target's training images in test transforms, in the order of their slots."""
@@ -86,7 +90,8 @@ class DomainAdaptationDataManager(IdentityDataManager):
         return text
 
     def _set_train_targets(self, names: Sequence[str], batch_size: int, camstyle: str) -> None:
-        whole = functools.reduce(operator.add, (self._datasets[name] for name in names))
+        parts = [self._datasets[name].whole_training() for name in names]
+        whole = functools.reduce(operator.add, parts)
         # RegDB in both directions is one set of training images.
         items = list({item[0]: item for item in whole.train}.values())
         if len(items) < batch_size:
@@ -98,22 +103,31 @@ class DomainAdaptationDataManager(IdentityDataManager):
         self.trainset_t = whole.view(items, self.transform_tr)
         shown: Any = self.trainset_t
         if camstyle != "none":
-            msmt17 = any(name.startswith("msmt17") for name in names)
-            self.camera_styler = make_camera_styler(camstyle, items, msmt17=msmt17, seed=self.seed)
+            # Files have the data sets' own numbers of cameras, not those of the sum.
+            own = [item for part in parts for item in part.train]
+            first = {summed[3]: summed[2] - item[2] for summed, item in zip(whole.train, own)}
+            file_names = [CamstyleNames(is_msmt17(name), first[number]) for number, name in enumerate(names)]
+            self.camera_styler = make_camera_styler(camstyle, items, file_names, self.seed)
             shown = CameraStyleDataset(self.trainset_t, self.camera_styler)
-        modalities = [self.trainset_t.modality_of(item[2]) for item in items]
-        both = len(set(modalities)) == 2
         self.train_loader_t = self._loader(
-            shown, batch_size, sampler=_Halves(modalities, batch_size) if both else RandomSampler(items)
+            shown, batch_size, sampler=_shuffle(self.trainset_t, batch_size, "ecn.batch_size_target")
         )
+
+
+def _shuffle(dataset: CrossModalityDataset, batch_size: int, key: str) -> Sampler:
+    """Return a sampler of all images; ``key`` is where the batch size comes from."""
+    modalities = [dataset.modality_of(item[2]) for item in dataset.data]
+    if len(set(modalities)) < 2:
+        return RandomSampler(dataset)
+    if batch_size % 2:
+        raise InputError(f"{key} is {batch_size}, expected an even number for two modalities")
+    return _Halves(modalities, batch_size)
 
 
 class _Halves(Sampler):
     """Batches of ``[visible; infrared]``: each modality shuffled, the smaller one as often as needed."""
 
     def __init__(self, modalities: Sequence[int], batch_size: int) -> None:
-        if batch_size % 2:
-            raise InputError(f"ecn.batch_size_target is {batch_size}, expected an even number for two modalities")
         self._places = [[place for place, m in enumerate(modalities) if m == modality] for modality in range(2)]
         self._half = batch_size // 2
 

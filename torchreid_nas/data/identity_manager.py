@@ -1,9 +1,9 @@
 """The data manager of single-modality training: batches of P identities × K images."""
 from __future__ import annotations
 
-__all__ = ["IdentityDataManager"]
+__all__ = ["BoundedSampler", "IdentityDataManager"]
 
-from typing import Sequence
+from typing import Iterator, Sequence
 
 import torchreid
 from torch.utils.data import DataLoader, Sampler
@@ -41,7 +41,7 @@ class IdentityDataManager(ReIDDataManager):
         sampler = torchreid.data.sampler.build_train_sampler(
             dataset.data, "RandomIdentitySampler", batch_size=batch_size, num_instances=num_instances
         )
-        return sampler if num_batches is None else _Bounded(sampler, num_batches * batch_size)
+        return sampler if num_batches is None else BoundedSampler(sampler, num_batches * batch_size)
 
     def validation_parts(self, dataset: CrossModalityDataset, items: Sequence[Item]) -> dict[str, list[Item]]:
         """The first image of each identity and camera queries; identities of one camera alone are left out."""
@@ -80,15 +80,17 @@ class IdentityDataManager(ReIDDataManager):
         return loaders[0], loaders[1], self.num_train_pids
 
 
-class _Bounded(Sampler):
+class BoundedSampler(Sampler):
     """The first ``length`` indices of a sampler, or all where it has fewer."""
 
     def __init__(self, sampler: Sampler, length: int) -> None:
         self.sampler, self.length = sampler, length
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[int]:
+        """Yield them."""
         for _, index in zip(range(self.length), self.sampler):
             yield index
 
     def __len__(self) -> int:
+        """Return how many they are."""
         return min(self.length, len(self.sampler))

@@ -4,21 +4,23 @@ from __future__ import annotations
 __all__ = ["SOURCE_CHECKPOINT", "AdaptationOptions", "DomainAdaptationEngine"]
 
 import dataclasses
-from typing import Any, Mapping
+from typing import Any, ContextManager, Mapping
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from torchreid_nas.data.dataset import as_cross_modality
 from torchreid_nas.data.joint_loader import JointLoader
+from torchreid_nas.data.manager import ImageLoader
 from torchreid_nas.device import move
 from torchreid_nas.engine.base import TrainingOptions
 from torchreid_nas.engine.positives import SourcePositives
 from torchreid_nas.engine.retrieval import RetrievalEngine
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import save_checkpoint
-from torchreid_nas.layers import modality_context
+from torchreid_nas.layers import BOTH, MODALITIES, SplitBatchNorm2d, modality_context
 from torchreid_nas.losses import ExemplarMemory, InvarianceLoss, identity_loss
 
 SOURCE_CHECKPOINT = "source.pth"
@@ -109,6 +111,7 @@ class DomainAdaptationEngine(RetrievalEngine):
         source = self.train_loader if adaptation.weight_target < 1 else None
         self.memory: ExemplarMemory | None = None
         self._positives: SourcePositives | None = None
+        self._splits = any(isinstance(module, SplitBatchNorm2d) for module in model.modules())
         self._source = source
         if source is not None or target is not None:
             self.train_loader = self._joint = JointLoader(source, target, adaptation.epoch_length)
@@ -122,7 +125,7 @@ class DomainAdaptationEngine(RetrievalEngine):
         terms, weight = {}, self.adaptation.weight_target if "target" in data else 0.0
         if self._source is not None:
             images, pids = self.parse_data_for_train(data)
-            with self.autocast():
+            with self.autocast(), self._modality_of(data):
                 embedding = self.model.embedding(self.to_device(images))
                 logits = self.model.classify(embedding)
             terms["ce"] = (1 - weight) * self.criterion_x(logits.float(), move(pids, logits.device))
@@ -130,7 +133,7 @@ class DomainAdaptationEngine(RetrievalEngine):
                 self._positives.see(F.normalize(embedding.detach().float()), self._positives.slots(data["impath"]))
         if "target" in data:
             target = data["target"]
-            with self.autocast():
+            with self.autocast(), self._modality_of(target):
                 embedding = self.model.embedding(self.to_device(target["img"]))
                 features = self.model.target_feature(embedding)
             slots = torch.tensor([self._slots[path] for path in target["impath"]])
@@ -214,6 +217,27 @@ class DomainAdaptationEngine(RetrievalEngine):
 
     # -- details --------------------------------------------------------------
 
+    def _modality_of(self, batch: Mapping[str, Any]) -> ContextManager[None]:
+        """Declare what a batch carries; frozen BatchNorms are in eval mode, in which the split ones do not guess.
+
+        Batches of plain torchreid data sets, which do not say, are visible, as in evaluation.
+
+        Raises:
+            InputError: split BatchNorms, and the modalities are mixed otherwise than by halves.
+        """
+        modalities = batch.get("modality", torch.zeros(len(batch["img"]), dtype=torch.int64))
+        present = modalities.unique().tolist()
+        if len(present) == 1:
+            return modality_context(MODALITIES[present[0]])
+        halves = torch.arange(2).repeat_interleave(len(modalities) // 2)
+        if self._splits and not torch.equal(modalities, halves):
+            raise InputError(
+                "a batch has visible and infrared images in no order, expected [visible; infrared] in equal halves for a "
+                "network with split BatchNorms; draw the batches as DomainAdaptationDataManager does, or set "
+                "model.architecture none"
+            )
+        return modality_context(BOTH)
+
     def _remember(self, loader: DataLoader) -> None:
         """Make the memory, with a slot for every training image of the target, and its loss."""
         options, device = self.adaptation, self.options.device
@@ -254,8 +278,17 @@ class DomainAdaptationEngine(RetrievalEngine):
                 return (self.model.target_feature(self.model.embedding(images)),)
 
         self.model.eval()
-        features = [self.by_modality(data, forward)[0] for data in self.datamanager.target_images()]
+        features = [self.by_modality(data, forward)[0] for data in self._target_images()]
         self.memory.initialize(torch.cat(features))
+
+    def _target_images(self) -> DataLoader:
+        """Return a loader of the target's training images in test transforms, in the order of their slots."""
+        if hasattr(self.datamanager, "target_images"):
+            return self.datamanager.target_images()
+        # torchreid's own managers have none.
+        loader = self.datamanager.train_loader_t
+        dataset = as_cross_modality(loader.dataset).view(loader.dataset.data, self.datamanager.transform_te)
+        return ImageLoader(dataset, loader.batch_size, num_workers=loader.num_workers)
 
     @torch.no_grad()
     def _neighbour_precision(self) -> float:

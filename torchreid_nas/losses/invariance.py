@@ -65,7 +65,8 @@ class InvarianceLoss(nn.Module):
             neighbours are ``k / groups`` from each group (ours: the two
             modalities of visible-infrared images, whose own is always nearer).
         positive_prediction: replaces the k nearest (ECN++, TPAMI 2021): it
-            chooses among ``num_candidates`` nearest slots, and each of the P
+            chooses among ``num_candidates`` nearest slots (with groups in
+            equal parts, as many as the smallest group has), and each of the P
             chosen gets weight 1/P; the own slot counts in P where it is
             chosen, as it counts in k (the weights are ours).
 
@@ -82,7 +83,8 @@ class InvarianceLoss(nn.Module):
             raise InputError(f"the temperature of the invariance loss is {temperature}, expected above 0")
         if not 0 <= num_neighbours <= memory.num_samples:
             raise InputError(
-                f"num_neighbours is {num_neighbours}, expected 0 to {memory.num_samples}, the slots of the memory"
+                f"num_neighbours (ecn.num_neighbours) is {num_neighbours}, expected 0 to {memory.num_samples}, the slots of "
+                "the memory, one for each image of the target"
             )
         if chunk_size < 1:
             raise InputError(f"chunk_size is {chunk_size}, expected at least 1")
@@ -90,10 +92,15 @@ class InvarianceLoss(nn.Module):
         self.__dict__["memory"] = memory
         self.__dict__["positive_prediction"] = positive_prediction
         self.temperature, self.num_neighbours, self.chunk_size = temperature, num_neighbours, chunk_size
-        self.num_groups = 1
+        self.num_groups, self._smallest_group = 1, memory.num_samples
         self.register_buffer("groups", groups, persistent=False)
         if groups is not None:
             self._check_groups(groups)
+        if positive_prediction is not None and positive_prediction.num_candidates < self.num_groups:
+            raise InputError(
+                f"num_candidates (ecn.num_candidates) is {positive_prediction.num_candidates}, expected at least "
+                f"{self.num_groups}, one for each group (modality)"
+            )
 
     def forward(self, features: Tensor, indices: Tensor, neighbours: bool = True) -> Tensor:
         """Compute the loss.
@@ -119,13 +126,24 @@ class InvarianceLoss(nn.Module):
 
     @torch.no_grad()
     def nearest(self, features: Tensor, k: int | None = None) -> Tensor:
-        """Return the ``k`` (default ``num_neighbours``) nearest slots of ``features``, (B, k) int64, in equal parts per group."""
+        """Return the ``k`` (default ``num_neighbours``) nearest slots of ``features``, (B, k) int64, in equal parts per group.
+
+        Raises:
+            InputError: ``k`` does not divide into equal parts, or a group has fewer slots than its part.
+        """
+        k = self.num_neighbours if k is None else k
+        most = self.num_groups * self._smallest_group
+        if k % self.num_groups or not 0 <= k <= most:
+            raise InputError(
+                f"{k} nearest slots are asked for, expected a multiple of {self.num_groups} (the groups) from 0 to {most}"
+            )
         features, slots = features.detach(), self.memory.features
-        found = _walk(features, slots, self, self._count(k), False)
+        count = k // self.num_groups
+        found = _walk(features, slots, self, count, False)
         logits = found.logits
         if found.rounded:
             logits = torch.einsum("bd,bkd->bk", features, _rows(slots, found.slots, features.dtype))
-        return found.slots.gather(1, found.settle(logits, self._count(k))[1])
+        return found.slots.gather(1, found.settle(logits, count)[1])
 
     @torch.no_grad()
     def neighbours(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,13 +155,10 @@ class InvarianceLoss(nn.Module):
         return nearest, predictor.positives(features, _rows(self.memory.features, nearest, features.dtype))
 
     def _num_candidates(self) -> int:
+        """How many nearest slots are looked at, a multiple of the groups."""
         if self.positive_prediction is None:
             return self.num_neighbours
-        return min(self.positive_prediction.num_candidates, self.memory.num_samples)
-
-    def _count(self, k: int | None = None) -> int:
-        """Neighbours to find in each group."""
-        return (self.num_neighbours if k is None else k) // self.num_groups
+        return self.num_groups * min(self.positive_prediction.num_candidates // self.num_groups, self._smallest_group)
 
     def _check_groups(self, groups: Tensor) -> None:
         if groups.shape != (self.memory.num_samples,) or groups.dtype != torch.int64 or int(groups.min()) < 0:
@@ -154,12 +169,14 @@ class InvarianceLoss(nn.Module):
         self.num_groups = int(groups.max()) + 1
         if self.num_neighbours % self.num_groups:
             raise InputError(
-                f"num_neighbours is {self.num_neighbours}, expected a multiple of {self.num_groups}, the number of groups"
+                f"num_neighbours (ecn.num_neighbours) is {self.num_neighbours}, expected a multiple of {self.num_groups}, the "
+                "number of groups (modalities)"
             )
-        fewest = int(torch.bincount(groups).min())
-        if fewest < self._count():
+        self._smallest_group = int(torch.bincount(groups).min())
+        if self.num_neighbours > self.num_groups * self._smallest_group:
             raise InputError(
-                f"a group has {fewest} slots, expected at least {self._count()} (num_neighbours / groups)"
+                f"a group (modality) has {self._smallest_group} slots, expected at least "
+                f"{self.num_neighbours // self.num_groups}; lower num_neighbours (ecn.num_neighbours)"
             )
 
 
@@ -170,7 +187,7 @@ class _Invariance(torch.autograd.Function):
     def forward(ctx, features, slots, indices, loss, with_neighbours):
         scaled = features / loss.temperature
         predictor = loss.positive_prediction
-        count = loss._count(loss._num_candidates()) if with_neighbours else 0
+        count = loss._num_candidates() // loss.num_groups if with_neighbours else 0
         needs_gradient = ctx.needs_input_grad[0]
         found = _walk(scaled, slots, loss, count, needs_gradient)
 

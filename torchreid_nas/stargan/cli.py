@@ -57,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     torchreid_nas.register()
     import torch
 
+    from torchreid_nas.data.camstyle.names import is_msmt17
     from torchreid_nas.device import find_device, warn_of_emulation
     from torchreid_nas.files import remove_leftovers
     from torchreid_nas.stargan.generation import CamStyleFiles, generate
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     images = load_camera_images(arguments.dataset, arguments.root, settings.height, settings.width)
     if state is not None:
         _refuse_other_data(state, arguments, images)
-    msmt17 = arguments.dataset.startswith("msmt17")
+    msmt17 = is_msmt17(arguments.dataset)
     files = CamStyleFiles(images, msmt17)
     if settings.amp == "bf16":
         warn_of_emulation(device, "--amp", "leave it none")

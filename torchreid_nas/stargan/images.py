@@ -103,14 +103,14 @@ def derived_generator(seed: int, *parts: int) -> torch.Generator:
 
 
 def load_camera_images(name: str, root: str | os.PathLike, height: int, width: int) -> CameraImages:
-    """Return the training part of a data set of torchreid's registry.
+    """Return the training part of a data set of torchreid's registry, of MSMT17 with ``list_val``, as ECN takes it.
 
     Raises:
         InputError: unknown name, missing or broken data, fewer than two cameras.
     """
     dataset = load_dataset(name, {"root": str(root)})
     try:
-        return CameraImages(dataset.train, height, width)
+        return CameraImages(dataset.whole_training().train, height, width)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
 

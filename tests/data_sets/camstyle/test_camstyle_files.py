@@ -5,9 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
-from torchreid_nas.data.camstyle import CameraStyleDataset, FileStyler, Style, camstyle_folder, camstyle_name
+from torchreid_nas.data.camstyle import CameraStyleDataset, CamstyleNames, FileStyler, Style, camstyle_folder, camstyle_name
 from torchreid_nas.data.dataset import CrossModalityDataset, read_image
 from torchreid_nas.errors import InputError
 
@@ -37,7 +38,7 @@ def test_the_file_of_each_layout_is_found(tmp_path, layout):
 
     # The other camera's image has no file, which is counted.
     other = (str(Path(item[0]).with_name("9999_other.jpg")), 1, new_camid, 0)
-    styler = FileStyler([item, other], msmt17)
+    styler = FileStyler([item, other], [CamstyleNames(msmt17)])
     assert styler.camids == tuple(sorted((camid, new_camid)))
     assert (styler.num_files, styler.num_missing) == (2, 1)
     image = Image.new("RGB", (8, 16))
@@ -62,8 +63,8 @@ def test_each_image_gets_its_own_file_of_the_camera(market, release):
 def test_the_names_of_msmt17_leave_out_the_own_camera(market, release):
     paths = release(market, msmt17=True)
     assert all(re.search(r"_fake_[123]\.jpg$", path.name) for path in paths)
-    assert FileStyler(market, msmt17=True).num_missing == 0
-    with pytest.raises(InputError, match="has none of the 24 camera-style images.*_fake_1to2.jpg"):
+    assert FileStyler(market, [CamstyleNames(msmt17=True)]).num_missing == 0
+    with pytest.raises(InputError, match="none of the 24 camera-style images.*_fake_1to2.jpg"):
         FileStyler(market)
 
 
@@ -97,12 +98,53 @@ def test_when_all_are_missing_the_way_out_is_named(market, empty):
         assert part in message
 
 
+def test_of_several_data_sets_each_has_its_own_numbers_and_names(market, release, tmp_path):
+    name = "msmt17/train/{0:04d}/{0:04d}_000_{1:02d}_0303morning_0015_0.jpg"
+    other = [(str(tmp_path / name.format(pid, camid + 1)), pid, camid, 0) for _, pid, camid, _ in market]
+    paths = {*map(str, release(market)), *map(str, release(other, msmt17=True))}
+    # As data sets are added up: the second one's cameras and number come after the first one's.
+    items = [*market, *((path, pid + 4, camid + 5, 1) for path, pid, camid, _ in other)]
+    styler = FileStyler(items, [CamstyleNames(), CamstyleNames(msmt17=True, first_camid=5)])
+    assert styler.camids == (0, 1, 2, 5, 6, 7) and (styler.num_files, styler.num_missing) == (48, 0)
+    dataset = CameraStyleDataset(CrossModalityDataset(items, items, items, verbose=False), styler)
+    torch.manual_seed(0)
+    for index, item in enumerate(items):
+        assert {dataset.draw(index).camid for _ in range(40)} == ({0, 1, 2} if item[3] == 0 else {5, 6, 7})
+    found = [styler.source(item, camid) for item in items for camid in styler.camids_of(item) if camid != item[2]]
+    assert set(found) == paths and len(found) == 48
+    assert styler.source(items[-1], 5).endswith("0003_000_03_0303morning_0015_0_fake_1.jpg")
+
+    for path in paths:
+        if "msmt17" in path:
+            Path(path).unlink()
+    with pytest.raises(InputError, match="msmt17.*none of the 24 camera-style images"):
+        FileStyler(items, [CamstyleNames(), CamstyleNames(msmt17=True, first_camid=5)])
+    with pytest.raises(InputError, match="of 2 data sets, but there are names for 1"):
+        FileStyler(items)
+
+
 def test_a_broken_file_is_named(market, release):
     path = release(market)[0]
     path.write_bytes(path.read_bytes()[:100])
     dataset = CameraStyleDataset(CrossModalityDataset(market, market, market, verbose=False), FileStyler(market))
     with pytest.raises(InputError, match=f"{path.name}.*truncated or no image"):
         dataset.image(0, Style(1))
+
+
+def test_released_styles_of_msmt17_are_told_from_those_of_torchreids(market):
+    """The authors' copy has names like those of Market-1501; whoever has put their images there is not told to do so again."""
+    train = Path(market[0][0]).parents[1] / "train"
+    items = [(str(train / f"{pid:04d}" / f"{pid:04d}_000_{camid + 1:02d}_0303morning_0015_0.jpg"), pid, camid, 0)
+             for _, pid, camid, _ in market]
+    folder = camstyle_folder(items[0][0])
+    folder.mkdir()
+    (folder / "0000_c1_0001_fake_2.jpg").touch()
+    with pytest.raises(InputError) as caught:
+        FileStyler(items, [CamstyleNames(msmt17=True)])
+    message = str(caught.value)
+    assert "holds other files, but none of the 24 camera-style images" in message and "put there" not in message
+    for part in ("authors' own copy", "torchreid's MSMT17", "so make them with python tools/train_camstyle.py", "fourier"):
+        assert part in message
 
 
 def test_a_folder_that_is_a_file_is_refused(market):
@@ -121,6 +163,6 @@ def test_images_whose_styles_would_share_a_file_are_refused():
 def test_where_names_leave_out_the_own_camera_two_cameras_may_not_share_a_stem():
     items = [(f"train/{camid:04d}/picture.jpg", 0, camid, 0) for camid in (0, 1)]
     with pytest.raises(InputError, match='2 training images are named "picture"'):
-        FileStyler(items, msmt17=True)
+        FileStyler(items, [CamstyleNames(msmt17=True)])
     with pytest.raises(InputError, match="none of the 2 camera-style images"):
         FileStyler(items)

@@ -6,7 +6,7 @@ from typing import Sequence
 from torchreid_nas.data.camstyle.dataset import CameraStyleDataset, Style
 from torchreid_nas.data.camstyle.files import FileStyler
 from torchreid_nas.data.camstyle.fourier import FourierStyler
-from torchreid_nas.data.camstyle.names import CAMSTYLE_FOLDER, camstyle_folder, camstyle_name
+from torchreid_nas.data.camstyle.names import CAMSTYLE_FOLDER, CamstyleNames, camstyle_folder, camstyle_name
 from torchreid_nas.data.camstyle.statistics import StatisticsStyler
 from torchreid_nas.data.camstyle.styler import CameraStyler
 from torchreid_nas.data.dataset import Item
@@ -17,6 +17,7 @@ __all__ = [
     "STYLERS",
     "CameraStyleDataset",
     "CameraStyler",
+    "CamstyleNames",
     "FileStyler",
     "FourierStyler",
     "StatisticsStyler",
@@ -29,20 +30,22 @@ __all__ = [
 STYLERS = ("files", "fourier", "statistics")
 
 
-def make_camera_styler(kind: str, items: Sequence[Item], msmt17: bool = False, seed: int = 0) -> CameraStyler:
+def make_camera_styler(
+    kind: str, items: Sequence[Item], names: Sequence[CamstyleNames] = (CamstyleNames(),), seed: int = 0,
+) -> CameraStyler:
     """Make the styler of a name with its defaults.
 
     Args:
         kind: from ``STYLERS``.
         items: (path, pid, camid, dsetid) of the target's training images.
-        msmt17: for files, that they are named as those of MSMT17.
+        names: for files, how those of each data set are called, by the dsetid of its items.
         seed: of the images that the other two learn the cameras from.
 
     Raises:
         InputError: unknown kind, or see the styler.
     """
     if kind == "files":
-        return FileStyler(items, msmt17)
+        return FileStyler(items, names)
     if kind == "fourier":
         return FourierStyler(items, seed=seed)
     if kind == "statistics":

@@ -22,7 +22,7 @@ class Style(NamedTuple):
 
 
 class CameraStyleDataset(Dataset):
-    """Images in the style of a camera drawn uniformly from all of the styler's, the own camera included.
+    """Images in the style of a camera drawn uniformly from all that the styler has for them, the own camera included.
 
     As in ECN (Zhong et al., CVPR 2019, Section 3.3), where the own camera
     gives the real image: of C cameras, that happens once in C draws. At each
@@ -82,8 +82,10 @@ class CameraStyleDataset(Dataset):
 
     def draw(self, index: int, generator: torch.Generator | None = None) -> Style:
         """Draw a style for an image, by default with torch's global generator."""
-        camid = self.styler.camids[int(torch.randint(len(self.styler.camids), (), generator=generator))]
-        return Style(camid) if camid == self.data[index][2] else Style(camid, self.styler.draw(camid, generator))
+        item = self.data[index]
+        camids = self.styler.camids_of(item)
+        camid = camids[int(torch.randint(len(camids), (), generator=generator))]
+        return Style(camid) if camid == item[2] else Style(camid, self.styler.draw(camid, generator))
 
     def image(self, index: int, style: Style, read: Callable[[str], Image.Image] = read_image) -> Image.Image:
         """Return an image in a style, RGB before the transform; the real one for its own camera.

@@ -8,7 +8,7 @@ from typing import Iterator, Sequence
 
 from PIL import Image
 
-from torchreid_nas.data.camstyle.names import camstyle_folder, camstyle_name, shared_camstyle_file
+from torchreid_nas.data.camstyle.names import CamstyleNames, camstyle_folder, camstyle_name, shared_camstyle_file
 from torchreid_nas.data.camstyle.styler import CameraStyler, style_camids
 from torchreid_nas.data.dataset import Item
 from torchreid_nas.errors import InputError
@@ -18,14 +18,17 @@ class FileStyler(CameraStyler):
     """Has each image in the style of another camera read from its file beside the training folder.
 
     CamStyle (Zhong et al., CVPR 2018) transfers by CycleGAN, one for each pair
-    of cameras; the images released with ECN for MSMT17 are StarGAN's. Folders
+    of cameras; the images released with ECN for MSMT17 are StarGAN's, made for
+    the authors' copy of MSMT17 in the layout of Market-1501, whose names differ
+    from those of torchreid's MSMT17: they are not found for it. Folders
     are listed once, here; of files that are there nothing is kept, of missing
     ones folder and name. A missing image is replaced by the real
-    one when it is drawn (ours; the authors' code stops at it).
+    one when it is drawn (ours; the authors' code stops at it). Of several data
+    sets each has the styles of its own cameras alone: no others are on disk.
 
     Args:
-        items: (path, pid, camid, dsetid) of one data set's training images.
-        msmt17: files are named as those of MSMT17, without the own camera.
+        items: (path, pid, camid, dsetid) of one or several data sets' training images.
+        names: how the files of each data set are called, by its dsetid.
 
     Attributes:
         camids: the cameras of ``items``, ascending.
@@ -33,29 +36,31 @@ class FileStyler(CameraStyler):
         num_missing: how many of them are not there.
 
     Raises:
-        InputError: all are missing, two images would share one (SYSU-MM01's
-            names repeat), or there are fewer than two cameras.
+        InputError: all of a data set are missing, two images would share one
+            (SYSU-MM01's names repeat), a data set has fewer than two cameras,
+            or ``names`` lacks one.
     """
 
-    def __init__(self, items: Sequence[Item], msmt17: bool = False):
-        self.camids = style_camids(items)
-        self.msmt17 = msmt17
-        _check_distinct(items, msmt17)
-        self._folders = tuple(sorted({str(camstyle_folder(item[0])) for item in items}))
-        listed = {folder: _names_in(folder) for folder in self._folders}
-        expected = [place for item in items for place in self._places(item)]
-        self._missing = frozenset((folder, name) for folder, name in expected if name not in listed[folder])
-        self.num_files = len(expected)
-        self.num_missing = len(self._missing)
-        if self.num_missing == self.num_files:
-            folder, name = expected[0]
-            state = "has none" if os.path.isdir(folder) else "does not exist, so there are none"
+    def __init__(self, items: Sequence[Item], names: Sequence[CamstyleNames] = (CamstyleNames(),)):
+        self._names = tuple(names)
+        parts = {number: [item for item in items if item[3] == number] for number in sorted({item[3] for item in items})}
+        if max(parts, default=0) >= len(self._names):
             raise InputError(
-                f'the folder "{folder}" {state} of the {self.num_files:,} camera-style images that are expected '
-                f'(one is "{name}"); put there those released for Market-1501, DukeMTMC-reID and MSMT17 '
-                "(github.com/zhunzhong07/CamStyle and github.com/zhunzhong07/ECN), make them with "
-                "python tools/train_camstyle.py, or do without: set ecn.camstyle to fourier, statistics or none"
+                f"the items are of {max(parts) + 1} data sets, but there are names for {len(self._names)}; "
+                "give a CamstyleNames for each"
             )
+        self._camids = {number: style_camids(own) for number, own in parts.items()}
+        self.camids = tuple(sorted(camid for camids in self._camids.values() for camid in camids))
+        self._folders = tuple(sorted({str(camstyle_folder(item[0])) for item in items}))
+        self.num_files, self._missing = 0, frozenset()
+        for number, own in parts.items():
+            _check_distinct(own, self._names[number].msmt17)
+            self._look_for(own)
+        self.num_missing = len(self._missing)
+
+    def camids_of(self, item: Item) -> Sequence[int]:
+        """Return the cameras of the image's data set."""
+        return self._camids[item[3]]
 
     def source(self, item: Item, new_camid: int) -> str:
         """Return the file of ``item`` in the style of ``new_camid``, or the real image where that is missing.
@@ -78,12 +83,40 @@ class FileStyler(CameraStyler):
         )
         return f"{found}; the {self.num_missing:,} missing are replaced by real ones" if self.num_missing else found
 
+    def _look_for(self, items: Sequence[Item]) -> None:
+        """Count the files of one data set and note the missing ones."""
+        expected = [place for item in items for place in self._places(item)]
+        listed = {folder: _names_in(folder) for folder in {folder for folder, _ in expected}}
+        missing = frozenset((folder, name) for folder, name in expected if name not in listed[folder])
+        self.num_files += len(expected)
+        self._missing |= missing
+        if len(missing) == len(expected):
+            folder, name = expected[0]
+            state = "does not exist, so there are none"
+            if os.path.isdir(folder):
+                state = "holds other files, but none" if listed[folder] else "has none"
+            released = (
+                "put there those released for Market-1501 and DukeMTMC-reID (github.com/zhunzhong07/CamStyle and "
+                "github.com/zhunzhong07/ECN), make them"
+            )
+            if self._names[items[0][3]].msmt17:
+                released = (
+                    "those released for MSMT17 go with the authors' own copy of it, whose names differ from those of "
+                    "torchreid's MSMT17, so make them"
+                )
+            raise InputError(
+                f'the folder "{folder}" {state} of the {len(expected):,} camera-style images that are expected '
+                f'(one is "{name}"); {released} with python tools/train_camstyle.py, or do without: set ecn.camstyle '
+                "to fourier, statistics or none"
+            )
+
     def _places(self, item: Item, *new_camids: int) -> Iterator[tuple[str, str]]:
         """Yield folder and file name in the style of each camera, by default of every one, but for the own."""
         folder, name = str(camstyle_folder(item[0])), os.path.basename(item[0])
-        for camid in new_camids or self.camids:
+        msmt17, first = self._names[item[3]]
+        for camid in new_camids or self.camids_of(item):
             if camid != item[2]:
-                yield folder, camstyle_name(name, item[2], camid, self.msmt17)
+                yield folder, camstyle_name(name, item[2] - first, camid - first, msmt17)
 
 
 def _names_in(folder: str) -> set[str]:

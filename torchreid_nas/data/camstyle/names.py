@@ -1,14 +1,36 @@
-"""Where camera-style images lie and what they are called: the layouts in which they were released (Zhong et al.)."""
+"""Where camera-style images lie and what they are called: the layouts in which they were released (Zhong et al.).
+
+The images released for MSMT17 were made from a copy with the authors' own
+names, "the structure the same as Market-1501" (README of their ECN): stems
+with ``_c<camera>``, where torchreid's MSMT17 has ``0000_000_01_0303morning_…``.
+"""
 from __future__ import annotations
 
-__all__ = ["CAMSTYLE_FOLDER", "camstyle_folder", "camstyle_name", "shared_camstyle_file"]
+__all__ = ["CAMSTYLE_FOLDER", "CamstyleNames", "camstyle_folder", "camstyle_name", "is_msmt17", "shared_camstyle_file"]
 
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Iterable
+from typing import Iterable, NamedTuple
 
 CAMSTYLE_FOLDER = "bounding_box_train_camstyle"
+
+
+class CamstyleNames(NamedTuple):
+    """How the camera-style images of one data set are called, the items of which may be numbered with those of others.
+
+    Args:
+        msmt17: as for :func:`camstyle_name`.
+        first_camid: what the data set's own camera 0 is in the items; above 0 where it was added to others.
+    """
+
+    msmt17: bool = False
+    first_camid: int = 0
+
+
+def is_msmt17(dataset: str) -> bool:
+    """Return whether the data set of this name in torchreid's registry has its files named as MSMT17's."""
+    return dataset.startswith("msmt17")
 
 
 def camstyle_folder(image: str | Path) -> Path:

@@ -15,7 +15,7 @@ from torchreid_nas.errors import InputError
 
 
 class CameraStyler(abc.ABC):
-    """Gives an image the style of another camera of the same data set: ``draw``, read the ``source``, and call.
+    """Gives an image the style of another camera of the target: ``draw``, read the ``source``, and call.
 
     What is random is drawn apart, so that the rest may run in several threads
     at once in any order. A styler is copied into loader workers, so it must be
@@ -26,6 +26,10 @@ class CameraStyler(abc.ABC):
     """
 
     camids: Sequence[int]
+
+    def camids_of(self, item: Item) -> Sequence[int]:
+        """Return the cameras whose style an image may get, the own one included; by default all."""
+        return self.camids
 
     def draw(self, new_camid: int, generator: torch.Generator | None = None) -> int:
         """Draw which of the styles of a camera an image gets, where there are several.
