@@ -115,6 +115,11 @@ def test_trials_train_and_test_on_their_own_split_then_average(data_root, tmp_pa
     assert main([*call, "--resume"]) == 0
     assert (tmp_path / "run" / "split_0" / "results.json").stat().st_mtime_ns == before
     assert json.loads((tmp_path / "run" / "results.json").read_text())["results"] == mean
+    # Figures of other settings never pass for those of this call.
+    assert "train.lr: 0.002 -> 0.5" in refused(capsys, *call, "--resume", "train.lr", "0.5")
+    assert main([*call, "--resume", "--stages", "test", "test.rerank", "True"]) == 0
+    again = json.loads((tmp_path / "run" / "results.json").read_text())["results"]
+    assert [row["mAP"] for row in again] != [row["mAP"] for row in mean]
 
 
 def test_keep_weights_starts_from_the_supernet(data_root, copied):

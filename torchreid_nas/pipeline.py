@@ -32,7 +32,7 @@ from torchreid_nas.data.synthetic import LAYOUTS, SyntheticSettings, write_datas
 from torchreid_nas.device import find_device, resolve_config
 from torchreid_nas.engine import BilevelSearch, EvaluationOptions, ResumableEngine, SearchOptions, seed_everything
 from torchreid_nas.errors import InputError
-from torchreid_nas.files import load_checkpoint, remove_leftovers, write_json, write_text
+from torchreid_nas.files import load_checkpoint, read_json, remove_leftovers, write_json, write_text
 from torchreid_nas.optim import build_lr_scheduler, build_optimizer, fuse
 from torchreid_nas.results import result_row
 from torchreid_nas.search import SearchSpace
@@ -99,6 +99,17 @@ class Run:
             else:
                 print(f"== {stage}: {self.folder}")
                 getattr(self, stage)()
+
+    def is_finished(self, stages: Sequence[str]) -> bool:
+        """Whether a resumed run is taken over as it stands, so that not even its data are needed.
+
+        Its results are then those of this very config, ``test`` section included, and so is every stage before them.
+        """
+        results = self.folder / "results.json"
+        if not (self.resume and results.exists() and read_json(results).get("config") == self._fingerprint()):
+            return False
+        made = [stage for stage in stages if stage != "test"]
+        return all((self.folder / stage).exists() and not self._changes(stage) for stage in made)
 
     def provide_data(self) -> None:
         """Write the synthetic stand-in where the config asks for one."""
@@ -265,22 +276,24 @@ class Run:
                 raise InputError(
                     f'"{self.folder}" already holds a {stage} stage; add --resume to go on with it, or choose another --output'
                 )
-            saved = self.folder / stage / "config.yaml"
-            if saved.exists():
-                self._refuse_changes(stage, yaml.safe_load(saved.read_text(encoding="utf-8")))
+            changes = self._changes(stage)
+            if changes:
+                raise InputError(
+                    f'the {stage} stage in "{self.folder}" was made with another setting ({changes[0]}); use the old one '
+                    "to resume, or choose another --output"
+                )
         if "train" in stages and "search" not in stages:
             self.architecture()
         if "test" in stages and "train" not in stages:
             self._tested_entry()
             self._weights()
 
-    def _refuse_changes(self, stage: str, saved: dict) -> None:
-        changes = changed_keys(saved, self.cfg, _DECIDES[stage], self.task.harmless)
-        if changes:
-            raise InputError(
-                f'the {stage} stage in "{self.folder}" was made with another setting ({changes[0]}); use the old one '
-                "to resume, or choose another --output"
-            )
+    def _changes(self, stage: str) -> list[str]:
+        """Return what differs between this config and the one that a stage in the folder was made with."""
+        saved = self.folder / stage / "config.yaml"
+        if not saved.exists():
+            return []
+        return changed_keys(yaml.safe_load(saved.read_text(encoding="utf-8")), self.cfg, _DECIDES[stage], self.task.harmless)
 
     def _finished(self, stage: str) -> bool:
         if stage == "search":
@@ -327,12 +340,19 @@ class Run:
             {key: value for key, value in derived.items() if key in own and own[key].shape == value.shape}, strict=False
         )
 
+    def _fingerprint(self) -> str:
+        """Return what tells configs apart, but for the places of data and run and the device."""
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.device = cfg.data.root = cfg.data.save_dir = cfg.data.cache_dir = ""
+        return hashlib.sha256(config_to_yaml(cfg).encode()).hexdigest()[:12]
+
     def _source(self, **more: Any) -> dict[str, Any]:
         """Where a result comes from, to be kept beside it."""
         cfg = self.cfg
         return {
             "version": torchreid_nas.__version__,
-            "config": hashlib.sha256(config_to_yaml(cfg).encode()).hexdigest()[:12],
+            "config": self._fingerprint(),
             "seed": cfg.train.seed,
             "data": {"sources": list(cfg.data.sources), "split_id": cfg.data.split_id, "synthetic": cfg.synthetic.enabled},
             "model": cfg.model.name,
