@@ -290,6 +290,38 @@ def test_a_bad_word_is_answered_by_one_sentence(call, words, data_root, tmp_path
     assert not (tmp_path / "run" / "train").exists()
 
 
+@pytest.mark.parametrize("changes, words", [
+    ({"data.targets": "['regdb', 'regdb_ir2viss']"}, ["regdb_ir2viss", 'did you mean "regdb_ir2vis"']),
+    ({"data.targets": "['market1501', 'msmt17']"}, ["msmt17", "as torchreid expects it"]),
+    ({"model.load_weights": "no/model.pth"}, ["no/model.pth", "does not exist"]),
+    ({"model.pretrained": "no/resnet.pth"}, ["no/resnet.pth", "does not exist"]),
+    ({"train.new_layers": "['bnneckk']"}, ["train.new_layers", 'did you mean "bnneck"']),
+])
+@pytest.mark.parametrize("option", [[], ["--dry-run"], ["--trials", "0,1"]])
+def test_what_a_later_stage_would_stumble_over_is_refused_before_the_first(
+    option, changes, words, data_root, tmp_path, capsys, monkeypatch,
+):
+    monkeypatch.setattr(ResumableEngine, "forward_backward", None)
+    error = refused(capsys, *arguments(data_root, tmp_path / "run", *option, **changes))
+    for word in words:
+        assert word in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_trial_without_its_split_is_refused_before_another_is_trained(own_data, tmp_path, capsys):
+    (own_data / "RegDB" / "idx" / "test_thermal_3.txt").unlink()
+    call = arguments(own_data, tmp_path / "run", "--trials", "0,2", **{"model.architecture": "share"})
+    assert "test_thermal_3.txt" in refused(capsys, *call)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_shows_the_data_of_the_test_and_needs_its_weights(data_root, copied, capsys):
+    assert main(arguments(data_root, copied, "--dry-run", "--stages", "test")) == 0
+    assert "regdb_ir2vis: query" in capsys.readouterr().out
+    (copied / "train" / "model.pth").unlink()
+    assert "no weights to test" in refused(capsys, *arguments(data_root, copied, "--dry-run", "--stages", "test"))
+
+
 def test_missing_data_names_layout_source_and_stand_in(tmp_path, capsys):
     error = refused(capsys, *arguments(tmp_path / "nowhere", tmp_path / "run"))
     for word in ("RegDB", "Visible", "idx", "http", "torchreid-nas synthetic regdb --root"):

@@ -33,7 +33,7 @@ from torchreid_nas.device import find_device, resolve_config
 from torchreid_nas.engine import BilevelSearch, EvaluationOptions, ResumableEngine, SearchOptions, seed_everything
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import load_checkpoint, read_json, remove_leftovers, write_json, write_text
-from torchreid_nas.optim import build_lr_scheduler, build_optimizer, fuse
+from torchreid_nas.optim import build_lr_scheduler, build_optimizer, check_new_layers, fuse
 from torchreid_nas.results import result_row
 from torchreid_nas.search import SearchSpace
 from torchreid_nas.tasks import make_task
@@ -88,10 +88,8 @@ class Run:
         Raises:
             InputError: a stage lacks what it needs, or would overwrite another run.
         """
-        self._trains = "train" in stages
-        self._check(stages)
+        self.check(stages)
         remove_leftovers(self.folder)
-        self.provide_data()
         write_text(self.folder / "config.yaml", config_to_yaml(self.cfg))
         for stage in stages:
             if self.resume and self._finished(stage):
@@ -99,6 +97,58 @@ class Run:
             else:
                 print(f"== {stage}: {self.folder}")
                 getattr(self, stage)()
+
+    def check(self, stages: Sequence[str]) -> None:
+        """Refuse what any of the stages would stumble over, in the folder, config or data, before the first takes its time.
+
+        Raises:
+            InputError: see :meth:`execute`.
+        """
+        for stage in ("search", "train"):
+            if stage not in stages or not (self.folder / stage).exists():
+                continue
+            if not self.resume:
+                raise InputError(
+                    f'"{self.folder}" already holds a {stage} stage; add --resume to go on with it, or choose another --output'
+                )
+            changes = self._changes(stage)
+            if changes:
+                raise InputError(
+                    f'the {stage} stage in "{self.folder}" was made with another setting ({changes[0]}); use the old one '
+                    "to resume, or choose another --output"
+                )
+        if "train" in stages and "search" not in stages:
+            self.architecture()
+        self.prepare(stages)
+
+    def prepare(self, stages: Sequence[str]) -> None:
+        """Do :meth:`check` but for what the folder holds, which a dry run leaves alone; writes the synthetic stand-in.
+
+        Raises:
+            InputError: see :meth:`execute`.
+        """
+        model = self.cfg.model
+        self._trains = "train" in stages
+        if "search" in stages and model.architecture != SEARCHED:
+            raise InputError(
+                f'model.architecture is "{model.architecture}", so nothing would use what a search finds; '
+                f'leave search out of --stages or set model.architecture {SEARCHED}'
+            )
+        if "search" in stages:
+            self.task.check_space()
+        if self._trains and model.load_weights:
+            load_checkpoint(resolve_weights(model.load_weights))
+        if self._trains and isinstance(self.task.pretrained(), Path):
+            load_checkpoint(self.task.pretrained())
+        if self._trains and "search" in stages:
+            # The names of a network's parts do not depend on what is found.
+            check_new_layers(self.task.build_model(1, self.task.plain_architecture, pretrained=False), self.cfg)
+        if "test" in stages and not self._trains:
+            self._tested_entry()
+            load_checkpoint(self._weights())
+        self.provide_data()
+        if "test" in stages[1:]:
+            self.task.data(self.cfg.data.targets)
 
     def is_finished(self, stages: Sequence[str]) -> bool:
         """Whether a resumed run is taken over as it stands, so that not even its data are needed.
@@ -156,7 +206,7 @@ class Run:
         cfg = self.cfg
         entry = self._tested_entry()
         weights = self._weights()
-        data = self._data(targets=cfg.data.targets)
+        data = self.test_data()
         from_zoo = entry is not None and cfg.model.architecture == SEARCHED
         architecture = zoo.entry_architecture(entry, weights) if from_zoo else self.architecture()
         model = self.task.build_model(checkpoint_num_classes(weights), architecture, pretrained=False)
@@ -184,6 +234,10 @@ class Run:
             print(zoo.comparison_table(entry, rows, cfg))
 
     # -- what the stages build ------------------------------------------------
+
+    def test_data(self) -> ReIDDataManager:
+        """Return the data of the test stage, once their summary is printed."""
+        return self._data(self.cfg.data.targets)
 
     def search_engine(self) -> tuple[BilevelSearch, SearchSpace]:
         """Return the engine of the search, its supernet built, and the space."""
@@ -260,33 +314,6 @@ class Run:
         return Architecture.load(path)
 
     # -- details --------------------------------------------------------------
-
-    def _check(self, stages: Sequence[str]) -> None:
-        if "search" in stages and self.cfg.model.architecture != SEARCHED:
-            raise InputError(
-                f'model.architecture is "{self.cfg.model.architecture}", so nothing would use what a search finds; '
-                f'leave search out of --stages or set model.architecture {SEARCHED}'
-            )
-        if "search" in stages:
-            self.task.check_space()
-        for stage in ("search", "train"):
-            if stage not in stages or not (self.folder / stage).exists():
-                continue
-            if not self.resume:
-                raise InputError(
-                    f'"{self.folder}" already holds a {stage} stage; add --resume to go on with it, or choose another --output'
-                )
-            changes = self._changes(stage)
-            if changes:
-                raise InputError(
-                    f'the {stage} stage in "{self.folder}" was made with another setting ({changes[0]}); use the old one '
-                    "to resume, or choose another --output"
-                )
-        if "train" in stages and "search" not in stages:
-            self.architecture()
-        if "test" in stages and "train" not in stages:
-            self._tested_entry()
-            self._weights()
 
     def _changes(self, stage: str) -> list[str]:
         """Return what differs between this config and the one that a stage in the folder was made with."""

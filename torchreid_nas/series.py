@@ -40,10 +40,11 @@ def run_trials(cfg: CfgNode, trials: Sequence[int], stages: Sequence[str], resum
     if not all(name.startswith("regdb") for name in cfg.data.sources):
         raise InputError(f"--trials is for RegDB, whose ten splits are trials; data.sources is {', '.join(cfg.data.sources)}")
     base = Path(cfg.data.save_dir)
+    cfgs = [_changed(cfg, {"data.split_id": t, "data.save_dir": str(base / f"split_{t}")}) for t in trials]
+    _check_unfinished(cfgs, stages, resume)
     results = []
-    for trial in trials:
+    for trial, own in zip(trials, cfgs):
         print(f"==== trial with split_id {trial}")
-        own = _changed(cfg, {"data.split_id": trial, "data.save_dir": str(base / f"split_{trial}")})
         rows = _rows_of(own, stages, resume)
         if rows is not None:
             results.append(rows)
@@ -72,8 +73,11 @@ def run_ablation(cfg: CfgNode, stages: Sequence[str], resume: bool) -> None:
         raise InputError(f"ecn.ablation is for ECN's models, model.name is {cfg.model.name}; set ecn.ablation []")
     # As the runs keep it, for the comparison with what they were made with.
     cfg = resolve_config(cfg, find_device(cfg.device))
-    if "train" in stages:
-        _refuse_missing_styles(cfg, stages, resume)
+    unfinished = _check_unfinished([_variant(cfg, variant) for variant in cfg.ecn.ablation], stages, resume)
+    # A run alone reads its camera styles at once; here those before it may take days.
+    styled = [run for run in unfinished if run.cfg.ecn.weight_target and run.cfg.ecn.camstyle != "none"]
+    if styled and "train" in stages:
+        styled[0].task.data([], cfg.train.holdout)
     rows, first = [], None
     for variant in cfg.ecn.ablation:
         title, _ = _VARIANTS[variant]
@@ -91,14 +95,12 @@ def run_ablation(cfg: CfgNode, stages: Sequence[str], resume: bool) -> None:
         print(report.results_table(results))
 
 
-def _refuse_missing_styles(cfg: CfgNode, stages: Sequence[str], resume: bool) -> None:
-    """Load the training data of an unfinished variant with camera styles, if there is one: those before it may take days."""
-    styled = [v for v in cfg.ecn.ablation if not {"ecn.camstyle", "ecn.weight_target"} & set(_VARIANTS[v][1])]
-    runs = (Run(_variant(cfg, variant), resume) for variant in styled if cfg.ecn.camstyle != "none")
-    unfinished = next((run for run in runs if not run.is_finished(stages)), None)
-    if unfinished is not None:
-        unfinished.provide_data()
-        unfinished.task.data([], cfg.train.holdout)
+def _check_unfinished(cfgs: Sequence[CfgNode], stages: Sequence[str], resume: bool) -> list[Run]:
+    """Refuse what any of the runs would stumble over, for those before it may take days; returns the unfinished ones."""
+    unfinished = [run for run in (Run(cfg, resume) for cfg in cfgs) if not run.is_finished(stages)]
+    for run in unfinished:
+        run.check(stages)
+    return unfinished
 
 
 def _rows_of(cfg: CfgNode, stages: Sequence[str], resume: bool) -> list[dict[str, Any]] | None:
