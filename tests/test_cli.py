@@ -276,6 +276,7 @@ def test_a_folder_with_a_run_is_refused_without_resume(data_root, copied, capsys
     (["train.batch_size", "10"], ["train.batch_size", "multiple of 4"]),
     (["data.sources", "regdbb"], ["regdbb", 'did you mean "regdb"']),
     (["data.split_id", "12"], ["12"]),
+    (["data.transforms", "random_flipp"], ["random_flipp"]),
     (["--stages", "search", "model.architecture", "share"], ["model.architecture", "--stages"]),
 ])
 def test_a_bad_word_is_answered_by_one_sentence(call, words, data_root, tmp_path, capsys):
@@ -287,7 +288,8 @@ def test_a_bad_word_is_answered_by_one_sentence(call, words, data_root, tmp_path
     error = refused(capsys, *base, *call)
     for word in words:
         assert word in error
-    assert not (tmp_path / "run" / "train").exists()
+    # What is refused leaves no folder behind.
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("changes, words", [
@@ -326,6 +328,7 @@ def test_missing_data_names_layout_source_and_stand_in(tmp_path, capsys):
     error = refused(capsys, *arguments(tmp_path / "nowhere", tmp_path / "run"))
     for word in ("RegDB", "Visible", "idx", "http", "torchreid-nas synthetic regdb --root"):
         assert word in error
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("stages, missing", [("train", "architecture.json"), ("test", "model.pth")])
@@ -341,8 +344,13 @@ def test_an_architecture_of_another_backbone(data_root, tmp_path, capsys):
 
 
 def test_a_checkpoint_of_another_model(data_root, copied, capsys):
-    call = arguments(data_root, copied, "--stages", "test", **{"model.architecture": "share"})
-    assert "another model" in refused(capsys, *call)
+    before = (copied / "config.yaml").read_bytes()
+    changes = {"model.architecture": "share"}
+    assert "another model" in refused(capsys, *arguments(data_root, copied, "--stages", "test", **changes))
+    assert (copied / "config.yaml").read_bytes() == before
+    other = arguments(data_root, copied.parent / "other", "--stages", "train", **changes)
+    assert "another model" in refused(capsys, *other, "model.load_weights", copied / "train" / "model.pth")
+    assert not (copied.parent / "other").exists()
 
 
 def test_a_truncated_checkpoint(data_root, copied, capsys):

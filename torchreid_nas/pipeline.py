@@ -90,7 +90,6 @@ class Run:
         """
         self.check(stages)
         remove_leftovers(self.folder)
-        write_text(self.folder / "config.yaml", config_to_yaml(self.cfg))
         for stage in stages:
             if self.resume and self._finished(stage):
                 print(f"== {stage}: finished already, taken over from {self.folder}")
@@ -228,6 +227,7 @@ class Run:
         results = {"results": rows, **self.task.describe(model), **self._source()}
         if entry is not None:
             results["zoo"] = entry.name
+        self._keep_config()
         write_json(self.folder / "results.json", results)
         print(report.results_table(results))
         if entry is not None:
@@ -332,9 +332,13 @@ class Run:
             return False
         return load_checkpoint(path)["epoch"] >= self.cfg.train.max_epoch
 
-    def _keep_config(self, stage: str) -> None:
-        """Remember what the stage is made with, for the check on resumption."""
-        write_text(self.folder / stage / "config.yaml", config_to_yaml(self.cfg))
+    def _keep_config(self, stage: str = "") -> None:
+        """Remember what the run, and the stage for the check on resumption, is made with.
+
+        Only once all that the stage needs is there: a run that is refused leaves no folder.
+        """
+        for folder in {self.folder, self.folder / stage}:
+            write_text(folder / "config.yaml", config_to_yaml(self.cfg))
 
     def _weights(self) -> Path:
         """What to test: the trained weights, or, when nothing is trained, those that the config names."""
