@@ -427,6 +427,25 @@ def test_synthetic_command(tmp_path, capsys):
     assert "sysu_mm01" in refused(capsys, "synthetic", "sysu", "--root", tmp_path)
 
 
+@pytest.mark.parametrize("module, call, left", [
+    ("data.synthetic.cli.write_dataset", ["synthetic", "regdb", "--root", "data"], "no half-written file is left"),
+    ("features.cli.main", ["features"], "no half-written file is left"),
+    ("features.match_cli.main", ["match"], "no half-written file is left"),
+    ("export.cli.main", ["export"], "no half-written file is left"),
+    ("zoo.cli.main", ["zoo", "download"], "the same command goes on with a download where it broke off"),
+    ("stargan.cli.main", ["camstyle"], "the same command with --resume goes on from the last checkpoint"),
+    ("cli._experiment", ["--dry-run"], "no half-written file is left"),
+    ("cli._experiment", ["--stages", "train"], "the same command with --resume goes on from the last checkpoint"),
+])
+def test_an_interrupted_command_says_what_it_leaves(module, call, left, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"torchreid_nas.{module}", interrupted)
+    assert main(call) == 130
+    assert capsys.readouterr().err == f"interrupted; {left}\n"
+
+
 def test_help_of_the_thin_script():
     done = subprocess.run(
         [sys.executable, str(REPOSITORY / "tools" / "main.py"), "--help"], capture_output=True, text=True,

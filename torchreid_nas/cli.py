@@ -36,8 +36,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; the same command with --resume goes on from the last checkpoint", file=sys.stderr)
+        print(f"interrupted; {_what_is_left(argv)}", file=sys.stderr)
         return 130
+
+
+def _what_is_left(argv: Sequence[str]) -> str:
+    """Return what an interrupted command leaves."""
+    command = argv[0] if argv else ""
+    if command == "zoo":
+        return "the same command goes on with a download where it broke off"
+    if command == "camstyle" or command not in _COMMANDS and "--dry-run" not in argv:
+        return "the same command with --resume goes on from the last checkpoint"
+    return "no half-written file is left"
 
 
 def _parser() -> argparse.ArgumentParser:
