@@ -446,6 +446,30 @@ def test_an_interrupted_command_says_what_it_leaves(module, call, left, capsys, 
     assert capsys.readouterr().err == f"interrupted; {left}\n"
 
 
+def test_sigterm_cleans_up_says_so_and_spares_children(tmp_path, capsys, monkeypatch):
+    ended = []
+
+    def terminated(path, _):
+        assert list(tmp_path.glob("RegDB*")) == [] and path.parent.exists()
+        reader, writer = os.pipe()
+        child = os.fork()
+        if not child:
+            os.write(writer, b"runs")
+            time.sleep(60)
+            os._exit(0)
+        os.read(reader, 4)
+        os.kill(child, signal.SIGTERM)
+        ended.append(os.WTERMSIG(os.waitpid(child, 0)[1]))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    # The last file of the data set, whose folder has its temporary name until then.
+    monkeypatch.setattr("torchreid_nas.data.synthetic.store.write_json", terminated)
+    assert main(["synthetic", "regdb", "--root", str(tmp_path), "--identities", "4", "--images", "2"]) == 143
+    assert capsys.readouterr().err == "terminated; no half-written file is left\n"
+    assert ended == [signal.SIGTERM] and not list(tmp_path.iterdir())
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
 def test_help_of_the_thin_script():
     done = subprocess.run(
         [sys.executable, str(REPOSITORY / "tools" / "main.py"), "--help"], capture_output=True, text=True,

@@ -4,9 +4,13 @@ from __future__ import annotations
 __all__ = ["main"]
 
 import argparse
+import contextlib
 import importlib
+import os
+import signal
 import sys
-from typing import Sequence
+import threading
+from typing import Any, Iterator, Sequence
 
 import torchreid_nas
 from torchreid_nas.config import load_config
@@ -25,19 +29,50 @@ _COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0, 2 for bad input (one sentence, no traceback)."""
+    """Run the command line; returns the exit code: 0, 2 for bad input, 130 and 143 for Ctrl-C and SIGTERM (one sentence each)."""
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        with plain_warnings():
+        with _sigterm_as_interrupt(), plain_warnings():
             if argv and argv[0] in _COMMANDS:
                 return importlib.import_module(_COMMANDS[argv[0]]).main(argv[1:])
             return _experiment(argv)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except _Terminated:
+        print(f"terminated; {_what_is_left(argv)}", file=sys.stderr)
+        return 143
     except KeyboardInterrupt:
         print(f"interrupted; {_what_is_left(argv)}", file=sys.stderr)
         return 130
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, on the way of Ctrl-C."""
+
+
+@contextlib.contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Inside the block SIGTERM, with which batch systems end a job, cleans up as Ctrl-C does; a caller's own handler stays."""
+    owner = os.getpid()
+
+    def stop(*_: Any) -> None:
+        # A second one must not break off the cleaning up.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if os.getpid() == owner else signal.SIG_DFL)
+        if os.getpid() == owner:
+            raise _Terminated
+        # A forked loader process has inherited this handler; it ends as it would without.
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    # Python allows handlers in the main thread only.
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _what_is_left(argv: Sequence[str]) -> str:
