@@ -353,11 +353,31 @@ def test_a_checkpoint_of_another_model(data_root, copied, capsys):
     assert not (copied.parent / "other").exists()
 
 
+@pytest.mark.parametrize("part", ["train", "search"])
+def test_what_resume_goes_on_from_is_no_weights(part, data_root, finished, tmp_path, capsys):
+    weights = finished / part / "checkpoint.pth"
+    for stages in ("test", "search,train"):
+        call = arguments(data_root, tmp_path / "run", "--stages", stages, **{"model.load_weights": weights})
+        error = refused(capsys, *call)
+        assert str(weights) in error and "--resume" in error and f'name "{finished / "train" / "model.pth"}"' in error
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_truncated_checkpoint(data_root, copied, capsys):
     path = copied / "train" / "model.pth"
     path.write_bytes(path.read_bytes()[:1000])
     error = refused(capsys, *arguments(data_root, copied, "--stages", "test"))
     assert str(path) in error and "truncated" in error
+
+
+@pytest.mark.parametrize("stage, others", [("search", ["architecture.json"]), ("train", []), ("train", ["figures"])])
+def test_a_truncated_state_is_answered_by_how_to_start_its_stage_afresh(stage, others, data_root, copied, capsys):
+    path = copied / stage / "checkpoint.pth"
+    path.write_bytes(path.read_bytes()[:1000])
+    for name in others:
+        (copied / name).rename(copied / f"{name}.away")
+    error = refused(capsys, *arguments(data_root, copied, "--resume"))
+    assert str(path) in error and f'remove "{copied / stage}" to start this stage afresh' in error
 
 
 @pytest.fixture

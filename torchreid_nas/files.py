@@ -95,8 +95,15 @@ def save_checkpoint(path: str | os.PathLike, state: dict[str, Any]) -> None:
             raise cause or error from None
 
 
-def load_checkpoint(path: str | os.PathLike, map_location: str | torch.device = "cpu") -> Any:
+def load_checkpoint(
+    path: str | os.PathLike, map_location: str | torch.device = "cpu", way_out: str = "download or save it again",
+) -> Any:
     """Load a file of tensors and plain values with ``weights_only=True``.
+
+    Args:
+        path: the file.
+        map_location: where its tensors go.
+        way_out: what helps where the file is broken, for the sentence.
 
     Raises:
         InputError: the file is missing, truncated, or holds more than tensors
@@ -115,13 +122,10 @@ def load_checkpoint(path: str | os.PathLike, map_location: str | torch.device = 
                 f'the checkpoint "{path}" holds Python objects beside tensors, which could run code on loading; '
                 "save it again with tensors, numbers and strings only"
             ) from error
-        raise InputError(_broken(path)) from error
+        raise InputError(_broken(path, way_out)) from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise InputError(_broken(path)) from error
+        raise InputError(_broken(path, way_out)) from error
 
 
-def _broken(path: Path) -> str:
-    return (
-        f'the checkpoint "{path}" ({path.stat().st_size:,} bytes) is truncated or no PyTorch file; '
-        "download or save it again"
-    )
+def _broken(path: Path, way_out: str) -> str:
+    return f'the checkpoint "{path}" ({path.stat().st_size:,} bytes) is truncated or no PyTorch file; {way_out}'

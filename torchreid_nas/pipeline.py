@@ -30,14 +30,14 @@ from torchreid_nas.config import changed_keys, config_to_yaml
 from torchreid_nas.data import ReIDDataManager
 from torchreid_nas.data.synthetic import LAYOUTS, SyntheticSettings, write_dataset
 from torchreid_nas.device import find_device, resolve_config
-from torchreid_nas.engine import BilevelSearch, EvaluationOptions, ResumableEngine, SearchOptions, seed_everything
+from torchreid_nas.engine import BilevelSearch, EvaluationOptions, ResumableEngine, SearchOptions, load_state, seed_everything
 from torchreid_nas.errors import InputError
-from torchreid_nas.files import load_checkpoint, read_json, remove_leftovers, write_json, write_text
+from torchreid_nas.files import read_json, remove_leftovers, write_json, write_text
 from torchreid_nas.optim import build_lr_scheduler, build_optimizer, check_new_layers, fuse
 from torchreid_nas.results import result_row
 from torchreid_nas.search import SearchSpace
 from torchreid_nas.tasks import make_task
-from torchreid_nas.weights import checkpoint_num_classes, load_weights, resolve_weights
+from torchreid_nas.weights import checkpoint_num_classes, classifier_size, load_weights, read_weights, resolve_weights
 
 STAGES = ("search", "train", "test")
 SEARCHED = "search"
@@ -136,15 +136,15 @@ class Run:
         if "search" in stages:
             self.task.check_space()
         if self._trains and model.load_weights:
-            load_checkpoint(resolve_weights(model.load_weights))
+            read_weights(resolve_weights(model.load_weights))
         if self._trains and isinstance(self.task.pretrained(), Path):
-            load_checkpoint(self.task.pretrained())
+            read_weights(self.task.pretrained())
         if self._trains and "search" in stages:
             # The names of a network's parts do not depend on what is found.
             check_new_layers(self.task.build_model(1, self.task.plain_architecture, pretrained=False), self.cfg)
         if "test" in stages and not self._trains:
             self._tested_entry()
-            load_checkpoint(self._weights())
+            read_weights(self._weights())
         self.provide_data()
         if "test" in stages[1:]:
             self.task.data(self.cfg.data.targets)
@@ -327,10 +327,10 @@ class Run:
             return (self.folder / "architecture.json").exists()
         if stage == "test":
             return False
-        path = self.folder / "train" / "checkpoint.pth"
-        if not (path.exists() and (self.folder / "figures" / "training.png").exists()):
+        folder = self.folder / "train"
+        if not ((folder / "checkpoint.pth").exists() and (self.folder / "figures" / "training.png").exists()):
             return False
-        return load_checkpoint(path)["epoch"] >= self.cfg.train.max_epoch
+        return load_state(folder)["epoch"] >= self.cfg.train.max_epoch
 
     def _keep_config(self, stage: str = "") -> None:
         """Remember what the run, and the stage for the check on resumption, is made with.
@@ -362,10 +362,11 @@ class Run:
 
     def _take_supernet_weights(self, model: nn.Module) -> None:
         """Start from the supernet's weights; a classifier for other identities stays new."""
-        path = self.folder / "search" / "checkpoint.pth"
-        supernet = self.task.build_model(checkpoint_num_classes(path), self.task.plain_architecture, pretrained=False)
+        folder = self.folder / "search"
+        state = load_state(folder)["model"]
+        supernet = self.task.build_model(classifier_size(state, folder), self.task.plain_architecture, pretrained=False)
         space = self.task.space()
-        space.build_supernet(supernet).load_state_dict(load_checkpoint(path)["model"])
+        space.build_supernet(supernet).load_state_dict(state)
         derived, own = space.derive_network(supernet).state_dict(), model.state_dict()
         model.load_state_dict(
             {key: value for key, value in derived.items() if key in own and own[key].shape == value.shape}, strict=False
