@@ -445,6 +445,8 @@ def test_synthetic_command(tmp_path, capsys):
     assert "stand-in" in capsys.readouterr().out
     assert (tmp_path / "RegDB" / "idx" / "train_visible_1.txt").exists()
     assert "sysu_mm01" in refused(capsys, "synthetic", "sysu", "--root", tmp_path)
+    call = ["synthetic", "market1501", "--root", tmp_path, "--sheet", tmp_path / "sheet.jpeg"]
+    assert "must end in .png" in refused(capsys, *call) and not (tmp_path / "market1501").exists()
 
 
 @pytest.mark.parametrize("module, call, left", [
