@@ -258,6 +258,14 @@ def test_a_folder_with_a_run_is_refused_without_resume(data_root, copied, capsys
     assert "--resume" in refused(capsys, *arguments(data_root, copied))
 
 
+def test_an_output_that_is_a_file_is_refused_as_such(data_root, tmp_path, capsys):
+    (tmp_path / "file").write_text("kept")
+    for more in ([], ["--trials", "0,1"]):
+        error = refused(capsys, *arguments(data_root, tmp_path / "file", *more))
+        assert "--output" in error and str(tmp_path / "file") in error and "free space" not in error
+    assert (tmp_path / "file").read_text() == "kept"
+
+
 # -- bad input ------------------------------------------------------------------
 
 

@@ -1,7 +1,7 @@
 """Reading and writing the files of a run: never half-written, never unpickled blindly."""
 from __future__ import annotations
 
-__all__ = ["atomic_path", "write_text", "write_json", "read_json", "save_checkpoint", "load_checkpoint",
+__all__ = ["atomic_path", "check_folder", "write_text", "write_json", "read_json", "save_checkpoint", "load_checkpoint",
            "remove_leftovers"]
 
 import contextlib
@@ -45,6 +45,26 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def check_folder(folder: str | os.PathLike, option: str) -> None:
+    """Refuse a folder that cannot be made, by making it; what was made is removed again.
+
+    Raises:
+        InputError: the message names ``option``, by which the user chose the folder.
+    """
+    folder = Path(folder)
+    missing = [part for part in (folder, *folder.parents) if not os.path.lexists(part)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f'{option}: the folder "{folder}" cannot be made ({error.strerror}); name another folder'
+        ) from error
+    finally:
+        for part in missing:
+            with contextlib.suppress(OSError):
+                part.rmdir()
 
 
 def remove_leftovers(folder: str | os.PathLike) -> None:

@@ -32,7 +32,7 @@ from torchreid_nas.data.synthetic import LAYOUTS, SyntheticSettings, write_datas
 from torchreid_nas.device import find_device, resolve_config
 from torchreid_nas.engine import BilevelSearch, EvaluationOptions, ResumableEngine, SearchOptions, load_state, seed_everything
 from torchreid_nas.errors import InputError
-from torchreid_nas.files import read_json, remove_leftovers, write_json, write_text
+from torchreid_nas.files import check_folder, read_json, remove_leftovers, write_json, write_text
 from torchreid_nas.optim import build_lr_scheduler, build_optimizer, check_new_layers, fuse
 from torchreid_nas.results import result_row
 from torchreid_nas.search import SearchSpace
@@ -103,6 +103,7 @@ class Run:
         Raises:
             InputError: see :meth:`execute`.
         """
+        check_folder(self.folder, "--output")
         for stage in ("search", "train"):
             if stage not in stages or not (self.folder / stage).exists():
                 continue
