@@ -154,6 +154,11 @@ def test_camera_styles_come_from_files(data_root, tmp_path, capsys):
     assert "missing" in capsys.readouterr().out
 
 
+def test_a_batch_is_any_number_of_images(data_root, tmp_path):
+    changes = {"train.batch_size": 7, "train.max_epoch": 1}
+    assert main(arguments(data_root, tmp_path / "run", "--stages", "train", **changes)) == 0
+
+
 def test_the_dry_run_shows_what_a_step_costs(data_root, tmp_path, capsys):
     assert main(arguments(data_root, tmp_path / "run", "--dry-run")) == 0
     printed = capsys.readouterr().out

@@ -136,6 +136,7 @@ class Run:
             )
         if "search" in stages:
             self.task.check_space()
+        self.task.check_batch()
         if self._trains and model.load_weights:
             read_weights(resolve_weights(model.load_weights))
         if self._trains and isinstance(self.task.pretrained(), Path):
