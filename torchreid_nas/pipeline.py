@@ -3,9 +3,9 @@
 A run is a folder:
 
     config.yaml            the resolved config
-    search/                checkpoint.pth, history.jsonl, TensorBoard events
+    search/                config.yaml, checkpoint.pth, history.jsonl, model.pth (the supernet), TensorBoard events
     architecture.json      what the search found; architecture.cfg the same in the authors' format
-    train/                 checkpoint.pth, history.jsonl, model.pth (the weights to test), TensorBoard events
+    train/                 config.yaml, checkpoint.pth, history.jsonl, model.pth (the weights to test), TensorBoard events
     results.json           the protocol's figures
     figures/               architecture.png, training.png
 """
