@@ -458,6 +458,12 @@ def test_synthetic_command(tmp_path, capsys):
     assert "must end in .png" in refused(capsys, *call) and not (tmp_path / "market1501").exists()
 
 
+def test_an_unknown_command_is_answered_by_the_nearest(capsys):
+    for call in (["featurs"], ["featurs", "images", "--stride", "2"]):
+        assert 'no command "featurs"' in refused(capsys, *call)
+    assert refused(capsys, "featurs").endswith('; did you mean "features"?\n')
+
+
 @pytest.mark.parametrize("module, call, left", [
     ("data.synthetic.cli.write_dataset", ["synthetic", "regdb", "--root", "data"], "no half-written file is left"),
     ("features.cli.main", ["features"], "no half-written file is left"),

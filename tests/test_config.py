@@ -130,6 +130,15 @@ def test_a_wrong_override_is_named_as_such():
         load_config(overrides=["train.lr", "fast"])
 
 
+def test_a_list_that_lost_its_quotes_is_answered_by_how_to_write_it():
+    with pytest.raises(InputError) as error:
+        load_config(overrides=["data.targets", "[regdb, regdb_ir2vis]"])
+    assert str(error.value) == (
+        "the command line sets data.targets to [regdb, regdb_ir2vis], which is no list; "
+        """write it as '["regdb", "regdb_ir2vis"]'"""
+    )
+
+
 def test_an_override_without_value_is_named():
     with pytest.raises(InputError, match='override "train.max_epoch" has no value; write KEY VALUE pairs'):
         load_config(overrides=["train.lr", "0.1", "train.max_epoch"])

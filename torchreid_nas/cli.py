@@ -104,10 +104,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _experiment(argv: Sequence[str]) -> int:
-    arguments = _parser().parse_intermixed_args(argv)
     if not argv:
         _parser().print_help()
         return 0
+    _refuse_no_command(argv[0])
+    arguments = _parser().parse_intermixed_args(argv)
     overrides = list(arguments.overrides)
     for key, value in (
         ("data.root", arguments.root), ("data.save_dir", arguments.output), ("device", arguments.device),
@@ -131,6 +132,15 @@ def _experiment(argv: Sequence[str]) -> int:
     else:
         pipeline.Run(cfg, arguments.resume).execute(stages)
     return 0
+
+
+def _refuse_no_command(word: str) -> None:
+    """Refuse a first word that was meant as a command: it is no option, and of the keys only "device" has no section."""
+    if not word.startswith("-") and "." not in word and word != "device":
+        raise InputError(
+            f'there is no command "{word}", expected one of {", ".join(_COMMANDS)}, or options and KEY VALUE pairs such as '
+            f"train.lr 0.02{nearest(word, _COMMANDS)}"
+        )
 
 
 def _stages(text: str | None, searched: bool) -> list[str]:
