@@ -115,6 +115,11 @@ def test_trials_train_and_test_on_their_own_split_then_average(data_root, tmp_pa
     assert main([*call, "--resume"]) == 0
     assert (tmp_path / "run" / "split_0" / "results.json").stat().st_mtime_ns == before
     assert json.loads((tmp_path / "run" / "results.json").read_text())["results"] == mean
+    # Figures of other settings never pass for those of this call.
+    assert "train.lr: 0.002 -> 0.5" in refused(capsys, *call, "--resume", "train.lr", "0.5")
+    assert main([*call, "--resume", "--stages", "test", "test.rerank", "True"]) == 0
+    again = json.loads((tmp_path / "run" / "results.json").read_text())["results"]
+    assert [row["mAP"] for row in again] != [row["mAP"] for row in mean]
 
 
 def test_keep_weights_starts_from_the_supernet(data_root, copied):
@@ -253,6 +258,14 @@ def test_a_folder_with_a_run_is_refused_without_resume(data_root, copied, capsys
     assert "--resume" in refused(capsys, *arguments(data_root, copied))
 
 
+def test_an_output_that_is_a_file_is_refused_as_such(data_root, tmp_path, capsys):
+    (tmp_path / "file").write_text("kept")
+    for more in ([], ["--trials", "0,1"]):
+        error = refused(capsys, *arguments(data_root, tmp_path / "file", *more))
+        assert "--output" in error and str(tmp_path / "file") in error and "free space" not in error
+    assert (tmp_path / "file").read_text() == "kept"
+
+
 # -- bad input ------------------------------------------------------------------
 
 
@@ -268,9 +281,11 @@ def test_a_folder_with_a_run_is_refused_without_resume(data_root, copied, capsys
     (["model.name", "two_stream_resnet5"], ["model.name", 'did you mean "two_stream_resnet50"']),
     (["model.architecture", "firts-3"], ["firts-3", "preset"]),
     (["model.architecture", "arch.json"], ["arch.json", "cannot be read"]),
-    (["train.batch_size", "10"], ["train.batch_size", "multiple of 4"]),
+    (["train.batch_size", "10"], ["train.batch_size is 10", "multiple of 4 of at least 8"]),
+    (["train.batch_size", "4"], ["train.batch_size is 4", "multiple of 4 of at least 8"]),
     (["data.sources", "regdbb"], ["regdbb", 'did you mean "regdb"']),
     (["data.split_id", "12"], ["12"]),
+    (["data.transforms", "random_flipp"], ["random_flipp"]),
     (["--stages", "search", "model.architecture", "share"], ["model.architecture", "--stages"]),
 ])
 def test_a_bad_word_is_answered_by_one_sentence(call, words, data_root, tmp_path, capsys):
@@ -282,13 +297,47 @@ def test_a_bad_word_is_answered_by_one_sentence(call, words, data_root, tmp_path
     error = refused(capsys, *base, *call)
     for word in words:
         assert word in error
-    assert not (tmp_path / "run" / "train").exists()
+    # What is refused leaves no folder behind.
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("changes, words", [
+    ({"data.targets": "['regdb', 'regdb_ir2viss']"}, ["regdb_ir2viss", 'did you mean "regdb_ir2vis"']),
+    ({"data.targets": "['market1501', 'msmt17']"}, ["msmt17", "as torchreid expects it"]),
+    ({"model.load_weights": "no/model.pth"}, ["no/model.pth", "does not exist"]),
+    ({"model.pretrained": "no/resnet.pth"}, ["no/resnet.pth", "does not exist"]),
+    ({"train.new_layers": "['bnneckk']"}, ["train.new_layers", 'did you mean "bnneck"']),
+])
+@pytest.mark.parametrize("option", [[], ["--dry-run"], ["--trials", "0,1"]])
+def test_what_a_later_stage_would_stumble_over_is_refused_before_the_first(
+    option, changes, words, data_root, tmp_path, capsys, monkeypatch,
+):
+    monkeypatch.setattr(ResumableEngine, "forward_backward", None)
+    error = refused(capsys, *arguments(data_root, tmp_path / "run", *option, **changes))
+    for word in words:
+        assert word in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_trial_without_its_split_is_refused_before_another_is_trained(own_data, tmp_path, capsys):
+    (own_data / "RegDB" / "idx" / "test_thermal_3.txt").unlink()
+    call = arguments(own_data, tmp_path / "run", "--trials", "0,2", **{"model.architecture": "share"})
+    assert "test_thermal_3.txt" in refused(capsys, *call)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_shows_the_data_of_the_test_and_needs_its_weights(data_root, copied, capsys):
+    assert main(arguments(data_root, copied, "--dry-run", "--stages", "test")) == 0
+    assert "regdb_ir2vis: query" in capsys.readouterr().out
+    (copied / "train" / "model.pth").unlink()
+    assert "no weights to test" in refused(capsys, *arguments(data_root, copied, "--dry-run", "--stages", "test"))
 
 
 def test_missing_data_names_layout_source_and_stand_in(tmp_path, capsys):
     error = refused(capsys, *arguments(tmp_path / "nowhere", tmp_path / "run"))
     for word in ("RegDB", "Visible", "idx", "http", "torchreid-nas synthetic regdb --root"):
         assert word in error
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("stages, missing", [("train", "architecture.json"), ("test", "model.pth")])
@@ -304,8 +353,23 @@ def test_an_architecture_of_another_backbone(data_root, tmp_path, capsys):
 
 
 def test_a_checkpoint_of_another_model(data_root, copied, capsys):
-    call = arguments(data_root, copied, "--stages", "test", **{"model.architecture": "share"})
-    assert "another model" in refused(capsys, *call)
+    before = (copied / "config.yaml").read_bytes()
+    changes = {"model.architecture": "share"}
+    assert "another model" in refused(capsys, *arguments(data_root, copied, "--stages", "test", **changes))
+    assert (copied / "config.yaml").read_bytes() == before
+    other = arguments(data_root, copied.parent / "other", "--stages", "train", **changes)
+    assert "another model" in refused(capsys, *other, "model.load_weights", copied / "train" / "model.pth")
+    assert not (copied.parent / "other").exists()
+
+
+@pytest.mark.parametrize("part", ["train", "search"])
+def test_what_resume_goes_on_from_is_no_weights(part, data_root, finished, tmp_path, capsys):
+    weights = finished / part / "checkpoint.pth"
+    for stages in ("test", "search,train"):
+        call = arguments(data_root, tmp_path / "run", "--stages", stages, **{"model.load_weights": weights})
+        error = refused(capsys, *call)
+        assert str(weights) in error and "--resume" in error and f'name "{finished / "train" / "model.pth"}"' in error
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_truncated_checkpoint(data_root, copied, capsys):
@@ -313,6 +377,16 @@ def test_a_truncated_checkpoint(data_root, copied, capsys):
     path.write_bytes(path.read_bytes()[:1000])
     error = refused(capsys, *arguments(data_root, copied, "--stages", "test"))
     assert str(path) in error and "truncated" in error
+
+
+@pytest.mark.parametrize("stage, others", [("search", ["architecture.json"]), ("train", []), ("train", ["figures"])])
+def test_a_truncated_state_is_answered_by_how_to_start_its_stage_afresh(stage, others, data_root, copied, capsys):
+    path = copied / stage / "checkpoint.pth"
+    path.write_bytes(path.read_bytes()[:1000])
+    for name in others:
+        (copied / name).rename(copied / f"{name}.away")
+    error = refused(capsys, *arguments(data_root, copied, "--resume"))
+    assert str(path) in error and f'remove "{copied / stage}" to start this stage afresh' in error
 
 
 @pytest.fixture
@@ -380,6 +454,57 @@ def test_synthetic_command(tmp_path, capsys):
     assert "stand-in" in capsys.readouterr().out
     assert (tmp_path / "RegDB" / "idx" / "train_visible_1.txt").exists()
     assert "sysu_mm01" in refused(capsys, "synthetic", "sysu", "--root", tmp_path)
+    call = ["synthetic", "market1501", "--root", tmp_path, "--sheet", tmp_path / "sheet.jpeg"]
+    assert "must end in .png" in refused(capsys, *call) and not (tmp_path / "market1501").exists()
+
+
+def test_an_unknown_command_is_answered_by_the_nearest(capsys):
+    for call in (["featurs"], ["featurs", "images", "--stride", "2"]):
+        assert 'no command "featurs"' in refused(capsys, *call)
+    assert refused(capsys, "featurs").endswith('; did you mean "features"?\n')
+
+
+@pytest.mark.parametrize("module, call, left", [
+    ("data.synthetic.cli.write_dataset", ["synthetic", "regdb", "--root", "data"], "no half-written file is left"),
+    ("features.cli.main", ["features"], "no half-written file is left"),
+    ("features.match_cli.main", ["match"], "no half-written file is left"),
+    ("export.cli.main", ["export"], "no half-written file is left"),
+    ("zoo.cli.main", ["zoo", "download"], "the same command goes on with a download where it broke off"),
+    ("stargan.cli.main", ["camstyle"], "the same command with --resume goes on from the last checkpoint"),
+    ("cli._experiment", ["--dry-run"], "no half-written file is left"),
+    ("cli._experiment", ["--stages", "train"], "the same command with --resume goes on from the last checkpoint"),
+])
+def test_an_interrupted_command_says_what_it_leaves(module, call, left, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"torchreid_nas.{module}", interrupted)
+    assert main(call) == 130
+    assert capsys.readouterr().err == f"interrupted; {left}\n"
+
+
+def test_sigterm_cleans_up_says_so_and_spares_children(tmp_path, capsys, monkeypatch):
+    ended = []
+
+    def terminated(path, _):
+        assert list(tmp_path.glob("RegDB*")) == [] and path.parent.exists()
+        reader, writer = os.pipe()
+        child = os.fork()
+        if not child:
+            os.write(writer, b"runs")
+            time.sleep(60)
+            os._exit(0)
+        os.read(reader, 4)
+        os.kill(child, signal.SIGTERM)
+        ended.append(os.WTERMSIG(os.waitpid(child, 0)[1]))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    # The last file of the data set, whose folder has its temporary name until then.
+    monkeypatch.setattr("torchreid_nas.data.synthetic.store.write_json", terminated)
+    assert main(["synthetic", "regdb", "--root", str(tmp_path), "--identities", "4", "--images", "2"]) == 143
+    assert capsys.readouterr().err == "terminated; no half-written file is left\n"
+    assert ended == [signal.SIGTERM] and not list(tmp_path.iterdir())
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_help_of_the_thin_script():

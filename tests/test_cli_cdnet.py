@@ -68,6 +68,11 @@ def test_every_option_searches(data_root, tmp_path, changes):
     assert len(Architecture.load(tmp_path / "run" / "architecture.json")) == 6
 
 
+def test_a_batch_is_whole_identities_of_one_modality(data_root, tmp_path):
+    changes = {"train.batch_size": 6, "model.architecture": "cdnet", "train.max_epoch": 1}
+    assert main(arguments(data_root, tmp_path / "run", "--stages", "train", **changes)) == 0
+
+
 def test_keep_weights_carries_the_supernets_blocks_over(data_root, finished, tmp_path):
     folder = Path(shutil.copytree(finished, tmp_path / "run"))
     shutil.rmtree(folder / "train")
@@ -126,6 +131,7 @@ def test_bn_split_space_on_top_of_cdnet(data_root, tmp_path):
     ({"model.architecture": "cdnett"}, ["cdnett"]),
     ({"data.height": 16}, ["small"]),
     ({"train.batch_size": 128}, ["train.batch_size"]),
+    ({"train.batch_size": 7}, ["train.batch_size", "multiple of sampler.num_instances"]),
     ({"data.sources": ["msmt17"]}, ["msmt17", "as torchreid expects it"]),
 ])
 def test_a_bad_word_is_answered_by_one_sentence(changes, words, data_root, tmp_path, capsys):

@@ -79,10 +79,10 @@ def test_the_variants_share_their_epochs_on_the_source(data_root, tmp_path, caps
     ends = [torch.load(f / "train" / "checkpoint.pth", weights_only=True) for f in (tmp_path / "run" / "all", tmp_path / "alone")]
     assert all(torch.equal(value, ends[1]["model"][name]) for name, value in ends[0]["model"].items())
     assert torch.equal(ends[0]["memory"]["features"], ends[1]["memory"]["features"])
-    # Of what other settings made, nothing is taken.
+    # Of what other settings made, nothing is taken: neither epochs nor figures.
     shutil.rmtree(tmp_path / "run" / "all")
-    assert main([*call, "--resume", "train.lr", "0.02"]) == 0
-    assert "taken from" not in capsys.readouterr().out
+    assert "train.lr: 0.01 -> 0.02" in refused(capsys, *call, "--resume", "train.lr", "0.02")
+    assert not (tmp_path / "run" / "all").exists()
 
 
 def test_an_interrupted_run_ends_in_the_same_numbers(data_root, finished, tmp_path, monkeypatch):
@@ -158,6 +158,11 @@ def test_camera_styles_come_from_files(data_root, tmp_path, capsys):
     Image.new("RGB", (32, 64), "green").save(folder / camstyle_name(image, camid, (camid + 1) % 6))
     assert main([*call, "--resume"]) == 0
     assert "missing" in capsys.readouterr().out
+
+
+def test_a_batch_is_any_number_of_images(data_root, tmp_path):
+    changes = {"train.batch_size": 7, "train.max_epoch": 1}
+    assert main(arguments(data_root, tmp_path / "run", "--stages", "train", **changes)) == 0
 
 
 def test_the_dry_run_shows_what_a_step_costs(data_root, tmp_path, capsys):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.files import atomic_path, load_checkpoint, read_json, save_checkpoint, write_json, write_text
+from torchreid_nas.files import atomic_path, check_folder, load_checkpoint, read_json, save_checkpoint, write_json, write_text
 
 
 class Custom:
@@ -131,6 +131,18 @@ def test_unreadable_json_is_named_with_its_line(tmp_path):
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="not valid JSON"):
         read_json(path)
+
+
+def test_a_folder_that_cannot_be_made_is_named_and_one_that_can_leaves_nothing(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("kept")
+    for folder in (file, file / "run", file / "runs" / "run"):
+        with pytest.raises(InputError, match="--output: the folder .* cannot be made .*name another") as error:
+            check_folder(folder, "--output")
+        assert str(folder) in str(error.value)
+    check_folder(tmp_path / "runs" / "run", "--output")
+    check_folder(tmp_path, "--output")
+    assert os.listdir(tmp_path) == ["file"] and file.read_text() == "kept"
 
 
 # -- checkpoints --------------------------------------------------------------

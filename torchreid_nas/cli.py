@@ -4,9 +4,13 @@ from __future__ import annotations
 __all__ = ["main"]
 
 import argparse
+import contextlib
 import importlib
+import os
+import signal
 import sys
-from typing import Sequence
+import threading
+from typing import Any, Iterator, Sequence
 
 import torchreid_nas
 from torchreid_nas.config import load_config
@@ -25,19 +29,60 @@ _COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0, 2 for bad input (one sentence, no traceback)."""
+    """Run the command line; returns the exit code: 0, 2 for bad input, 130 and 143 for Ctrl-C and SIGTERM (one sentence each)."""
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        with plain_warnings():
+        with _sigterm_as_interrupt(), plain_warnings():
             if argv and argv[0] in _COMMANDS:
                 return importlib.import_module(_COMMANDS[argv[0]]).main(argv[1:])
             return _experiment(argv)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except _Terminated:
+        print(f"terminated; {_what_is_left(argv)}", file=sys.stderr)
+        return 143
     except KeyboardInterrupt:
-        print("interrupted; the same command with --resume goes on from the last checkpoint", file=sys.stderr)
+        print(f"interrupted; {_what_is_left(argv)}", file=sys.stderr)
         return 130
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, on the way of Ctrl-C."""
+
+
+@contextlib.contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Inside the block SIGTERM, with which batch systems end a job, cleans up as Ctrl-C does; a caller's own handler stays."""
+    owner = os.getpid()
+
+    def stop(*_: Any) -> None:
+        # A second one must not break off the cleaning up.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if os.getpid() == owner else signal.SIG_DFL)
+        if os.getpid() == owner:
+            raise _Terminated
+        # A forked loader process has inherited this handler; it ends as it would without.
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    # Python allows handlers in the main thread only.
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _what_is_left(argv: Sequence[str]) -> str:
+    """Return what an interrupted command leaves."""
+    command = argv[0] if argv else ""
+    if command == "zoo":
+        return "the same command goes on with a download where it broke off"
+    if command == "camstyle" or command not in _COMMANDS and "--dry-run" not in argv:
+        return "the same command with --resume goes on from the last checkpoint"
+    return "no half-written file is left"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,10 +104,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _experiment(argv: Sequence[str]) -> int:
-    arguments = _parser().parse_intermixed_args(argv)
     if not argv:
         _parser().print_help()
         return 0
+    _refuse_no_command(argv[0])
+    arguments = _parser().parse_intermixed_args(argv)
     overrides = list(arguments.overrides)
     for key, value in (
         ("data.root", arguments.root), ("data.save_dir", arguments.output), ("device", arguments.device),
@@ -86,6 +132,15 @@ def _experiment(argv: Sequence[str]) -> int:
     else:
         pipeline.Run(cfg, arguments.resume).execute(stages)
     return 0
+
+
+def _refuse_no_command(word: str) -> None:
+    """Refuse a first word that was meant as a command: it is no option, and of the keys only "device" has no section."""
+    if not word.startswith("-") and "." not in word and word != "device":
+        raise InputError(
+            f'there is no command "{word}", expected one of {", ".join(_COMMANDS)}, or options and KEY VALUE pairs such as '
+            f"train.lr 0.02{nearest(word, _COMMANDS)}"
+        )
 
 
 def _stages(text: str | None, searched: bool) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 __all__ = ["default_config", "load_config", "config_to_yaml", "changed_keys"]
 
 import ast
+import json
 import math
 import os
 from pathlib import Path
@@ -286,6 +287,10 @@ def _coerce(key: str, value: Any, default: Any, origin: str) -> Any:
     if kind is list and isinstance(value, (list, tuple)):
         return [_coerce(key, item, default[0] if default else item, origin) for item in value]
     if kind is list and isinstance(value, str):
+        if value.startswith("["):
+            # A shell takes the quotes away that are not quoted themselves.
+            meant = json.dumps([word.strip() for word in value.strip("[] ").split(",")])
+            raise InputError(f"{origin} sets {key} to {value}, which is no list; write it as '{meant}'")
         return [value]
     if kind is str and isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)

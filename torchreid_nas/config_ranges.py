@@ -43,7 +43,7 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "loss.c3mmd.weight_mmd": _NOT_NEGATIVE,
     "train.seed": _NOT_NEGATIVE,
     "train.max_epoch": _AT_LEAST_ONE,
-    "train.batch_size": (lambda v: v >= 4, "at least 4 (2 identities, one image of each modality)"),
+    "train.batch_size": (lambda v: v >= 2, "at least 2"),
     "train.num_batches": _NOT_NEGATIVE,
     "train.optim": _one_of("adam", "amsgrad", "sgd", "rmsprop", "radam"),
     "train.lr": _POSITIVE,
@@ -133,12 +133,6 @@ def check_together(cfg: CfgNode) -> None:
     Raises:
         InputError: naming the keys.
     """
-    step = 2 * cfg.sampler.num_instances
-    if cfg.train.batch_size % step or cfg.train.batch_size < 2 * step:
-        raise InputError(
-            f"train.batch_size is {cfg.train.batch_size}, expected a multiple of {step} of at least {2 * step} "
-            f"(2 × sampler.num_instances {cfg.sampler.num_instances} images for each of at least 2 identities)"
-        )
     if cfg.train.lr_scheduler == "single_step" and len(cfg.train.stepsize) != 1:
         raise InputError("train.lr_scheduler single_step takes one train.stepsize, e.g. train.stepsize [20]")
     if cfg.ecn.target_epoch >= cfg.train.max_epoch:

@@ -38,9 +38,13 @@ def model_size(model: nn.Module, height: int, width: int) -> tuple[int, int, int
 
 
 def dry_run(run: Run, stages: Sequence[str]) -> None:
-    """Print the resolved config, the data found, and size, time and memory of each stage's step."""
+    """Print the resolved config, the data found, and size, time and memory of each stage's step.
+
+    Raises:
+        InputError: what would stop the run.
+    """
     print(config_to_yaml(run.cfg))
-    run.provide_data()
+    run.prepare(stages)
     rows = []
     if "search" in stages:
         rows.append(["search", *_measure(run.search_engine()[0])])
@@ -49,6 +53,8 @@ def dry_run(run: Run, stages: Sequence[str]) -> None:
         if searched:
             print(f"the architecture is not searched yet: {run.task.plain_architecture} stands in for the one to be found")
         rows.append(["train", *_measure(run.train_engine(run.task.plain_architecture if searched else None))])
+    if "test" in stages:
+        run.test_data()
     headers = ["stage", "parameters", "at test time", "MACs per image", "steps per epoch", "s per step", "peak memory"]
     print(tabulate(rows, headers=headers, disable_numparse=True) if rows else "no stage that trains")
 

@@ -1,7 +1,7 @@
 """Reading and writing the files of a run: never half-written, never unpickled blindly."""
 from __future__ import annotations
 
-__all__ = ["atomic_path", "write_text", "write_json", "read_json", "save_checkpoint", "load_checkpoint",
+__all__ = ["atomic_path", "check_folder", "write_text", "write_json", "read_json", "save_checkpoint", "load_checkpoint",
            "remove_leftovers"]
 
 import contextlib
@@ -45,6 +45,26 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def check_folder(folder: str | os.PathLike, option: str) -> None:
+    """Refuse a folder that cannot be made, by making it; what was made is removed again.
+
+    Raises:
+        InputError: the message names ``option``, by which the user chose the folder.
+    """
+    folder = Path(folder)
+    missing = [part for part in (folder, *folder.parents) if not os.path.lexists(part)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f'{option}: the folder "{folder}" cannot be made ({error.strerror}); name another folder'
+        ) from error
+    finally:
+        for part in missing:
+            with contextlib.suppress(OSError):
+                part.rmdir()
 
 
 def remove_leftovers(folder: str | os.PathLike) -> None:
@@ -95,8 +115,15 @@ def save_checkpoint(path: str | os.PathLike, state: dict[str, Any]) -> None:
             raise cause or error from None
 
 
-def load_checkpoint(path: str | os.PathLike, map_location: str | torch.device = "cpu") -> Any:
+def load_checkpoint(
+    path: str | os.PathLike, map_location: str | torch.device = "cpu", way_out: str = "download or save it again",
+) -> Any:
     """Load a file of tensors and plain values with ``weights_only=True``.
+
+    Args:
+        path: the file.
+        map_location: where its tensors go.
+        way_out: what helps where the file is broken, for the sentence.
 
     Raises:
         InputError: the file is missing, truncated, or holds more than tensors
@@ -115,13 +142,10 @@ def load_checkpoint(path: str | os.PathLike, map_location: str | torch.device = 
                 f'the checkpoint "{path}" holds Python objects beside tensors, which could run code on loading; '
                 "save it again with tensors, numbers and strings only"
             ) from error
-        raise InputError(_broken(path)) from error
+        raise InputError(_broken(path, way_out)) from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise InputError(_broken(path)) from error
+        raise InputError(_broken(path, way_out)) from error
 
 
-def _broken(path: Path) -> str:
-    return (
-        f'the checkpoint "{path}" ({path.stat().st_size:,} bytes) is truncated or no PyTorch file; '
-        "download or save it again"
-    )
+def _broken(path: Path, way_out: str) -> str:
+    return f'the checkpoint "{path}" ({path.stat().st_size:,} bytes) is truncated or no PyTorch file; {way_out}'

@@ -1,7 +1,7 @@
 """Optimisers and schedules: torchreid's, and the warm-up that it lacks."""
 from __future__ import annotations
 
-__all__ = ["build_optimizer", "build_lr_scheduler", "fuse", "warmup_multi_step"]
+__all__ = ["build_optimizer", "build_lr_scheduler", "check_new_layers", "fuse", "warmup_multi_step"]
 
 from bisect import bisect_right
 from typing import Sequence
@@ -11,7 +11,7 @@ import torchreid
 from torch import nn
 from yacs.config import CfgNode
 
-from torchreid_nas.errors import InputError
+from torchreid_nas.errors import InputError, nearest
 
 # torchreid's RAdam is a class of its own, and torch's RMSprop has no fused kernel.
 _HAS_FUSED = (torch.optim.Adam, torch.optim.SGD)
@@ -43,10 +43,7 @@ def build_optimizer(model: nn.Module, cfg: CfgNode) -> torch.optim.Optimizer:
     Raises:
         InputError: ``train.new_layers`` names a layer that the model lacks.
     """
-    children = [name for name, _ in model.named_children()]
-    for name in cfg.train.new_layers if cfg.train.staged_lr else ():
-        if name not in children:
-            raise InputError(f'train.new_layers names "{name}", the model has {", ".join(children)}')
+    check_new_layers(model, cfg)
     optimizer = torchreid.optim.build_optimizer(
         model, optim=cfg.train.optim, lr=cfg.train.lr, weight_decay=cfg.train.weight_decay,
         momentum=cfg.sgd.momentum, sgd_nesterov=cfg.sgd.nesterov, adam_beta1=cfg.adam.beta1,
@@ -54,6 +51,14 @@ def build_optimizer(model: nn.Module, cfg: CfgNode) -> torch.optim.Optimizer:
         base_lr_mult=cfg.train.base_lr_mult,
     )
     return fuse(optimizer) if cfg.train.fused is True else optimizer
+
+
+def check_new_layers(model: nn.Module, cfg: CfgNode) -> None:
+    """Raise InputError where ``train.new_layers`` is of use and names a layer that the model lacks."""
+    children = [name for name, _ in model.named_children()]
+    for name in cfg.train.new_layers if cfg.train.staged_lr else ():
+        if name not in children:
+            raise InputError(f'train.new_layers names "{name}", the model has {", ".join(children)}{nearest(name, children)}')
 
 
 def fuse(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:

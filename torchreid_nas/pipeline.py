@@ -3,9 +3,9 @@
 A run is a folder:
 
     config.yaml            the resolved config
-    search/                checkpoint.pth, history.jsonl, TensorBoard events
+    search/                config.yaml, checkpoint.pth, history.jsonl, model.pth (the supernet), TensorBoard events
     architecture.json      what the search found; architecture.cfg the same in the authors' format
-    train/                 checkpoint.pth, history.jsonl, model.pth (the weights to test), TensorBoard events
+    train/                 config.yaml, checkpoint.pth, history.jsonl, model.pth (the weights to test), TensorBoard events
     results.json           the protocol's figures
     figures/               architecture.png, training.png
 """
@@ -30,14 +30,14 @@ from torchreid_nas.config import changed_keys, config_to_yaml
 from torchreid_nas.data import ReIDDataManager
 from torchreid_nas.data.synthetic import LAYOUTS, SyntheticSettings, write_dataset
 from torchreid_nas.device import find_device, resolve_config
-from torchreid_nas.engine import BilevelSearch, EvaluationOptions, ResumableEngine, SearchOptions, seed_everything
+from torchreid_nas.engine import BilevelSearch, EvaluationOptions, ResumableEngine, SearchOptions, load_state, seed_everything
 from torchreid_nas.errors import InputError
-from torchreid_nas.files import load_checkpoint, remove_leftovers, write_json, write_text
-from torchreid_nas.optim import build_lr_scheduler, build_optimizer, fuse
+from torchreid_nas.files import check_folder, read_json, remove_leftovers, write_json, write_text
+from torchreid_nas.optim import build_lr_scheduler, build_optimizer, check_new_layers, fuse
 from torchreid_nas.results import result_row
 from torchreid_nas.search import SearchSpace
 from torchreid_nas.tasks import make_task
-from torchreid_nas.weights import checkpoint_num_classes, load_weights, resolve_weights
+from torchreid_nas.weights import checkpoint_num_classes, classifier_size, load_weights, read_weights, resolve_weights
 
 STAGES = ("search", "train", "test")
 SEARCHED = "search"
@@ -88,17 +88,79 @@ class Run:
         Raises:
             InputError: a stage lacks what it needs, or would overwrite another run.
         """
-        self._trains = "train" in stages
-        self._check(stages)
+        self.check(stages)
         remove_leftovers(self.folder)
-        self.provide_data()
-        write_text(self.folder / "config.yaml", config_to_yaml(self.cfg))
         for stage in stages:
             if self.resume and self._finished(stage):
                 print(f"== {stage}: finished already, taken over from {self.folder}")
             else:
                 print(f"== {stage}: {self.folder}")
                 getattr(self, stage)()
+
+    def check(self, stages: Sequence[str]) -> None:
+        """Refuse what any of the stages would stumble over, in the folder, config or data, before the first takes its time.
+
+        Raises:
+            InputError: see :meth:`execute`.
+        """
+        check_folder(self.folder, "--output")
+        for stage in ("search", "train"):
+            if stage not in stages or not (self.folder / stage).exists():
+                continue
+            if not self.resume:
+                raise InputError(
+                    f'"{self.folder}" already holds a {stage} stage; add --resume to go on with it, or choose another --output'
+                )
+            changes = self._changes(stage)
+            if changes:
+                raise InputError(
+                    f'the {stage} stage in "{self.folder}" was made with another setting ({changes[0]}); use the old one '
+                    "to resume, or choose another --output"
+                )
+        if "train" in stages and "search" not in stages:
+            self.architecture()
+        self.prepare(stages)
+
+    def prepare(self, stages: Sequence[str]) -> None:
+        """Do :meth:`check` but for what the folder holds, which a dry run leaves alone; writes the synthetic stand-in.
+
+        Raises:
+            InputError: see :meth:`execute`.
+        """
+        model = self.cfg.model
+        self._trains = "train" in stages
+        if "search" in stages and model.architecture != SEARCHED:
+            raise InputError(
+                f'model.architecture is "{model.architecture}", so nothing would use what a search finds; '
+                f'leave search out of --stages or set model.architecture {SEARCHED}'
+            )
+        if "search" in stages:
+            self.task.check_space()
+        self.task.check_batch()
+        if self._trains and model.load_weights:
+            read_weights(resolve_weights(model.load_weights))
+        if self._trains and isinstance(self.task.pretrained(), Path):
+            read_weights(self.task.pretrained())
+        if self._trains and "search" in stages:
+            # The names of a network's parts do not depend on what is found.
+            check_new_layers(self.task.build_model(1, self.task.plain_architecture, pretrained=False), self.cfg)
+        if "test" in stages and not self._trains:
+            self._tested_entry()
+            read_weights(self._weights())
+        self.provide_data()
+        if "test" in stages[1:]:
+            self.task.data(self.cfg.data.targets)
+
+    def is_finished(self, stages: Sequence[str]) -> bool:
+        """Whether a resumed run is taken over as it stands, so that not even its data are needed.
+
+        Its results are then those of this very config, ``test`` section included, and so is every stage before them.
+        """
+        results = self.folder / "results.json"
+        if not (self.resume and results.exists() and read_json(results).get("config") == self._fingerprint()):
+            return False
+        made = [stage for stage in stages if stage != "test"]
+        return all((self.folder / stage).exists() and not self._changes(stage) for stage in made)
 
     def provide_data(self) -> None:
         """Write the synthetic stand-in where the config asks for one."""
@@ -145,7 +207,7 @@ class Run:
         cfg = self.cfg
         entry = self._tested_entry()
         weights = self._weights()
-        data = self._data(targets=cfg.data.targets)
+        data = self.test_data()
         from_zoo = entry is not None and cfg.model.architecture == SEARCHED
         architecture = zoo.entry_architecture(entry, weights) if from_zoo else self.architecture()
         model = self.task.build_model(checkpoint_num_classes(weights), architecture, pretrained=False)
@@ -167,12 +229,17 @@ class Run:
         results = {"results": rows, **self.task.describe(model), **self._source()}
         if entry is not None:
             results["zoo"] = entry.name
+        self._keep_config()
         write_json(self.folder / "results.json", results)
         print(report.results_table(results))
         if entry is not None:
             print(zoo.comparison_table(entry, rows, cfg))
 
     # -- what the stages build ------------------------------------------------
+
+    def test_data(self) -> ReIDDataManager:
+        """Return the data of the test stage, once their summary is printed."""
+        return self._data(self.cfg.data.targets)
 
     def search_engine(self) -> tuple[BilevelSearch, SearchSpace]:
         """Return the engine of the search, its supernet built, and the space."""
@@ -250,51 +317,30 @@ class Run:
 
     # -- details --------------------------------------------------------------
 
-    def _check(self, stages: Sequence[str]) -> None:
-        if "search" in stages and self.cfg.model.architecture != SEARCHED:
-            raise InputError(
-                f'model.architecture is "{self.cfg.model.architecture}", so nothing would use what a search finds; '
-                f'leave search out of --stages or set model.architecture {SEARCHED}'
-            )
-        if "search" in stages:
-            self.task.check_space()
-        for stage in ("search", "train"):
-            if stage not in stages or not (self.folder / stage).exists():
-                continue
-            if not self.resume:
-                raise InputError(
-                    f'"{self.folder}" already holds a {stage} stage; add --resume to go on with it, or choose another --output'
-                )
-            saved = self.folder / stage / "config.yaml"
-            if saved.exists():
-                self._refuse_changes(stage, yaml.safe_load(saved.read_text(encoding="utf-8")))
-        if "train" in stages and "search" not in stages:
-            self.architecture()
-        if "test" in stages and "train" not in stages:
-            self._tested_entry()
-            self._weights()
-
-    def _refuse_changes(self, stage: str, saved: dict) -> None:
-        changes = changed_keys(saved, self.cfg, _DECIDES[stage], self.task.harmless)
-        if changes:
-            raise InputError(
-                f'the {stage} stage in "{self.folder}" was made with another setting ({changes[0]}); use the old one '
-                "to resume, or choose another --output"
-            )
+    def _changes(self, stage: str) -> list[str]:
+        """Return what differs between this config and the one that a stage in the folder was made with."""
+        saved = self.folder / stage / "config.yaml"
+        if not saved.exists():
+            return []
+        return changed_keys(yaml.safe_load(saved.read_text(encoding="utf-8")), self.cfg, _DECIDES[stage], self.task.harmless)
 
     def _finished(self, stage: str) -> bool:
         if stage == "search":
             return (self.folder / "architecture.json").exists()
         if stage == "test":
             return False
-        path = self.folder / "train" / "checkpoint.pth"
-        if not (path.exists() and (self.folder / "figures" / "training.png").exists()):
+        folder = self.folder / "train"
+        if not ((folder / "checkpoint.pth").exists() and (self.folder / "figures" / "training.png").exists()):
             return False
-        return load_checkpoint(path)["epoch"] >= self.cfg.train.max_epoch
+        return load_state(folder)["epoch"] >= self.cfg.train.max_epoch
 
-    def _keep_config(self, stage: str) -> None:
-        """Remember what the stage is made with, for the check on resumption."""
-        write_text(self.folder / stage / "config.yaml", config_to_yaml(self.cfg))
+    def _keep_config(self, stage: str = "") -> None:
+        """Remember what the run, and the stage for the check on resumption, is made with.
+
+        Only once all that the stage needs is there: a run that is refused leaves no folder.
+        """
+        for folder in {self.folder, self.folder / stage}:
+            write_text(folder / "config.yaml", config_to_yaml(self.cfg))
 
     def _weights(self) -> Path:
         """What to test: the trained weights, or, when nothing is trained, those that the config names."""
@@ -318,21 +364,29 @@ class Run:
 
     def _take_supernet_weights(self, model: nn.Module) -> None:
         """Start from the supernet's weights; a classifier for other identities stays new."""
-        path = self.folder / "search" / "checkpoint.pth"
-        supernet = self.task.build_unsearched(checkpoint_num_classes(path), pretrained=False)
+        folder = self.folder / "search"
+        state = load_state(folder)["model"]
+        supernet = self.task.build_unsearched(classifier_size(state, folder), pretrained=False)
         space = self.task.space()
-        space.build_supernet(supernet).load_state_dict(load_checkpoint(path)["model"])
+        space.build_supernet(supernet).load_state_dict(state)
         derived, own = space.derive_network(supernet).state_dict(), model.state_dict()
         model.load_state_dict(
             {key: value for key, value in derived.items() if key in own and own[key].shape == value.shape}, strict=False
         )
+
+    def _fingerprint(self) -> str:
+        """Return what tells configs apart, but for the places of data and run and the device."""
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.device = cfg.data.root = cfg.data.save_dir = cfg.data.cache_dir = ""
+        return hashlib.sha256(config_to_yaml(cfg).encode()).hexdigest()[:12]
 
     def _source(self, **more: Any) -> dict[str, Any]:
         """Where a result comes from, to be kept beside it."""
         cfg = self.cfg
         return {
             "version": torchreid_nas.__version__,
-            "config": hashlib.sha256(config_to_yaml(cfg).encode()).hexdigest()[:12],
+            "config": self._fingerprint(),
             "seed": cfg.train.seed,
             "data": {"sources": list(cfg.data.sources), "split_id": cfg.data.split_id, "synthetic": cfg.synthetic.enabled},
             "model": cfg.model.name,

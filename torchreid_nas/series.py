@@ -7,12 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
-import yaml
 from yacs.config import CfgNode
 
 import torchreid_nas
 from torchreid_nas import report
-from torchreid_nas.config import changed_keys
 from torchreid_nas.device import find_device, resolve_config
 from torchreid_nas.engine import SOURCE_CHECKPOINT
 from torchreid_nas.errors import InputError
@@ -30,8 +28,6 @@ _VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "all": ("all (ECN)", {}),
     "supervised": ("supervised on the target", {"ecn.weight_target": 0.0}),
 }
-# What the epochs on the source alone depend on; nothing of it is ablated.
-_DECIDES_SOURCE = ("model", "data", "sampler", "loss", "train", "adam", "sgd", "synthetic", "ecn.target_epoch")
 
 
 def run_trials(cfg: CfgNode, trials: Sequence[int], stages: Sequence[str], resume: bool) -> None:
@@ -44,10 +40,12 @@ def run_trials(cfg: CfgNode, trials: Sequence[int], stages: Sequence[str], resum
     if not all(name.startswith("regdb") for name in cfg.data.sources):
         raise InputError(f"--trials is for RegDB, whose ten splits are trials; data.sources is {', '.join(cfg.data.sources)}")
     base = Path(cfg.data.save_dir)
+    cfgs = [_changed(cfg, {"data.split_id": t, "data.save_dir": str(base / f"split_{t}")}) for t in trials]
+    _check_unfinished(cfgs, stages, resume)
     results = []
-    for trial in trials:
+    for trial, own in zip(trials, cfgs):
         print(f"==== trial with split_id {trial}")
-        rows = _rows_of(cfg, {"data.split_id": trial}, base / f"split_{trial}", stages, resume)
+        rows = _rows_of(own, stages, resume)
         if rows is not None:
             results.append(rows)
     if "test" in stages and len(results) > 1:
@@ -75,17 +73,18 @@ def run_ablation(cfg: CfgNode, stages: Sequence[str], resume: bool) -> None:
         raise InputError(f"ecn.ablation is for ECN's models, model.name is {cfg.model.name}; set ecn.ablation []")
     # As the runs keep it, for the comparison with what they were made with.
     cfg = resolve_config(cfg, find_device(cfg.device))
-    if "train" in stages:
-        _refuse_missing_styles(cfg, resume)
+    unfinished = _check_unfinished([_variant(cfg, variant) for variant in cfg.ecn.ablation], stages, resume)
+    # A run alone reads its camera styles at once; here those before it may take days.
+    styled = [run for run in unfinished if run.cfg.ecn.weight_target and run.cfg.ecn.camstyle != "none"]
+    if styled and "train" in stages:
+        styled[0].task.data([], cfg.train.holdout)
     rows, first = [], None
     for variant in cfg.ecn.ablation:
-        title, changes = _VARIANTS[variant]
-        if variant == "supervised":
-            changes = {**changes, "data.sources": list(cfg.data.targets)}
+        title, _ = _VARIANTS[variant]
         print(f"==== {title}")
         shares = "train" in stages and variant != "supervised"
         begun = shares and first is not None and _begin_from(first, base / variant, cfg, resume)
-        own = _rows_of(cfg, {**changes, "ecn.ablation": []}, base / variant, stages, resume or begun)
+        own = _rows_of(_variant(cfg, variant), stages, resume or begun)
         first = base / variant if shares and first is None else first
         rows += [{**row, "variant": title} for row in own or ()]
     if "test" in stages and rows:
@@ -96,28 +95,20 @@ def run_ablation(cfg: CfgNode, stages: Sequence[str], resume: bool) -> None:
         print(report.results_table(results))
 
 
-def _refuse_missing_styles(cfg: CfgNode, resume: bool) -> None:
-    """Load the training data of an unfinished variant with camera styles, if there is one: those before it may take days."""
-    base = Path(cfg.data.save_dir)
-    styled = (v for v in cfg.ecn.ablation if not {"ecn.camstyle", "ecn.weight_target"} & set(_VARIANTS[v][1]))
-    if cfg.ecn.camstyle != "none" and not all(_is_finished(base / variant, resume) for variant in styled):
-        run = Run(_changed(cfg, {"ecn.ablation": []}))
-        run.provide_data()
-        run.task.data([], cfg.train.holdout)
+def _check_unfinished(cfgs: Sequence[CfgNode], stages: Sequence[str], resume: bool) -> list[Run]:
+    """Refuse what any of the runs would stumble over, for those before it may take days; returns the unfinished ones."""
+    unfinished = [run for run in (Run(cfg, resume) for cfg in cfgs) if not run.is_finished(stages)]
+    for run in unfinished:
+        run.check(stages)
+    return unfinished
 
 
-def _is_finished(folder: Path, resume: bool) -> bool:
-    """Whether a run is taken over as it stands in ``folder``."""
-    return resume and (folder / "results.json").exists()
-
-
-def _rows_of(
-    cfg: CfgNode, changes: Mapping[str, Any], folder: Path, stages: Sequence[str], resume: bool,
-) -> list[dict[str, Any]] | None:
-    """Run a changed ``cfg`` in ``folder`` unless it is finished there; returns its results, None without any."""
-    if not _is_finished(folder, resume):
-        Run(_changed(cfg, {**changes, "data.save_dir": str(folder)}), resume).execute(stages)
-    results = folder / "results.json"
+def _rows_of(cfg: CfgNode, stages: Sequence[str], resume: bool) -> list[dict[str, Any]] | None:
+    """Run ``cfg`` unless it is finished; returns its results, None without any."""
+    run = Run(cfg, resume)
+    if not run.is_finished(stages):
+        run.execute(stages)
+    results = run.folder / "results.json"
     return read_json(results)["results"] if results.exists() else None
 
 
@@ -128,9 +119,6 @@ def _begin_from(first: Path, folder: Path, cfg: CfgNode, resume: bool) -> bool:
     # With held-out identities the best epoch so far has weights of its own, which a later epoch of `first` replaces.
     if began or cfg.train.holdout or not (source / SOURCE_CHECKPOINT).exists():
         return False
-    made_with = yaml.safe_load((source / "config.yaml").read_text(encoding="utf-8"))
-    if changed_keys(made_with, cfg, _DECIDES_SOURCE, but=("data.root", "data.save_dir")):
-        return False
     lines = (source / "history.jsonl").read_text(encoding="utf-8").splitlines()[: cfg.ecn.target_epoch]
     write_text(own / "history.jsonl", "".join(f"{line}\n" for line in lines))
     # Last: a resumed run counts its epochs by it.
@@ -138,6 +126,14 @@ def _begin_from(first: Path, folder: Path, cfg: CfgNode, resume: bool) -> bool:
         shutil.copyfile(source / SOURCE_CHECKPOINT, temporary)
     print(f"epochs on the source alone: taken from {source}")
     return True
+
+
+def _variant(cfg: CfgNode, variant: str) -> CfgNode:
+    """Return the config of one row of the ablation."""
+    changes = {**_VARIANTS[variant][1], "ecn.ablation": [], "data.save_dir": str(Path(cfg.data.save_dir) / variant)}
+    if variant == "supervised":
+        changes["data.sources"] = list(cfg.data.targets)
+    return _changed(cfg, changes)
 
 
 def _changed(cfg: CfgNode, changes: Mapping[str, Any]) -> CfgNode:

@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 __all__ = [
-    "ZOO_PREFIX", "checkpoint_num_classes", "classifier_size", "load_authors_checkpoint", "load_weights", "resolve_weights",
+    "ZOO_PREFIX", "checkpoint_num_classes", "classifier_size", "load_authors_checkpoint", "load_weights", "read_weights",
+    "resolve_weights",
 ]
 
 import os
@@ -26,6 +27,8 @@ _SHAPE_HINTS = {
     "stem.conv1.op.0.weight": "; the authors' networks for CIFAR have small_images=True",
 }
 _WEIGHTS = ("model", "ema")
+# Of what a stage keeps for --resume; no file of weights has them all.
+_STATE = {"optimizer", "scheduler", "best_epoch", "stopped"}
 _BN_NAMES = {"visible": "visible_bn", "infrared": "thermal_bn", "share": "sharable_bn"}
 
 
@@ -41,6 +44,21 @@ def resolve_weights(spec: str | os.PathLike) -> Path:
     from torchreid_nas import zoo
 
     return zoo.fetch(str(spec).removeprefix(ZOO_PREFIX))
+
+
+def read_weights(path: str | os.PathLike) -> Any:
+    """Return what a file of weights holds, in any layout.
+
+    Raises:
+        InputError: see :func:`torchreid_nas.files.load_checkpoint`, or the file is what ``--resume`` goes on from.
+    """
+    content = load_checkpoint(path)
+    if isinstance(content, Mapping) and _STATE <= set(content):
+        # Beside it, or beside the search's, whose own model.pth is of the supernet.
+        weights = Path(path).parent.parent / "train" / "model.pth"
+        named = f'"{weights}"' if weights.exists() else "the train/model.pth that a run has once it is trained"
+        raise InputError(f'the checkpoint "{path}" is the state that --resume goes on from, not weights; name {named}')
+    return content
 
 
 def checkpoint_num_classes(path: str | os.PathLike) -> int:
@@ -86,7 +104,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike) -> nn.Module:
         InputError: truncated file or checkpoint of another model, which is then unchanged.
     """
     path = resolve_weights(path)
-    content = load_checkpoint(path)
+    content = read_weights(path)
     if not (isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping)):
         return load_authors_checkpoint(model, path)
     given, own = content["state_dict"], model.state_dict()
@@ -134,7 +152,7 @@ def load_authors_checkpoint(
             for. The model is then unchanged.
     """
     name = f'the checkpoint "{source}"' if isinstance(source, (str, os.PathLike)) else "the checkpoint"
-    content = load_checkpoint(source) if isinstance(source, (str, os.PathLike)) else source
+    content = read_weights(source) if isinstance(source, (str, os.PathLike)) else source
     if not isinstance(content, Mapping):
         raise InputError(f"{name} holds no dictionary; expected a state dict or the authors' dict with `model`")
     if weights not in _WEIGHTS:

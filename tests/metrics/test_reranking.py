@@ -55,6 +55,14 @@ def test_blocks_and_given_arrays_do_not_change_the_result(monkeypatch, tmp_path)
     np.testing.assert_allclose(out, expected, rtol=0, atol=2e-6)
 
 
+@pytest.mark.filterwarnings("error")
+def test_arrays_and_read_only_memory_maps(tmp_path):
+    query, gallery = features()
+    np.save(tmp_path / "gallery.npy", gallery.numpy())
+    mapped = np.load(tmp_path / "gallery.npy", mmap_mode="r")
+    np.testing.assert_array_equal(re_rank_features(query.numpy(), mapped), re_rank_features(query, gallery))
+
+
 def test_inputs_stay_as_they_were():
     query, gallery = features()
     given = [query, gallery, *map(torch.from_numpy, matrices(query, gallery))]

@@ -7,6 +7,7 @@ import torchreid
 
 from torchreid_nas.errors import InputError
 from torchreid_nas.metrics import rank_features, rank_queries, streaming
+from torchreid_nas.metrics.inputs import as_features
 
 
 def case(seed=0, whole_numbers=False, num_queries=60, num_gallery=150):
@@ -62,11 +63,21 @@ def test_features_that_are_all_the_same_keep_the_order_of_the_gallery(in_blocks)
     same(rank_features(query, gallery, q_pids, g_pids), expected)
 
 
-def test_a_gallery_on_disk(tmp_path):
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("mode", ["r", "r+", None])
+def test_arrays_and_a_gallery_on_disk(tmp_path, mode):
     query, gallery, q_pids, g_pids, _ = case()
     np.save(tmp_path / "gallery.npy", gallery.numpy())
-    mapped = torch.from_numpy(np.load(tmp_path / "gallery.npy", mmap_mode="r+"))
-    same(rank_features(query, mapped, q_pids, g_pids), rank_features(query, gallery, q_pids, g_pids))
+    mapped = np.load(tmp_path / "gallery.npy", mmap_mode=mode)
+    expected = rank_features(query, gallery, q_pids, g_pids)
+    same(rank_features(query.numpy(), mapped, q_pids, g_pids), expected)
+    same(rank_features(query, torch.from_numpy(gallery.numpy()), q_pids, g_pids), expected)
+
+
+def test_arrays_are_not_copied(tmp_path):
+    np.save(tmp_path / "gallery.npy", np.ones((4, 3), dtype=np.float32))
+    mapped = np.load(tmp_path / "gallery.npy", mmap_mode="r")
+    assert as_features(mapped, mapped)[1].data_ptr() == mapped.ctypes.data
 
 
 @pytest.mark.gpu
@@ -81,6 +92,8 @@ def test_on_a_gpu():
     [
         ({"gallery": torch.ones(4, 3)}, r"shapes \(2, 2\) and \(4, 3\)"),
         ({"gallery": torch.full((4, 2), torch.nan)}, "not finite"),
+        ({"gallery": np.ones((4, 3))}, r"shapes \(2, 2\) and \(4, 3\)"),
+        ({"gallery": np.full((4, 2), "far")}, "gallery features are an array of dtype <U3"),
         ({"q_pids": [0]}, r"q_pids has shape \(1,\).*2 query features"),
         ({"q_pids": [8, 9]}, "no overlap of query and gallery identities"),
         ({"cameras": ([0, 0], [0, 0, 0, 0])}, "no overlap of query and gallery identities is left"),

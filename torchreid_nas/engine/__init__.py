@@ -1,6 +1,6 @@
 """Engines: what torchreid's training and evaluation loop drives."""
 from torchreid_nas.engine.balance import BalanceNeckEngine
-from torchreid_nas.engine.base import ResumableEngine, TrainingOptions, seed_everything
+from torchreid_nas.engine.base import ResumableEngine, TrainingOptions, load_state, seed_everything
 from torchreid_nas.engine.cross_modality import FEATURES, CrossModalityEngine, CrossModalityLossWeights
 from torchreid_nas.engine.domain_adaptation import SOURCE_CHECKPOINT, AdaptationOptions, DomainAdaptationEngine
 from torchreid_nas.engine.ema import ExponentialMovingAverage
@@ -11,5 +11,5 @@ __all__ = [
     "AdaptationOptions", "BalanceNeckEngine", "BalanceNeckSearchEngine", "BilevelSearch", "CrossModalityEngine",
     "CrossModalityLossWeights", "CrossModalitySearchEngine", "DomainAdaptationEngine", "EvaluationOptions",
     "ExponentialMovingAverage", "FEATURES", "ResumableEngine", "RetrievalEngine", "SOURCE_CHECKPOINT", "SearchOptions",
-    "TrainingOptions", "seed_everything",
+    "TrainingOptions", "load_state", "seed_everything",
 ]

@@ -1,7 +1,7 @@
 """What every engine of this package adds to torchreid's: device, precision, resume, held-out choice of the best epoch."""
 from __future__ import annotations
 
-__all__ = ["ResumableEngine", "TrainingOptions", "distances", "seed_everything"]
+__all__ = ["ResumableEngine", "TrainingOptions", "distances", "load_state", "seed_everything"]
 
 import contextlib
 import dataclasses
@@ -36,6 +36,17 @@ def seed_everything(seed: int, *parts: int) -> None:
     what ran before it, so that a resumed run needs no stored random states.
     """
     torchreid.utils.set_random_seed(hash((seed, *parts)) % 2**32)
+
+
+def load_state(save_dir: str | Path, device: str | torch.device = "cpu") -> dict[str, Any]:
+    """Return the state that an engine kept in the folder of a stage.
+
+    Raises:
+        InputError: there is none, or it is broken.
+    """
+    return load_checkpoint(
+        Path(save_dir) / "checkpoint.pth", device, way_out=f'remove "{save_dir}" to start this stage afresh'
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -361,10 +372,9 @@ class ResumableEngine(torchreid.engine.Engine):
 
         Lines of the history beyond the checkpoint are dropped: their epoch runs again.
         """
-        path = Path(save_dir) / "checkpoint.pth"
-        if not path.exists():
+        if not (Path(save_dir) / "checkpoint.pth").exists():
             return 0
-        self.load_state_dict(load_checkpoint(path, map_location=self.options.device))
+        self.load_state_dict(load_state(save_dir, self.options.device))
         history = Path(save_dir) / "history.jsonl"
         if history.exists():
             lines = history.read_text(encoding="utf-8").splitlines()[: self.start_epoch]

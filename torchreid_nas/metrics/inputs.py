@@ -1,8 +1,9 @@
 """What every metric checks of the features and labels that it is given."""
 from __future__ import annotations
 
-__all__ = ["as_cameras", "as_float", "as_labels", "check_features"]
+__all__ = ["as_cameras", "as_features", "as_float", "as_labels"]
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -41,10 +42,32 @@ def as_float(features: torch.Tensor) -> torch.Tensor:
     return features if features.dtype in (torch.float32, torch.float64) else features.float()
 
 
-def check_features(query: torch.Tensor, gallery: torch.Tensor) -> None:
-    """Raise InputError unless these are (Q, D) and (G, D), neither of them empty."""
+def as_features(query: Any, gallery: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return features as tensors; NumPy arrays and memory maps are not copied.
+
+    Raises:
+        InputError: they are no numbers, or not (Q, D) and (G, D), or one of them is empty.
+    """
+    query, gallery = _as_tensor("query", query), _as_tensor("gallery", gallery)
     if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1] or not len(query) or not len(gallery):
         raise InputError(
             f"query and gallery features have shapes {tuple(query.shape)} and {tuple(gallery.shape)}, expected (Q, D) and "
             "(G, D) with the same D and at least one row each"
         )
+    return query, gallery
+
+
+def _as_tensor(name: str, features: Any) -> torch.Tensor:
+    if isinstance(features, torch.Tensor):
+        return features
+    array = np.asarray(features)
+    try:
+        with warnings.catch_warnings():
+            # torch warns that writing through the tensor would fail for a read-only map; nothing here writes.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            return torch.from_numpy(array)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"the {name} features are an array of dtype {array.dtype} that torch cannot read ({error}); pass a tensor or "
+            "np.ascontiguousarray of float32"
+        ) from error

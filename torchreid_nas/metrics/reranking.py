@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from torch.nn import functional as F
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.metrics.inputs import as_float, check_features
+from torchreid_nas.metrics.inputs import as_features, as_float
 from torchreid_nas.metrics.k_reciprocal import encode, nearest
 
 BLOCK_BYTES = 128 * 2**20
@@ -21,8 +21,8 @@ _PAIR_COPIES = 8  # arrays as large as the expanded lists that are alive at once
 
 
 def re_rank_features(
-    query: torch.Tensor, gallery: torch.Tensor, k1: int = 20, k2: int = 6, lambda_value: float = 0.3,
-    metric: str = "euclidean", out: np.ndarray | None = None,
+    query: torch.Tensor | np.ndarray, gallery: torch.Tensor | np.ndarray, k1: int = 20, k2: int = 6,
+    lambda_value: float = 0.3, metric: str = "euclidean", out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Re-rank by k-reciprocal encoding (Zhong et al., "Re-ranking Person Re-identification with k-reciprocal
     Encoding", CVPR 2017), from features.
@@ -44,8 +44,9 @@ def re_rank_features(
     the sparse vectors, and blocks of ``BLOCK_BYTES``.
 
     Args:
-        query: (Q, D) features; float32 or float64, half precision is read as
-            float32. Distances are computed on their device, the rest on the CPU.
+        query: (Q, D) features, a tensor or a NumPy array (a memory map is read
+            into memory); float32 or float64, half precision is read as float32.
+            Distances are computed on their device, the rest on the CPU.
         gallery: (G, D) features of the same dtype and device.
         k1, k2, lambda_value: as in the paper, with its defaults.
         metric: "euclidean" (squared) or "cosine", as in torchreid.
@@ -57,7 +58,7 @@ def re_rank_features(
     Raises:
         InputError: shapes, dtypes or parameters do not fit, or a feature is not finite.
     """
-    check_features(query, gallery)
+    query, gallery = as_features(query, gallery)
     if metric not in ("euclidean", "cosine"):
         raise InputError(f'metric is "{metric}", expected "euclidean" or "cosine"')
     features = torch.cat([query.detach(), gallery.detach()])

@@ -10,7 +10,7 @@ import torch
 import torchreid
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.metrics.inputs import as_cameras, as_float, as_labels, check_features
+from torchreid_nas.metrics.inputs import as_cameras, as_features, as_float, as_labels
 from torchreid_nas.metrics.places import GalleryIndex, count_closer, sort_rows
 from torchreid_nas.metrics.ranking import start_tally
 from torchreid_nas.metrics.tally import RankingResult
@@ -24,8 +24,8 @@ _COPIES = 4  # arrays as large as a block that are alive at once
 
 @torch.no_grad()
 def rank_features(
-    query: torch.Tensor,
-    gallery: torch.Tensor,
+    query: torch.Tensor | np.ndarray,
+    gallery: torch.Tensor | np.ndarray,
     q_pids: Any,
     g_pids: Any,
     max_rank: int = 20,
@@ -45,9 +45,9 @@ def rank_features(
     rounding of a matrix product of another shape.
 
     Args:
-        query: (Q, D) features, on the device to compute on; half precision is read as float32.
-        gallery: (G, D) features; blocks of it are moved to the queries' device, so that it may stay in main memory
-            or, as a tensor over an ``np.memmap``, on disk.
+        query: (Q, D) features, a tensor on the device to compute on or a NumPy array; half precision is read as float32.
+        gallery: (G, D) features, likewise; blocks of it are moved to the queries' device, so that it may stay in main
+            memory or, as an ``np.memmap``, on disk.
         q_pids: (Q,) integer identities of the queries.
         g_pids: (G,) integer identities of the gallery.
         max_rank: length of the CMC. Ranks beyond the gallery repeat its last value.
@@ -58,10 +58,10 @@ def rank_features(
         The scores; invalid queries count nowhere.
 
     Raises:
-        InputError: shapes do not agree, labels are no integers, ``max_rank`` is below 1,
+        InputError: shapes do not agree, features are no numbers, labels are no integers, ``max_rank`` is below 1,
             a distance is not finite, or no query is valid.
     """
-    check_features(query, gallery)
+    query, gallery = as_features(query, gallery)
     q_pids = as_labels("q_pids", q_pids, len(query), "query features")
     g_pids = as_labels("g_pids", g_pids, len(gallery), "gallery features")
     cameras = as_cameras(cameras, (len(query), len(gallery)), ("query features", "gallery features"))

@@ -57,6 +57,9 @@ class Task:
 
     # -- what subclasses decide -----------------------------------------------
 
+    def check_batch(self) -> None:
+        """Raise InputError where ``train.batch_size`` does not suit the task, whatever the data; managers know the rest."""
+
     def build_model(self, num_classes: int, architecture: ArchitectureSpec, pretrained: bool = True) -> nn.Module:
         """Return the config's network with ``architecture``."""
         raise NotImplementedError

@@ -30,6 +30,16 @@ class CrossModalityTask(Task):
     def models(cls) -> Sequence[str]:
         return ("two_stream_resnet18", "two_stream_resnet50", "two_stream_cdnet")
 
+    def check_batch(self) -> None:
+        size, instances = self.cfg.train.batch_size, self.cfg.sampler.num_instances
+        step = 2 * instances
+        # With one identity there is no negative, and nothing to tell apart.
+        if size % step or size < 2 * step:
+            raise InputError(
+                f"train.batch_size is {size}, expected a multiple of {step} of at least {2 * step} "
+                f"(2 × sampler.num_instances {instances} images for each of at least 2 identities)"
+            )
+
     def build_model(self, num_classes: int, architecture: ArchitectureSpec, pretrained: bool = True) -> nn.Module:
         cfg = self.cfg.model
         options: dict[str, Any] = {} if cfg.name == "two_stream_cdnet" else {"last_stride": cfg.last_stride}

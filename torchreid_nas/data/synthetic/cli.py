@@ -8,7 +8,7 @@ from dataclasses import fields
 
 from torchreid_nas.data.synthetic.layouts import LAYOUTS, write_dataset
 from torchreid_nas.data.synthetic.settings import SyntheticSettings
-from torchreid_nas.data.synthetic.sheet import contact_sheet
+from torchreid_nas.data.synthetic.sheet import check_sheet_name, contact_sheet
 
 _HELP = {
     "identities": "number of persons",
@@ -46,6 +46,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--sheet", metavar="PNG", help="also draw a contact sheet of the first identities")
     arguments = parser.parse_args(argv)
     settings = SyntheticSettings(**{field.name: getattr(arguments, field.name) for field in fields(SyntheticSettings)})
+    if arguments.sheet:
+        check_sheet_name(arguments.sheet)
     folder = write_dataset(arguments.layout, arguments.root, settings)
     images = sum(1 for suffix in ("bmp", "jpg") for _ in folder.rglob(f"*.{suffix}"))
     print(

@@ -1,7 +1,7 @@
 """A contact sheet of a generated data set: what the persons look like in each modality or camera."""
 from __future__ import annotations
 
-__all__ = ["contact_sheet"]
+__all__ = ["check_sheet_name", "contact_sheet"]
 
 import os
 import re
@@ -21,6 +21,12 @@ _PAPER, _INK = (250, 250, 250), (70, 70, 70)
 
 # What one identity shows: rows of files, None where there is no image.
 _Block = list[list["Path | None"]]
+
+
+def check_sheet_name(path: str | os.PathLike) -> None:
+    """Raise InputError unless ``path`` names a PNG, which a sheet is written as."""
+    if Path(path).suffix.lower() != ".png":
+        raise InputError(f'the contact sheet "{path}" must end in .png; name it so')
 
 
 def contact_sheet(
@@ -53,8 +59,7 @@ def contact_sheet(
             end in .png or cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise InputError(f'the contact sheet "{path}" must end in .png; name it so')
+    check_sheet_name(path)
     for name, value in (("identities", identities), ("images", images), ("columns", columns)):
         if value is not None and value < 1:
             raise InputError(f"contact sheet: {name}={value} must be at least 1")
