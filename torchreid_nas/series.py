@@ -11,7 +11,6 @@ from yacs.config import CfgNode
 
 import torchreid_nas
 from torchreid_nas import report
-from torchreid_nas.device import find_device, resolve_config
 from torchreid_nas.engine import SOURCE_CHECKPOINT
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import atomic_path, read_json, write_json, write_text
@@ -71,8 +70,6 @@ def run_ablation(cfg: CfgNode, stages: Sequence[str], resume: bool) -> None:
     base = Path(cfg.data.save_dir)
     if cfg.model.name not in DomainAdaptationTask.models():
         raise InputError(f"ecn.ablation is for ECN's models, model.name is {cfg.model.name}; set ecn.ablation []")
-    # As the runs keep it, for the comparison with what they were made with.
-    cfg = resolve_config(cfg, find_device(cfg.device))
     unfinished = _check_unfinished([_variant(cfg, variant) for variant in cfg.ecn.ablation], stages, resume)
     # A run alone reads its camera styles at once; here those before it may take days.
     styled = [run for run in unfinished if run.cfg.ecn.weight_target and run.cfg.ecn.camstyle != "none"]
