@@ -1,4 +1,4 @@
-"""The authors' checkpoint layout: golden features of their own network, and what a wrong file says."""
+"""The authors' checkpoint layout: golden features of their own network, and what a wrong file says; torchreid's layouts."""
 from __future__ import annotations
 
 import copy
@@ -7,12 +7,15 @@ from typing import Callable
 import numpy as np
 import pytest
 import torch
+import torchreid
 
 from recipe import recipe_state
 from torchreid_nas.architecture import SHARE, Architecture
+from torchreid_nas.config import load_config
 from torchreid_nas.errors import InputError
 from torchreid_nas.models import TwoStreamNetwork, two_stream_resnet18, two_stream_resnet50
-from torchreid_nas.weights import load_authors_checkpoint
+from torchreid_nas.tasks import make_task
+from torchreid_nas.weights import load_authors_checkpoint, load_weights
 
 
 @pytest.fixture(scope="module")
@@ -217,3 +220,41 @@ def test_an_unknown_choice_of_weights(model, authors_state):
 def test_the_golden_architecture_mixes_both_choices(numbers):
     architecture = Architecture.from_ints(numbers["config"])
     assert 10 < sum(choice == SHARE for _, choice in architecture.choices) < 43
+
+
+# -- torchreid's own networks -------------------------------------------------
+
+
+def osnet(num_classes):
+    return torchreid.models.build_model("osnet_x0_25", num_classes, loss="triplet", pretrained=False)
+
+
+@pytest.mark.parametrize("wrap", [dict, lambda state: {f"module.{k}": v for k, v in state.items()},
+                                  lambda state: {"state_dict": state, "epoch": 3}], ids=["plain", "parallel", "torchreid"])
+def test_weights_of_torchreids_networks_in_its_layouts(tmp_path, wrap):
+    given, model = osnet(7), osnet(4)
+    torch.save(wrap(given.state_dict()), tmp_path / "osnet.pth")
+    classifier = model.classifier.weight.detach().clone()
+    load_weights(model, tmp_path / "osnet.pth")
+    for key, value in model.state_dict().items():
+        if not key.startswith("classifier"):
+            assert torch.equal(value, given.state_dict()[key]), key
+    assert torch.equal(model.classifier.weight, classifier)
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    ([1, 2], "holds no state dict; expected weights of OSNet"), ({"epoch": 3}, "holds no state dict"),
+    ({"conv9.weight": torch.zeros(1)}, "is of another model"),
+])
+def test_what_is_not_of_torchreids_network_is_refused(tmp_path, content, message):
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(InputError, match=message):
+        load_weights(osnet(4), tmp_path / "other.pth")
+
+
+def test_a_config_may_start_torchreids_network_from_a_file(tmp_path):
+    given = osnet(7)
+    torch.save(given.state_dict(), tmp_path / "osnet.pth")
+    cfg = load_config(None, ["model.name", "osnet_x0_25", "model.pretrained", str(tmp_path / "osnet.pth")])
+    model = make_task(cfg, torch.device("cpu")).build_model(4, "none")
+    assert torch.equal(model.conv1.conv.weight, given.conv1.conv.weight)

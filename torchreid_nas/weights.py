@@ -91,9 +91,10 @@ def classifier_size(state: Mapping[Any, Any], path: str | os.PathLike) -> int:
 
 
 def load_weights(model: nn.Module, path: str | os.PathLike) -> nn.Module:
-    """Load weights of this package's or the authors' format into ``model``.
+    """Load weights of this package's, torchreid's or the authors' format into ``model``.
 
-    A classifier for another number of identities is left as it is: it takes no
+    A plain state dict, as those of torchreid's model zoo, is read for networks
+    that no authors' layout is known for. A classifier for another number of identities is left as it is: it takes no
     part in retrieval.
 
     Args:
@@ -105,9 +106,13 @@ def load_weights(model: nn.Module, path: str | os.PathLike) -> nn.Module:
     """
     path = resolve_weights(path)
     content = read_weights(path)
-    if not (isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping)):
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    elif isinstance(model, (CDNet, TwoStreamNetwork)):
         return load_authors_checkpoint(model, path)
-    given, own = content["state_dict"], model.state_dict()
+    if not (isinstance(content, Mapping) and all(isinstance(value, torch.Tensor) for value in content.values())):
+        raise InputError(f'the checkpoint "{path}" holds no state dict; expected weights of {type(model).__name__}')
+    given, own = {str(key).removeprefix("module."): value for key, value in content.items()}, model.state_dict()
     for key, value in own.items():
         fits = key in given and given[key].shape == value.shape
         if not fits and key.rpartition(".")[0].endswith("classifier"):

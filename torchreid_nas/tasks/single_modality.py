@@ -3,6 +3,7 @@ from __future__ import annotations
 
 __all__ = ["SingleModalityTask"]
 
+from pathlib import Path
 from typing import Any, Sequence
 
 import torchreid
@@ -19,6 +20,7 @@ from torchreid_nas.host import MODELS
 from torchreid_nas.search import CombinedDepthSpace, CombinedSpace
 from torchreid_nas.search.relaxation import relaxation
 from torchreid_nas.tasks.base import Task
+from torchreid_nas.weights import load_weights
 
 _SPACES = {COMBINED_DEPTH_SPACE: CombinedDepthSpace, COMBINED_SPACE: CombinedSpace}
 _BUDGETS = ("macs", "parameters", "latency")
@@ -47,9 +49,11 @@ class SingleModalityTask(Task):
         cfg = self.cfg.model
         weights = pretrained and self.pretrained()
         if cfg.name not in ("cdnet", "cnet"):
-            return torchreid.models.build_model(
-                cfg.name, num_classes, loss="triplet", pretrained=bool(weights), use_gpu=self.device.type == "cuda"
+            model = torchreid.models.build_model(
+                cfg.name, num_classes, loss="triplet", pretrained=weights is True, use_gpu=self.device.type == "cuda"
             )
+            # Torchreid's own take no file.
+            return load_weights(model, weights) if isinstance(weights, Path) else model
         return models.cdnet(
             num_classes, loss="triplet", pretrained=weights, architecture=architecture, neck=neck, width=cfg.width,
             dropout=cfg.dropout,
