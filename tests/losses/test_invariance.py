@@ -151,6 +151,18 @@ def test_half_precision_slots_give_nearly_the_same(dtype, tolerance):
     assert (losses[0][1] * losses[1][1]).sum(1).min() > 0.99
 
 
+def test_sums_in_float16_do_not_overflow(monkeypatch):
+    # As on a GPU, whatever chunk is asked for: 200,000 equal slots, each with exp(0) in the sum.
+    monkeypatch.setattr(invariance, "_compute_dtype", lambda _, slots: slots.dtype)
+    memory = ExemplarMemory(200_000, 4, torch.float16)
+    memory.initialize(torch.ones(200_000, 4))
+    features = F.normalize(torch.tensor([[1.0, 2.0, 3.0, 4.0]])).requires_grad_()
+    loss = InvarianceLoss(memory, num_neighbours=0, chunk_size=10**6)(features, torch.tensor([0]))
+    loss.backward()
+    assert loss.item() == pytest.approx(math.log(200_000), rel=1e-3)
+    assert features.grad.abs().max() < 0.05
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("grouped", [False, True])
 def test_products_in_bfloat16_are_put_right_where_it_counts(monkeypatch, seed, grouped):

@@ -27,6 +27,8 @@ class PositivePredictor(Protocol):
 
 # Slots that are widened to single precision at a time: few enough to stay in a processor's cache.
 _WIDENED = 2048
+# Slots in a product in float16: each adds at most 1 to a sum, which overflows above 65,504.
+_MOST_FLOAT16 = 2**15
 # Columns of which only the maximum is looked at first, when neighbours are sought.
 _BLOCK = 64
 # Logits beyond the neighbours (per group) that are computed again in full precision after a walk in half precision.
@@ -285,6 +287,8 @@ def _walk(scaled: Tensor, slots: Tensor, loss: InvarianceLoss, count: int, with_
     batch = len(scaled)
     compute = _compute_dtype(scaled, slots)
     step = loss.chunk_size if compute == slots.dtype else min(loss.chunk_size, _WIDENED)
+    if compute == torch.float16:
+        step = min(step, _MOST_FLOAT16)
     query = scaled.to(compute)
     peak = scaled.new_full((batch, 1), -torch.inf)
     mass = scaled.new_zeros(batch, 1)
