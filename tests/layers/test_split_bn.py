@@ -129,6 +129,18 @@ def test_splitting_all_of_resnet50_adds_the_papers_53120_parameters():
 # -- a joint batch ------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", [SplitBatchNorm2d, MixedBatchNorm2d])
+def test_a_copy_of_data_parallel_refuses_a_joint_batch_and_takes_one_modality(kind):
+    layer = kind(3)
+    copy = layer._replicate_for_data_parallel()
+    # What torch gives the copies next: parameters and parts on their GPU.
+    copy._parameters, copy._modules = layer._parameters, layer._modules
+    with pytest.raises(InputError, match="nn.DataParallel over several GPUs parts a joint batch"):
+        copy(torch.randn(4, 3, 2, 2))
+    with modality_context("visible"):
+        assert copy(torch.randn(4, 3, 2, 2)).shape == (4, 3, 2, 2)
+
+
 @pytest.mark.parametrize("name", BACKBONES)
 @torch.no_grad()
 def test_split_all_treats_a_joint_batch_as_each_half_alone(name):

@@ -50,6 +50,9 @@ class MixedBatchNorm2d(nn.Module):
     which is what both orders of the search need.
     """
 
+    # As in SplitBatchNorm2d.
+    _is_replica = False
+
     def __init__(self, bn: nn.BatchNorm2d | int) -> None:
         super().__init__()
         bn = nn.BatchNorm2d(bn) if isinstance(bn, int) else bn
@@ -78,7 +81,7 @@ class MixedBatchNorm2d(nn.Module):
         by_batch = self.training and self.share.training and all(bn.training for bn in own)
         if modality != BOTH:
             return self._forward_single(x, getattr(self, modality), probabilities, by_batch)
-        check_joint(x)
+        check_joint(x, self._is_replica)
         if not by_batch:
             return torch.cat([self._forward_single(part, bn, probabilities, False) for part, bn in zip(halves(x), own)])
         x = dense(x)

@@ -18,8 +18,13 @@ from torchreid_nas.layers.modality import BOTH, MODALITIES, active_modality
 from torchreid_nas.layers.split_function import halves, is_plain, split_batch_norm
 
 
-def check_joint(x: torch.Tensor) -> None:
-    """Raise InputError unless ``x`` may be a joint batch, one of an even number of images."""
+def check_joint(x: torch.Tensor, is_replica: bool) -> None:
+    """Raise InputError unless ``x`` may be a joint batch: an even number of images, not parted by ``nn.DataParallel``."""
+    if is_replica:
+        raise InputError(
+            "nn.DataParallel over several GPUs parts a joint batch [visible; infrared] between them, so that the halves of "
+            "a part are not the modalities; train a network with split BatchNorms on one GPU"
+        )
     if x.shape[0] % 2:
         raise InputError(
             f"a joint batch holds as many visible as infrared images, got {x.shape[0]} images; "
@@ -42,6 +47,9 @@ class SplitBatchNorm2d(nn.Module):
             copies the pretrained BN into all).
     """
 
+    # Set by torch on the copies that nn.DataParallel makes.
+    _is_replica = False
+
     def __init__(self, bn: nn.BatchNorm2d | int) -> None:
         super().__init__()
         bn = nn.BatchNorm2d(bn) if isinstance(bn, int) else bn
@@ -52,7 +60,7 @@ class SplitBatchNorm2d(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         modality = active_modality(self.training)
         if modality == BOTH:
-            check_joint(x)
+            check_joint(x, self._is_replica)
             if is_plain(x, self.visible, self.infrared):
                 return split_batch_norm(x, self.visible, self.infrared)
             visible, infrared = halves(x)
