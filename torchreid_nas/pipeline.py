@@ -129,22 +129,23 @@ class Run:
         """
         model = self.cfg.model
         self._trains = "train" in stages
-        if "search" in stages and model.architecture != SEARCHED:
-            raise InputError(
-                f'model.architecture is "{model.architecture}", so nothing would use what a search finds; '
-                f'leave search out of --stages or set model.architecture {SEARCHED}'
-            )
         if "search" in stages:
+            if model.architecture != SEARCHED:
+                raise InputError(
+                    f'model.architecture is "{model.architecture}", so nothing would use what a search finds; '
+                    f'leave search out of --stages or set model.architecture {SEARCHED}'
+                )
             self.task.check_space()
         self.task.check_batch()
-        if self._trains and model.load_weights:
-            read_weights(resolve_weights(model.load_weights))
-        if self._trains and isinstance(self.task.pretrained(), Path):
-            read_weights(self.task.pretrained())
-        if self._trains and "search" in stages:
-            # The names of a network's parts do not depend on what is found.
-            check_new_layers(self.task.build_model(1, self.task.plain_architecture, pretrained=False), self.cfg)
-        if "test" in stages and not self._trains:
+        if self._trains:
+            if model.load_weights:
+                read_weights(resolve_weights(model.load_weights))
+            if isinstance(self.task.pretrained(), Path):
+                read_weights(self.task.pretrained())
+            if "search" in stages:
+                # The names of a network's parts do not depend on what is found.
+                check_new_layers(self.task.build_model(1, self.task.plain_architecture, pretrained=False), self.cfg)
+        elif "test" in stages:
             self._tested_entry()
             read_weights(self._weights())
         self.provide_data()

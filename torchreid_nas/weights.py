@@ -94,8 +94,8 @@ def load_weights(model: nn.Module, path: str | os.PathLike) -> nn.Module:
     """Load weights of this package's, torchreid's or the authors' format into ``model``.
 
     A plain state dict, as those of torchreid's model zoo, is read for networks
-    that no authors' layout is known for. A classifier for another number of identities is left as it is: it takes no
-    part in retrieval.
+    that no authors' layout is known for. A classifier for another number of
+    identities is left as it is: it takes no part in retrieval.
 
     Args:
         model: any network of this package, or of torchreid.

@@ -44,14 +44,11 @@ class MixedBatchNorm2d(nn.Module):
     In train mode a joint batch is normalised by its own statistics, and the
     running statistics of all three BatchNorms move as those of plain ones
     would. Where one of the three is in eval mode (frozen), all normalise by
-    their running statistics, which stay. A batch of one declared modality has the same statistics for both
-    candidates. Dtype: float16/bfloat16 inputs keep statistics in the dtype of
+    their running statistics, which stay. A batch of one declared modality has
+    the same statistics for both candidates. Dtype: float16/bfloat16 inputs keep statistics in the dtype of
     the parameters. A joint batch can be differentiated once (mixed_function.py),
     which is what both orders of the search need.
     """
-
-    # As in SplitBatchNorm2d.
-    _is_replica = False
 
     def __init__(self, bn: nn.BatchNorm2d | int) -> None:
         super().__init__()
@@ -81,7 +78,7 @@ class MixedBatchNorm2d(nn.Module):
         by_batch = self.training and self.share.training and all(bn.training for bn in own)
         if modality != BOTH:
             return self._forward_single(x, getattr(self, modality), probabilities, by_batch)
-        check_joint(x, self._is_replica)
+        check_joint(self, x)
         if not by_batch:
             return torch.cat([self._forward_single(part, bn, probabilities, False) for part, bn in zip(halves(x), own)])
         x = dense(x)

@@ -18,9 +18,10 @@ from torchreid_nas.layers.modality import BOTH, MODALITIES, active_modality
 from torchreid_nas.layers.split_function import halves, is_plain, split_batch_norm
 
 
-def check_joint(x: torch.Tensor, is_replica: bool) -> None:
-    """Raise InputError unless ``x`` may be a joint batch: an even number of images, not parted by ``nn.DataParallel``."""
-    if is_replica:
+def check_joint(layer: nn.Module, x: torch.Tensor) -> None:
+    """Raise InputError unless ``layer`` may get a joint batch ``x``: even in number, not parted by ``nn.DataParallel``."""
+    # Set by torch on the copies of a module that nn.DataParallel makes.
+    if getattr(layer, "_is_replica", False):
         raise InputError(
             "nn.DataParallel over several GPUs parts a joint batch [visible; infrared] between them, so that the halves of "
             "a part are not the modalities; train a network with split BatchNorms on one GPU"
@@ -47,9 +48,6 @@ class SplitBatchNorm2d(nn.Module):
             copies the pretrained BN into all).
     """
 
-    # Set by torch on the copies that nn.DataParallel makes.
-    _is_replica = False
-
     def __init__(self, bn: nn.BatchNorm2d | int) -> None:
         super().__init__()
         bn = nn.BatchNorm2d(bn) if isinstance(bn, int) else bn
@@ -60,7 +58,7 @@ class SplitBatchNorm2d(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         modality = active_modality(self.training)
         if modality == BOTH:
-            check_joint(x, self._is_replica)
+            check_joint(self, x)
             if is_plain(x, self.visible, self.infrared):
                 return split_batch_norm(x, self.visible, self.infrared)
             visible, infrared = halves(x)
