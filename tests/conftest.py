@@ -1,6 +1,7 @@
 """What several test files share."""
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Callable
 
@@ -46,6 +47,23 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_market1501(root, small)
     write_dukemtmcreid(root, small)
     return root
+
+
+@pytest.fixture(scope="session")
+def finished(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run of the tiny config from the command line: search, train, test."""
+    from commands import arguments
+    from torchreid_nas.cli import main
+
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    assert main(arguments(TINY, data_root, folder)) == 0
+    return folder
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the whole run that a test may spoil."""
+    return Path(shutil.copytree(finished, tmp_path / "copied"))
 
 
 @pytest.fixture
