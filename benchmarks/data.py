@@ -22,12 +22,14 @@ from pathlib import Path
 from typing import Any, Callable
 
 import torch
+from PIL import Image
+
 from harness import arguments, copy_bandwidth, machine, markdown, peak_memory, take_turns
 
 from torchreid_nas.data import DomainAdaptationDataManager
 from torchreid_nas.data.cache import DecodedImages, StoredImages
 from torchreid_nas.data.camstyle import StatisticsStyler, camstyle_folder, camstyle_name
-from torchreid_nas.data.dataset import read_image
+from torchreid_nas.data.dataset import read_pixels
 from torchreid_nas.data.synthetic import SyntheticSettings, write_dataset
 from torchreid_nas.errors import InputError
 
@@ -90,11 +92,12 @@ def _write_styles(items: list[tuple]) -> None:
     """Write every image in the style of every other camera where the released ones would lie."""
     styler = StatisticsStyler(items)
     for item in items:
-        folder, image = camstyle_folder(item[0]), read_image(item[0])
+        folder, pixels = camstyle_folder(item[0]), read_pixels(item[0])
         folder.mkdir(exist_ok=True)
         for camid in styler.camids:
             if camid != item[2]:
-                styler(image, item, camid).save(folder / camstyle_name(item[0], item[2], camid), quality=95)
+                image = Image.fromarray(styler(pixels, item, camid))
+                image.save(folder / camstyle_name(item[0], item[2], camid), quality=95)
 
 
 def _managers(case: _Case, root: str, cache: str | os.PathLike, options: Any) -> dict[str, DomainAdaptationDataManager]:

@@ -127,7 +127,7 @@ def test_files_of_two_targets_are_those_of_each_ones_own_cameras(data_root, tmp_
         for index, (path, _, camid, dsetid) in enumerate(data.trainset_t.train):
             style = shown.draw(index)
             if style.camid != camid:
-                pixel = shown.image(index, style).getpixel((4, 8))
+                pixel = shown.pixels(index, style)[8, 4].tolist()
                 assert pixel == pytest.approx((20 * (style.camid - shift * dsetid),) * 3, abs=3)
 
 

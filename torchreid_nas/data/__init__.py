@@ -6,7 +6,7 @@ __all__, __getattr__, __dir__ = lazy_exports(__name__, {
     "cache": ("DecodedImages", "StoredImages"),
     "cached_loader": ("CachedLoader",),
     "cross_modality_manager": ("CrossModalityDataManager",),
-    "dataset": ("INFRARED", "MODALITIES", "VISIBLE", "CrossModalityDataset", "as_cross_modality", "read_image"),
+    "dataset": ("INFRARED", "MODALITIES", "VISIBLE", "CrossModalityDataset", "as_cross_modality", "read_image", "read_pixels"),
     "domain_adaptation_manager": ("CAMERA_STYLES", "DomainAdaptationDataManager"),
     "identity_manager": ("IdentityDataManager",),
     "joint_loader": ("JointLoader",),

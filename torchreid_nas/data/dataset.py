@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 __all__ = ["MODALITIES", "VISIBLE", "INFRARED", "Item", "CrossModalityDataset", "as_cross_modality", "image_size",
-           "read_image"]
+           "read_image", "read_pixels"]
 
 import contextlib
 import os
 import struct
 from typing import Any, Callable, Iterable, Iterator, Sequence
 
+import numpy as np
 import torchreid
 from PIL import Image
 
@@ -31,6 +32,11 @@ def read_image(path: str | os.PathLike) -> Image.Image:
     """
     with _opened(path) as image:
         return image.convert("RGB")
+
+
+def read_pixels(path: str | os.PathLike) -> np.ndarray:
+    """Return the pixels of :func:`read_image`, uint8 (H, W, 3)."""
+    return np.array(read_image(path))
 
 
 def image_size(path: str | os.PathLike) -> tuple[int, int]:

@@ -7,11 +7,10 @@ from typing import Any, Protocol, Sequence
 
 import numpy as np
 import torch
-from PIL import Image
 
 from torchreid_nas.data.cache import DecodedImages, StoredImages
 from torchreid_nas.data.camstyle.dataset import CameraStyleDataset
-from torchreid_nas.data.dataset import CrossModalityDataset, read_image
+from torchreid_nas.data.dataset import CrossModalityDataset, read_pixels
 from torchreid_nas.data.resize import resize_pixels
 from torchreid_nas.data.transforms import RandomSizedRectCrop
 
@@ -103,7 +102,7 @@ class PieceReader:
             if style is None:
                 pixels = self._images.find(self._items[index][0])
             else:
-                pixels = np.asarray(self._styles.image(index, style, self._read))
+                pixels = self._styles.pixels(index, style, self._read)
             if numbers is not None:
                 height, width, _ = pixels.shape
                 top, left, height, width = self._rectangle.rectangle(width, height, numbers)
@@ -113,6 +112,6 @@ class PieceReader:
     def labels(self, drawn: Sequence[tuple]) -> dict[str, torch.Tensor]:
         return {"style_camid": torch.tensor([style.camid for style, _ in drawn])} if self._styles else {}
 
-    def _read(self, path: str) -> Image.Image:
+    def _read(self, path: str) -> np.ndarray:
         pixels = self._images.find(path)
-        return read_image(path) if pixels is None else Image.fromarray(pixels)
+        return read_pixels(path) if pixels is None else pixels

@@ -13,7 +13,7 @@ from torchvision import transforms as T
 
 from torchreid_nas.data import INFRARED, VISIBLE, CrossModalityDataset, as_cross_modality
 from torchreid_nas.data.camstyle import STYLERS, CameraStyleDataset, CameraStyler, Style, make_camera_styler
-from torchreid_nas.data.dataset import read_image
+from torchreid_nas.data.dataset import read_pixels
 from torchreid_nas.errors import InputError
 
 
@@ -23,8 +23,8 @@ class Plain(CameraStyler):
     def __init__(self, camids):
         self.camids = camids
 
-    def __call__(self, image, item, new_camid, drawn=0):
-        return Image.new("RGB", image.size, (new_camid,) * 3)
+    def __call__(self, pixels, item, new_camid, drawn=0):
+        return np.full_like(pixels, new_camid)
 
     def summary(self):
         return "plain"
@@ -98,9 +98,9 @@ def test_the_own_camera_gives_the_very_image_with_every_styler(market, release, 
     release(market)
     dataset = CameraStyleDataset(target(market), make_camera_styler(kind, market))
     for index, item in enumerate(market):
-        real = read_image(item[0]).tobytes()
+        real = read_pixels(item[0]).tobytes()
         for camid in dataset.styler.camids:
-            assert (dataset.image(index, Style(camid)).tobytes() == real) == (camid == item[2])
+            assert (dataset.pixels(index, Style(camid)).tobytes() == real) == (camid == item[2])
 
 
 @pytest.mark.parametrize("kind", STYLERS)
@@ -110,10 +110,10 @@ def test_what_a_generator_drew_is_applied_whenever_and_wherever_asked_for(market
     state = torch.get_rng_state()
     styles = [dataset.draw(index, torch.Generator().manual_seed(index)) for index in range(12)]
     assert torch.equal(torch.get_rng_state(), state)
-    images = [dataset.image(index, style).tobytes() for index, style in enumerate(styles)]
-    read, reads = read_image, []
+    images = [dataset.pixels(index, style).tobytes() for index, style in enumerate(styles)]
+    read, reads = read_pixels, []
     with ThreadPoolExecutor(4) as pool:
-        again = pool.map(lambda index: dataset.image(index, styles[index], lambda path: reads.append(path) or read(path)),
+        again = pool.map(lambda index: dataset.pixels(index, styles[index], lambda path: reads.append(path) or read(path)),
                          reversed(range(12)))
     assert [image.tobytes() for image in again] == images[::-1] and len(reads) == 12
     # A worker of a DataLoader draws the same from the global generator.
@@ -145,7 +145,7 @@ def test_loader_workers_draw_styles_that_the_seed_repeats(market, release, kind)
     real = total = 0
     for batch in first:
         for image, index, camid, style in zip(batch["img"], batch["index"], batch["camid"], batch["style_camid"]):
-            untouched = torch.equal(image, T.ToTensor()(read_image(market[index][0])))
+            untouched = torch.equal(image, T.ToTensor()(read_pixels(market[index][0])))
             assert untouched == bool(camid == style)
             real, total = real + untouched, total + 1
     assert 0 < real < total == 24

@@ -4,12 +4,13 @@ import pickle
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from torchreid_nas.data.camstyle import CameraStyleDataset, CamstyleNames, FileStyler, Style, camstyle_folder, camstyle_name
-from torchreid_nas.data.dataset import CrossModalityDataset, read_image
+from torchreid_nas.data.dataset import CrossModalityDataset, read_pixels
 from torchreid_nas.errors import InputError
 
 LAYOUTS = {
@@ -41,8 +42,8 @@ def test_the_file_of_each_layout_is_found(tmp_path, layout):
     styler = FileStyler([item, other], [CamstyleNames(msmt17)])
     assert styler.camids == tuple(sorted((camid, new_camid)))
     assert (styler.num_files, styler.num_missing) == (2, 1)
-    image = Image.new("RGB", (8, 16))
-    assert styler.source(item, new_camid) == str(tmp_path / expected) and styler(image, item, new_camid) is image
+    pixels = np.zeros((16, 8, 3), np.uint8)
+    assert styler.source(item, new_camid) == str(tmp_path / expected) and styler(pixels, item, new_camid) is pixels
     assert styler.source(item, camid) == item[0]
     assert styler.source(other, camid) == other[0]
 
@@ -56,8 +57,8 @@ def test_each_image_gets_its_own_file_of_the_camera(market, release):
         for position, item in enumerate(market):
             for camid in {0, 1, 2} - {item[2]}:
                 # JPEG moves a plain colour by a grey level or two.
-                styled = styled_by(read_image(styled_by.source(item, camid)), item, camid)
-                assert styled.getpixel((4, 8)) == pytest.approx((8 * position, 40 * camid, 200), abs=3)
+                styled = styled_by(read_pixels(styled_by.source(item, camid)), item, camid)
+                assert styled[8, 4].tolist() == pytest.approx((8 * position, 40 * camid, 200), abs=3)
 
 
 def test_the_names_of_msmt17_leave_out_the_own_camera(market, release):
@@ -128,7 +129,7 @@ def test_a_broken_file_is_named(market, release):
     path.write_bytes(path.read_bytes()[:100])
     dataset = CameraStyleDataset(CrossModalityDataset(market, market, market, verbose=False), FileStyler(market))
     with pytest.raises(InputError, match=f"{path.name}.*truncated or no image"):
-        dataset.image(0, Style(1))
+        dataset.pixels(0, Style(1))
 
 
 def test_released_styles_of_msmt17_are_told_from_those_of_torchreids(market):

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 
 from torchreid_nas.data.camstyle import STYLERS, FileStyler, FourierStyler, StatisticsStyler, make_camera_styler
 from torchreid_nas.data.camstyle.styler import sample_cameras, style_camids
-from torchreid_nas.data.dataset import read_image
+from torchreid_nas.data.dataset import read_pixels
 from torchreid_nas.errors import InputError
 
 ITEMS = [(f"{number:02d}.jpg", number // 2, number % 3, 0) for number in range(30)]
@@ -52,8 +53,8 @@ def test_each_kind_makes_its_styler_for_the_cameras_of_a_data_set(market, releas
         assert tuple(styler.camids) == tuple(sorted({item[2] for item in market}))
         assert re.search(rf"\b{len(styler.camids)} cameras", styler.summary()) and "\n" not in styler.summary()
         item = market[0]
-        image = read_image(item[0])
-        assert styler(image, item, item[2]) is image
+        pixels = read_pixels(item[0])
+        assert styler(pixels, item, item[2]) is pixels
         for camid in set(styler.camids) - {item[2]}:
-            styled = styler(read_image(styler.source(item, camid)), item, camid, styler.draw(camid))
-            assert styled.mode == "RGB" and styled.size == image.size and styled.tobytes() != image.tobytes()
+            styled = styler(read_pixels(styler.source(item, camid)), item, camid, styler.draw(camid))
+            assert styled.dtype == np.uint8 and styled.shape == pixels.shape and not np.array_equal(styled, pixels)

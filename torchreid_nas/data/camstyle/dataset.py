@@ -5,12 +5,13 @@ __all__ = ["CameraStyleDataset", "Style"]
 
 from typing import Any, Callable, NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
 from torchreid_nas.data.camstyle.styler import CameraStyler
-from torchreid_nas.data.dataset import CrossModalityDataset, Item, read_image
+from torchreid_nas.data.dataset import CrossModalityDataset, Item, read_pixels
 from torchreid_nas.errors import InputError
 
 
@@ -78,7 +79,7 @@ class CameraStyleDataset(Dataset):
         """
         index = range(len(self))[index]
         style = self.draw(index)
-        return {**self.dataset.item_of(index, self.image(index, style)), "style_camid": style.camid}
+        return {**self.dataset.item_of(index, Image.fromarray(self.pixels(index, style))), "style_camid": style.camid}
 
     def draw(self, index: int, generator: torch.Generator | None = None) -> Style:
         """Draw a style for an image, by default with torch's global generator."""
@@ -87,13 +88,13 @@ class CameraStyleDataset(Dataset):
         camid = camids[int(torch.randint(len(camids), (), generator=generator))]
         return Style(camid) if camid == item[2] else Style(camid, self.styler.draw(camid, generator))
 
-    def image(self, index: int, style: Style, read: Callable[[str], Image.Image] = read_image) -> Image.Image:
-        """Return an image in a style, RGB before the transform; the real one for its own camera.
+    def pixels(self, index: int, style: Style, read: Callable[[str], np.ndarray] = read_pixels) -> np.ndarray:
+        """Return an image in a style, RGB as uint8 (H, W, 3) before the transform; the real one for its own camera.
 
         Args:
             index: of the image, from 0.
             style: from :meth:`draw`.
-            read: gives the RGB image of a path; may be called from several threads.
+            read: gives the pixels of the image at a path; may be called from several threads.
 
         Raises:
             InputError: the image, or that of its style, is missing or broken.

@@ -6,7 +6,7 @@ __all__ = ["FileStyler"]
 import os
 from typing import Iterator, Sequence
 
-from PIL import Image
+import numpy as np
 
 from torchreid_nas.data.camstyle.names import CamstyleNames, camstyle_folder, camstyle_name, shared_camstyle_file
 from torchreid_nas.data.camstyle.styler import CameraStyler, style_camids
@@ -70,9 +70,9 @@ class FileStyler(CameraStyler):
         place = next(self._places(item, new_camid), None)
         return item[0] if place is None or place in self._missing else os.path.join(*place)
 
-    def __call__(self, image: Image.Image, item: Item, new_camid: int, drawn: int = 0) -> Image.Image:
-        """Return ``image`` itself: the :meth:`source` has the style already."""
-        return image
+    def __call__(self, pixels: np.ndarray, item: Item, new_camid: int, drawn: int = 0) -> np.ndarray:
+        """Return ``pixels`` itself: the :meth:`source` has the style already."""
+        return pixels
 
     def summary(self) -> str:
         """Return how many images were found, and what becomes of the others."""

@@ -3,14 +3,14 @@ from __future__ import annotations
 
 __all__ = ["FourierStyler", "transfer_amplitude"]
 
+import functools
 from typing import Sequence
 
 import numpy as np
 import torch
 from PIL import Image
-from scipy import fft
 
-from torchreid_nas.data.camstyle.styler import CameraStyler, sample_cameras
+from torchreid_nas.data.camstyle.styler import CameraStyler, round_to_pixels, sample_cameras
 from torchreid_nas.data.dataset import Item, read_image
 from torchreid_nas.errors import InputError
 
@@ -59,24 +59,25 @@ class FourierStyler(CameraStyler):
         self.camids = tuple(chosen)
         self.beta = beta
         self._references = {camid: [_reference(item[0]) for item in own] for camid, own in chosen.items()}
-        self._amplitudes: dict[tuple[int, int, tuple[int, int]], np.ndarray] = {}
+        self._amplitudes: dict[tuple[int, int, int, int], np.ndarray] = {}
 
     def draw(self, new_camid: int, generator: torch.Generator | None = None) -> int:
         """Draw which image of the camera is the reference."""
         return int(torch.randint(len(self._references[new_camid]), (), generator=generator))
 
-    def __call__(self, image: Image.Image, item: Item, new_camid: int, drawn: int = 0) -> Image.Image:
-        """Return ``image`` with the low frequencies of reference ``drawn`` of ``new_camid``; the same size."""
+    def __call__(self, pixels: np.ndarray, item: Item, new_camid: int, drawn: int = 0) -> np.ndarray:
+        """Return ``pixels`` with the low frequencies of reference ``drawn`` of ``new_camid``."""
         if new_camid == item[2]:
-            return image
-        key = new_camid, drawn, image.size
+            return pixels
+        height, width, _ = pixels.shape
+        key = new_camid, drawn, height, width
         amplitude = self._amplitudes.get(key)
         if amplitude is None:
-            amplitude = _low_amplitude(self._references[new_camid][drawn], image.size, self.beta)
+            amplitude = _low_amplitude(self._references[new_camid][drawn], height, width, self.beta)
             if len(self._amplitudes) >= _KEPT:
                 self._amplitudes.clear()
             self._amplitudes[key] = amplitude
-        return _with_amplitude(image, amplitude, self.beta)
+        return _with_amplitude(pixels, amplitude, self.beta)
 
     def summary(self) -> str:
         """Return how many references there are."""
@@ -86,8 +87,8 @@ class FourierStyler(CameraStyler):
         )
 
 
-def transfer_amplitude(image: Image.Image, reference: Image.Image, beta: float) -> Image.Image:
-    """Replace the low-frequency amplitude of ``image`` by that of ``reference`` and keep the phase.
+def transfer_amplitude(pixels: np.ndarray, reference: Image.Image, beta: float) -> np.ndarray:
+    """Replace the low-frequency amplitude of an image by that of ``reference`` and keep the phase.
 
     Of an image of H x W pixels the frequencies of up to floor(beta H) cycles
     over the height and floor(beta W) over the width are replaced, in each
@@ -96,8 +97,11 @@ def transfer_amplitude(image: Image.Image, reference: Image.Image, beta: float) 
     the image lacks altogether (a plain picture, not a photograph) has no phase
     to keep: what it gets is arbitrary, as in the authors' code.
 
+    Only the frequencies of the window are computed, and only what they change
+    is added: as exact as two whole transforms, in a fraction of their time.
+
     Args:
-        image: RGB.
+        pixels: RGB, uint8 (H, W, 3).
         reference: RGB, resized to the image where its size differs.
         beta: from 0 to below 0.5.
 
@@ -105,36 +109,65 @@ def transfer_amplitude(image: Image.Image, reference: Image.Image, beta: float) 
         InputError: ``beta`` is out of range.
     """
     _check_beta(beta)
-    return _with_amplitude(image, _low_amplitude(reference, image.size, beta), beta)
+    return _with_amplitude(pixels, _low_amplitude(reference, *pixels.shape[:2], beta), beta)
 
 
-def _low_amplitude(reference: Image.Image, size: tuple[int, int], beta: float) -> np.ndarray:
-    """Return the amplitudes within the window, float32, of ``reference`` resized to (width, height) where it differs."""
-    if reference.size != size:
-        reference = reference.resize(size, Image.Resampling.BILINEAR)
-    return np.abs(_spectrum(reference)[_window(size, beta)])
+def _low_amplitude(reference: Image.Image, height: int, width: int, beta: float) -> np.ndarray:
+    """Return the amplitudes within the window, of ``reference`` resized to (height, width) where it differs."""
+    if reference.size != (width, height):
+        reference = reference.resize((width, height), Image.Resampling.BILINEAR)
+    values = np.asarray(reference, dtype=np.float32).reshape(height, width * 3)
+    return np.abs(_Window(height, width, beta).transform(values))
 
 
-def _with_amplitude(image: Image.Image, amplitude: np.ndarray, beta: float) -> Image.Image:
+def _with_amplitude(pixels: np.ndarray, amplitude: np.ndarray, beta: float) -> np.ndarray:
     if beta == 0:
-        return image
-    width, height = image.size
-    spectrum, window = _spectrum(image), _window(image.size, beta)
-    spectrum[window] = amplitude * np.exp(1j * np.angle(spectrum[window]))
-    pixels = fft.irfft2(spectrum, s=(height, width), axes=(0, 1))
-    return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
+        return pixels
+    height, width, _ = pixels.shape
+    window = _Window(height, width, beta)
+    values = pixels.astype(np.float32).reshape(height, width * 3)
+    own = window.transform(values)
+    change = window.invert(amplitude * np.exp(1j * np.angle(own)) - own)
+    return round_to_pixels(values, change).reshape(pixels.shape)
 
 
-def _spectrum(image: Image.Image) -> np.ndarray:
-    # On noise of up to 401 x 173 pixels single precision erred by less than 0.001 grey levels, in less than half the
-    # time.
-    return fft.rfft2(np.asarray(image, dtype=np.float32), axes=(0, 1))
+class _Window:
+    """The discrete Fourier transform of images of a size, at the frequencies of the window alone: products with its waves.
+
+    Of real numbers the frequencies from 0 on over the width say all.
+    """
+
+    def __init__(self, height: int, width: int, beta: float) -> None:
+        rows, columns = int(beta * height), int(beta * width)
+        self._over_height = _waves(height, -rows, rows)
+        self._over_width = _waves_of_channels(width, columns)
+        # A frequency above 0 stands for its negative too.
+        self._weights = np.where(np.arange(columns + 1) > 0, 2, 1)[None, :, None] / (height * width)
+
+    def transform(self, values: np.ndarray) -> np.ndarray:
+        """Return the frequencies, complex (rows, columns, 3), of an image, float32 (H, W * 3)."""
+        real, imaginary = np.split(values @ self._over_width.T, 2, axis=1)
+        return (self._over_height @ (real + 1j * imaginary)).reshape(len(self._over_height), -1, 3)
+
+    def invert(self, frequencies: np.ndarray) -> np.ndarray:
+        """Return the image, float32 (H, W * 3), that has these frequencies and no others."""
+        rows = self._over_height.conj().T @ (frequencies * self._weights).reshape(len(frequencies), -1)
+        return np.concatenate([rows.real, rows.imag], axis=1).astype(np.float32) @ self._over_width
 
 
-def _window(size: tuple[int, int], beta: float) -> tuple[np.ndarray, ...]:
-    rows, columns = int(beta * size[1]), int(beta * size[0])
-    # Of frequencies over the width a real transform holds the half from 0 on.
-    return np.ix_(np.arange(-rows, rows + 1), np.arange(columns + 1))
+# Images of many sizes share their heights and widths.
+@functools.lru_cache(maxsize=512)
+def _waves(length: int, first: int, last: int) -> np.ndarray:
+    """Return exp(-2 pi i k x / length) for k from ``first`` to ``last``, complex (k, length)."""
+    return np.exp(-2j * np.pi / length * np.outer(np.arange(first, last + 1), np.arange(length)))
+
+
+@functools.lru_cache(maxsize=512)
+def _waves_of_channels(width: int, columns: int) -> np.ndarray:
+    """Return the waves over a row of pixels, three channels side by side, float32 (real and imaginary, columns, 3; W * 3)."""
+    waves = _waves(width, 0, columns)
+    of_channels = np.einsum("pkw,cd->pkcwd", np.stack([waves.real, waves.imag]), np.eye(3))
+    return of_channels.reshape(-1, width * 3).astype(np.float32)
 
 
 def _check_beta(beta: float) -> None:

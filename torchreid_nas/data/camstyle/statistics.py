@@ -5,11 +5,11 @@ __all__ = ["StatisticsStyler"]
 
 from typing import Sequence
 
+import cv2
 import numpy as np
-from PIL import Image
 
-from torchreid_nas.data.camstyle.styler import CameraStyler, sample_cameras
-from torchreid_nas.data.dataset import Item, read_image
+from torchreid_nas.data.camstyle.styler import CameraStyler, round_to_pixels, sample_cameras
+from torchreid_nas.data.dataset import Item, read_pixels
 
 # Orthogonal axes: brightness, red against blue, green against magenta.
 _AXES = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]], dtype=np.float64)
@@ -64,11 +64,12 @@ class StatisticsStyler(CameraStyler):
             (own, new): self._map(own, new) for own in self.camids for new in self.camids if own != new
         }
 
-    def __call__(self, image: Image.Image, item: Item, new_camid: int, drawn: int = 0) -> Image.Image:
-        """Return ``image`` with its colours mapped from the camera of ``item`` to ``new_camid``; the same size."""
+    def __call__(self, pixels: np.ndarray, item: Item, new_camid: int, drawn: int = 0) -> np.ndarray:
+        """Return ``pixels`` with their colours mapped from the camera of ``item`` to ``new_camid``."""
         if new_camid == item[2]:
-            return image
-        return image.convert("RGB", self._maps[item[2], new_camid])
+            return pixels
+        # In single precision: of integers OpenCV's map is coarser.
+        return round_to_pixels(cv2.transform(pixels.astype(np.float32), self._maps[item[2], new_camid]))
 
     def summary(self) -> str:
         """Return how many images the statistics come from."""
@@ -77,22 +78,22 @@ class StatisticsStyler(CameraStyler):
             f"estimated from {self.num_read:,} of their images"
         )
 
-    def _map(self, own: int, new: int) -> tuple[float, ...]:
-        """Return the affine map of RGB values as Pillow takes it: the rows of a 3 x 4 matrix."""
+    def _map(self, own: int, new: int) -> np.ndarray:
+        """Return the affine map of RGB values, float32 (3, 4)."""
         varied = self.std[own] > 0
         gain = np.ones(3)
         gain[varied] = np.minimum(self.std[new][varied] / self.std[own][varied], _MOST_GAIN)
         axes = _AXES / _NORMS[:, None]
         linear = axes.T @ (gain[:, None] * axes)
         shift = axes.T @ (self.mean[new] - gain * self.mean[own])
-        return tuple(np.column_stack([linear, shift]).ravel().tolist())
+        return np.column_stack([linear, shift]).astype(np.float32)
 
 
 def _statistics(paths: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and standard deviation of the pixels of all images along the opponent axes."""
     mean, square = np.zeros(3), np.zeros(3)
     for path in paths:
-        pixels = np.asarray(read_image(path), dtype=np.float64).reshape(-1, 3)
+        pixels = read_pixels(path).astype(np.float64).reshape(-1, 3)
         # The product is one of integers, so grey pixels have a colour of exactly zero.
         values = pixels @ _AXES.T / _NORMS
         mean += values.mean(axis=0) / len(paths)

@@ -1,14 +1,14 @@
 """What a camera styler is, and the images of each camera that one learns from."""
 from __future__ import annotations
 
-__all__ = ["CameraStyler", "sample_cameras", "style_camids"]
+__all__ = ["CameraStyler", "round_to_pixels", "sample_cameras", "style_camids"]
 
 import abc
 from typing import Iterable, Sequence
 
+import cv2
 import numpy as np
 import torch
-from PIL import Image
 
 from torchreid_nas.data.dataset import Item
 from torchreid_nas.errors import InputError
@@ -45,19 +45,24 @@ class CameraStyler(abc.ABC):
         return item[0]
 
     @abc.abstractmethod
-    def __call__(self, image: Image.Image, item: Item, new_camid: int, drawn: int = 0) -> Image.Image:
-        """Return the image of ``item`` as camera ``new_camid`` would show it, RGB of the same person.
+    def __call__(self, pixels: np.ndarray, item: Item, new_camid: int, drawn: int = 0) -> np.ndarray:
+        """Return the image of ``item`` as camera ``new_camid`` would show it, uint8 (H, W, 3), of the same person.
 
         Args:
-            image: RGB, of the path that :meth:`source` names.
+            pixels: RGB, uint8 (H, W, 3), of the path that :meth:`source` names; they may be read-only and stay as they are.
             item: (path, pid, camid, dsetid) of the real image.
-            new_camid: the camera; for the own one ``image`` itself is returned.
+            new_camid: the camera; for the own one ``pixels`` itself is returned.
             drawn: from :meth:`draw`.
         """
 
     @abc.abstractmethod
     def summary(self) -> str:
         """Return in one sentence where the styles come from."""
+
+
+def round_to_pixels(values: np.ndarray, added: np.ndarray | float = 0.0) -> np.ndarray:
+    """Return ``values + added``, float32 of one shape (H, W, 3), rounded (halves to even) and clipped to 0..255 as uint8."""
+    return cv2.add(values, added, dtype=cv2.CV_8U)
 
 
 def style_camids(items: Iterable[Item]) -> tuple[int, ...]:
