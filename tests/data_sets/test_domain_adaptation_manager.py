@@ -6,10 +6,12 @@ import torch
 from PIL import Image
 
 from msmt17 import CAMERAS, PERSONS, write_msmt17
-from torchreid_nas.data import CAMERA_STYLES, CachedLoader, DomainAdaptationDataManager
+from torchreid_nas.data import CAMERA_STYLES, CachedLoader, DomainAdaptationDataManager, readers
 from torchreid_nas.data.camstyle import camstyle_folder, camstyle_name
 from torchreid_nas.data.manager import load_dataset
 from torchreid_nas.errors import InputError
+
+MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 
 
 def manager(data_root, **changes):
@@ -107,7 +109,7 @@ def test_the_styles_change_images_of_the_target_alone(data_root, camstyle):
     assert data.camera_styler.summary() in data.summary()
 
 
-def test_files_of_two_targets_are_those_of_each_ones_own_cameras(data_root, tmp_path):
+def test_files_of_two_targets_are_those_of_each_ones_own_cameras(data_root, tmp_path, monkeypatch):
     root = tmp_path / "data"
     for name in ("market1501", "dukemtmc-reid"):
         shutil.copytree(data_root / name, root / name)
@@ -129,6 +131,16 @@ def test_files_of_two_targets_are_those_of_each_ones_own_cameras(data_root, tmp_
             if style.camid != camid:
                 pixel = shown.pixels(index, style)[8, 4].tolist()
                 assert pixel == pytest.approx((20 * (style.camid - shift * dsetid),) * 3, abs=3)
+        # Decoded once, with the images, when a pass begins: nothing is read from then on.
+        monkeypatch.setattr(readers, "read_pixels", None)
+        styled = 0
+        for batch in data.train_loader_t:
+            for image, camid, new, dsetid in zip(*(batch[key] for key in ("img", "camid", "style_camid", "dsetid"))):
+                if new != camid:
+                    mean = float((image[:, 32, 16] * STD + MEAN).mean() * 255)
+                    assert mean == pytest.approx(20 * float(new - shift * dsetid), abs=3)
+                    styled += 1
+        assert styled > 50
 
 
 def test_for_a_test_there_is_no_target_to_train_on(data_root):

@@ -10,7 +10,7 @@ from PIL import Image
 from scipy import stats
 from torchvision.transforms import functional as F
 
-from torchreid_nas.data import CrossModalityDataset, StoredImages
+from torchreid_nas.data import CrossModalityDataset, StoredImages, readers
 from torchreid_nas.data.camstyle import STYLERS, CameraStyleDataset, camstyle_folder, camstyle_name, make_camera_styler
 from torchreid_nas.data.dataset import read_image
 from torchreid_nas.data.readers import PieceReader
@@ -50,8 +50,12 @@ def make(items, tmp_path):
         dataset = CrossModalityDataset(items, items, items, verbose=False)
         if kind != "none":
             dataset = CameraStyleDataset(dataset, make_camera_styler(kind, items))
-        images = StoredImages((item[0] for item in items), tmp_path, [tmp_path / "cache"])
-        return dataset, PieceReader(images, dataset, SIZE, RandomSizedRectCrop(*SIZE) if rectangle else None)
+        images, files = (StoredImages(paths, tmp_path, [tmp_path / "cache"]) for paths in (
+            (item[0] for item in items),
+            (path for item in items for path in dataset.styler.files_of(item)) if kind == "files" else (),
+        ))
+        files = files if files.paths else None
+        return dataset, PieceReader(images, files, dataset, SIZE, RandomSizedRectCrop(*SIZE) if rectangle else None)
 
     return make
 
@@ -120,15 +124,29 @@ def test_styles_and_references_are_drawn_uniformly(make, items):
     assert reader.labels(drawn)["style_camid"].tolist() == [style.camid for style in styles]
 
 
-def test_a_broken_file_of_a_style_is_named(make, items):
+@pytest.mark.parametrize("once", [True, False])
+def test_files_of_styles_are_decoded_once_unless_they_are_many(make, items, monkeypatch, once):
     dataset, reader = make("files")
+    # The images have 12 to 46 by 30 to 115 pixels, the files 40 by 73 to 90.
+    size = sum(3 * 40 * (90 - number) for number in range(len(items)) if number % 5) * 2
+    monkeypatch.setattr(readers, "_MOST_OF_FILES", size if once else size - 1)
+    indices = [1] * 30
+    drawn = reader.draw(indices, torch.Generator().manual_seed(0))
     reader.open()
+    expected = read(reader, drawn, indices)
     path = dataset.styler.source(items[1], 2)
     with open(path, "r+b") as file:
         file.truncate(100)
-    styles = [(style, numbers) for style, numbers in reader.draw([1] * 30, torch.Generator().manual_seed(0))]
-    with pytest.raises(InputError, match=f'the image "{path}" is truncated or no image'):
-        read(reader, styles, [1] * 30)
+    if once:
+        assert np.array_equal(read(reader, drawn, indices), expected)
+        _, reader = make("files")
+        for _ in range(2):
+            with pytest.raises(InputError, match=f'the image "{path}" is truncated or no image'):
+                reader.open()
+    else:
+        reader.open()
+        with pytest.raises(InputError, match=f'the image "{path}" is truncated or no image'):
+            read(reader, drawn, indices)
 
 
 def test_a_broken_image_is_named_when_the_reader_is_opened(make, items):

@@ -30,6 +30,8 @@ from torchreid_nas.files import atomic_path
 # Raised whenever the same files begin to give other pixels or another layout.
 _VERSION = 1
 _BLOCK = 256
+# Images whose headers are read for a guess at the size of all.
+_ASKED = 64
 # Of the heights and widths in the file of images of their own sizes.
 _SIZE = np.dtype("<i8")
 _HINT = "free space, set data.cache_dir to another folder, or data.cache off to decode images anew in every epoch"
@@ -263,6 +265,16 @@ class StoredImages(_ImageCache):
         sizes = self._sizes_in(array)
         pieces = np.split(array, (sizes.nbytes + np.cumsum([0, *3 * sizes.prod(axis=1)])).tolist())[1:-1]
         return [piece.reshape(*size, 3) for piece, size in zip(pieces, sizes.tolist())]
+
+    @functools.cached_property
+    def nbytes(self) -> int:
+        """About how many bytes all pixels take, going by the headers of a few images.
+
+        Raises:
+            InputError: one of these is missing or broken.
+        """
+        some = self.paths[::max(len(self.paths) // _ASKED, 1)]
+        return sum(3 * math.prod(image_size(path)) for path in some) * len(self.paths) // max(len(some), 1)
 
     @property
     def _kind(self) -> tuple[str, str]:

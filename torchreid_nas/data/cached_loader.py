@@ -71,7 +71,7 @@ class CachedLoader(DataLoader):
         Raises:
             InputError: at the first batch: an image is missing or broken, or
                 the decoded images cannot be written; at any: a file of a
-                camera style is broken.
+                camera style is broken, where they are too many to be decoded once.
         """
         generator = torch.Generator().manual_seed(int(torch.empty((), dtype=torch.int64).random_()))
         self._reader.open()

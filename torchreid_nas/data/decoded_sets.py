@@ -49,7 +49,14 @@ class DecodedSets:
         at_size, stored = found
         if transform.rectangle is None and isinstance(dataset, CrossModalityDataset):
             return RowReader(at_size, dataset)
-        return PieceReader(stored, dataset, self._size, transform.rectangle)
+        return PieceReader(stored, self._files(dataset), dataset, self._size, transform.rectangle)
+
+    def _files(self, dataset: CrossModalityDataset | CameraStyleDataset) -> StoredImages | None:
+        """Return the files of a data set's styles, if it has some."""
+        if isinstance(dataset, CrossModalityDataset):
+            return None
+        paths = [path for item in dataset.data for path in dataset.styler.files_of(item)]
+        return StoredImages(paths, self._root, self._folders) if paths else None
 
     def _at_size(self, paths: Iterable[str]) -> DecodedImages:
         return DecodedImages(paths, *self._size, self._root, self._folders)

@@ -70,6 +70,10 @@ class FileStyler(CameraStyler):
         place = next(self._places(item, new_camid), None)
         return item[0] if place is None or place in self._missing else os.path.join(*place)
 
+    def files_of(self, item: Item) -> Sequence[str]:
+        """Return the files of ``item`` in other cameras' styles that are there."""
+        return [os.path.join(*place) for place in self._places(item) if place not in self._missing]
+
     def __call__(self, pixels: np.ndarray, item: Item, new_camid: int, drawn: int = 0) -> np.ndarray:
         """Return ``pixels`` itself: the :meth:`source` has the style already."""
         return pixels

@@ -44,6 +44,10 @@ class CameraStyler(abc.ABC):
         """Return the path of the image that is called with; by default that of ``item``."""
         return item[0]
 
+    def files_of(self, item: Item) -> Sequence[str]:
+        """Return what :meth:`source` may name for an image beside its own path; by default nothing."""
+        return ()
+
     @abc.abstractmethod
     def __call__(self, pixels: np.ndarray, item: Item, new_camid: int, drawn: int = 0) -> np.ndarray:
         """Return the image of ``item`` as camera ``new_camid`` would show it, uint8 (H, W, 3), of the same person.
