@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,9 +14,7 @@ from torchvision import transforms as T
 from torchvision.transforms import functional as F
 
 from torchreid_nas.data import build_cross_modality_transforms
-from torchreid_nas.data.augmentation import (
-    BatchTransform, Erase, Flip, PadCrop, Translate, _crop_by_index, _crop_by_runs,
-)
+from torchreid_nas.data.augmentation import BatchTransform, Erase, Flip, PadCrop, Translate
 from torchreid_nas.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 
 HEIGHT, WIDTH, COUNT = 64, 32, 12
@@ -53,8 +52,11 @@ def test_the_recipe_is_torchvisions_to_the_bit(pixels, generator, channels_last)
         if erase:
             image[:, y:y + h, x:x + w] = torch.tensor(IMAGENET_MEAN)[:, None, None]
     out = empty(channels_last)
+    copy = pixels.clone()
     found = transform.apply(pixels, drawn, out)
     assert torch.equal(found, torch.stack(expected)) and found.data_ptr() == out.data_ptr()
+    # What a GPU runs.
+    assert torch.equal(transform.apply_to_batch(copy, drawn, empty(channels_last)), found)
     assert 0 < drawn[1].sum() < COUNT and 0 < drawn[2][:, 0].sum() < COUNT
 
 
@@ -67,27 +69,29 @@ def test_without_augmentation_it_is_the_test_transform(pixels, channels_last):
         assert torch.equal(transform.apply(pixels, []), expected)
 
 
-def test_translation_is_torchreids_to_a_grey_level(pixels, generator):
+def test_translation_is_torchreids_and_on_a_gpu_so_to_a_grey_level(pixels, generator):
     drawn = Translate().draw(COUNT, HEIGHT, WIDTH, generator)
-    original = pixels.clone()
-    found = Translate().apply(pixels, drawn)
-    for image, plain, (chosen, top, left) in zip(found, original, drawn.tolist()):
-        expected = Image.fromarray(plain.numpy())
+    batch = Translate().apply_to_batch(pixels.clone(), drawn).numpy()
+    for image, on_gpu, (chosen, top, left) in zip(pixels.numpy(), batch, drawn.tolist()):
+        expected = Image.fromarray(image)
         if chosen:
             expected = expected.resize((36, 72), Image.Resampling.BILINEAR).crop((left, top, left + WIDTH, top + HEIGHT))
-        difference = np.abs(image.numpy().astype(int) - np.asarray(expected, dtype=int))
-        assert difference.max() <= (1 if chosen else 0)
+        expected = np.asarray(expected)
+        assert np.array_equal(Translate().apply(image, chosen, top, left), expected)
+        assert np.abs(on_gpu.astype(int) - expected).max() <= (1 if chosen else 0)
     assert 0 < drawn[:, 0].sum() < COUNT
 
 
-def test_what_a_gpu_runs_is_what_a_cpu_runs(pixels, generator):
-    tops, lefts = torch.randint(HEIGHT - 20, (COUNT,)), torch.randint(WIDTH - 10, (COUNT,))
-    small = torch.empty(COUNT, 20, 10, 3, dtype=torch.uint8)
-    assert torch.equal(_crop_by_runs(pixels, tops, lefts, small), _crop_by_index(pixels, tops, lefts, small))
-    erase = Erase((1.0, 2.0, 3.0))
-    drawn = erase.draw(COUNT, HEIGHT, WIDTH, generator)
-    images = torch.randn(COUNT, 3, HEIGHT, WIDTH)
-    assert torch.equal(erase.apply_by_mask(images, drawn), erase.apply(images, drawn))
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_parts_of_a_batch_in_threads_are_the_batch(pixels, generator, channels_last):
+    transform = batched("pad_crop", "random_crop", "random_flip", "random_erase")
+    drawn = transform.draw(COUNT, HEIGHT, WIDTH, generator)
+    expected, out = transform.apply(pixels.clone(), drawn), empty(channels_last)
+    parts = [slice(start, start + 5) for start in range(0, COUNT, 5)]
+    with ThreadPoolExecutor(3) as pool:
+        jobs = [pool.submit(transform.apply, pixels[part], [v[part] for v in drawn], out[part]) for part in parts]
+        [job.result() for job in jobs]
+    assert torch.equal(out, expected)
 
 
 @pytest.mark.gpu
@@ -97,6 +101,15 @@ def test_a_gpu_gives_the_cpus_numbers(pixels, generator, channels_last):
     drawn = transform.draw(COUNT, HEIGHT, WIDTH, generator)
     found = transform.apply(pixels.cuda(), drawn, empty(channels_last).cuda())
     assert torch.equal(found.cpu(), transform.apply(pixels, drawn))
+
+
+def test_an_image_smaller_than_the_padding_may_be_moved_out_of_sight():
+    image = np.random.default_rng(0).integers(1, 256, (15, 6, 3), dtype=np.uint8)
+    crop = PadCrop(10)
+    for drawn in [(0, 0), (9, 3), (9, 4), (9, 16), (9, 17), (20, 20), (10, 10)]:
+        expected = np.asarray(F.crop(F.pad(Image.fromarray(image), 10), *drawn, 15, 6))
+        assert np.array_equal(crop.apply(image, *drawn), expected)
+        assert np.array_equal(crop.apply_to_batch(torch.from_numpy(image)[None], torch.tensor([drawn]))[0], expected)
 
 
 def test_only_what_has_a_batched_form_is_taken():

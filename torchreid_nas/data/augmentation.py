@@ -8,49 +8,58 @@ import functools
 from typing import Any, Callable, Protocol, Sequence
 
 import cv2
+import numpy as np
 import torch
 import torchreid
 from torch.nn import functional as F
 from torchvision import transforms as T
 
+from torchreid_nas.data.resize import resize_pixels
 from torchreid_nas.data.transforms import RandomSizedRectCrop
 from torchreid_nas.device import move
 
 
-# Images of 256 x 128 that are normalised at a time: of 1 to 128, 4 to 16 were fastest.
-_IN_CACHE = 8
-
-
 class Step(Protocol):
-    """One random operation, in place or not. Draws are int64 (B, k) on the CPU, one row per image: no GPU is waited for."""
+    """One random operation on pixels. Draws are int64 (B, k) on the CPU, one row per image: no GPU is waited for.
+
+    It is done image by image on a CPU, where an image stays in the cache from
+    step to step, and to whole batches on a GPU, with the same pixels.
+    """
 
     def draw(self, count: int, height: int, width: int, generator: torch.Generator | None) -> torch.Tensor:
         """Draw what is random for ``count`` images."""
 
-    def apply(self, images: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
-        """Do it: pixels are uint8 (B, H, W, 3); :class:`Erase` takes normalised images, float32 (B, 3, H, W)."""
+    def apply(self, image: np.ndarray, *drawn: int) -> np.ndarray:
+        """Return an image, uint8 (H, W, 3), after it, in place or not."""
+
+    def apply_to_batch(self, images: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+        """Return images, uint8 (B, H, W, 3), after it, in place or not."""
 
 
+@dataclasses.dataclass(frozen=True)
 class PadCrop:
     """torchvision's ``RandomCrop`` to the images' own size after padding by zeros; draws top and left."""
 
-    def __init__(self, padding: int) -> None:
-        self.padding = padding
-        self._canvas = torch.empty(0)
+    padding: int
 
     def draw(self, count: int, height: int, width: int, generator: torch.Generator | None) -> torch.Tensor:
         return torch.randint(2 * self.padding + 1, (count, 2), generator=generator)
 
-    def apply(self, images: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
-        count, height, width, channels = images.shape
+    def apply(self, image: np.ndarray, *drawn: int) -> np.ndarray:
+        moved = np.zeros_like(image)
+        own, new = [], []
+        for place, size in zip(drawn, image.shape):
+            # What stands at ``start`` comes to 0, and so on; an image may be smaller than the padding.
+            start = place - self.padding
+            own.append(slice(max(start, 0), max(size + min(start, 0), 0)))
+            new.append(slice(max(-start, 0), max(size - max(start, 0), 0)))
+        moved[tuple(new)] = image[tuple(own)]
+        return moved
+
+    def apply_to_batch(self, images: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+        _, height, width, _ = images.shape
         edge = self.padding
-        shape = (height + 2 * edge, width + 2 * edge, channels)
-        # Kept, with its border of zeros: memory that the system clears anew each time costs more than the copy.
-        if self._canvas.shape[1:] != shape or len(self._canvas) < count or self._canvas.device != images.device:
-            self._canvas = images.new_zeros(count, *shape)
-        canvas = self._canvas[:count]
-        canvas[:, edge:edge + height, edge:edge + width] = images
-        return _crop(canvas, drawn[:, 0], drawn[:, 1], images)
+        return _crop(F.pad(images, (0, 0, edge, edge, edge, edge)), drawn[:, 0], drawn[:, 1], height, width)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,14 +77,22 @@ class Translate:
         places = (torch.rand(count, 2, generator=generator, dtype=torch.float64) * room).round()
         return torch.cat([_happens(count, self.probability, generator), places.long()], dim=1)
 
-    def apply(self, images: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+    def apply(self, image: np.ndarray, happens: int, top: int, left: int) -> np.ndarray:
+        if not happens:
+            return image
+        height, width, _ = image.shape
+        large = np.empty((*_enlarged(height, width), 3), np.uint8)
+        resize_pixels(image, large)
+        return large[top:top + height, left:left + width]
+
+    def apply_to_batch(self, images: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
         _, height, width, _ = images.shape
         which = drawn[:, 0].nonzero()[:, 0]
-        channels_first = images.index_select(0, move(which, images.device)).permute(0, 3, 1, 2)
+        chosen = move(which, images.device)
+        channels_first = images.index_select(0, chosen).permute(0, 3, 1, 2)
         large = F.interpolate(channels_first.float(), size=_enlarged(height, width), mode="bilinear", align_corners=False)
         large = large.round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-        crops = _crop(large, drawn[which, 1], drawn[which, 2], large.new_empty(len(which), height, width, 3))
-        return _put(images, which, crops)
+        return images.index_copy_(0, chosen, _crop(large, drawn[which, 1], drawn[which, 2], height, width))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,15 +104,13 @@ class Flip:
     def draw(self, count: int, height: int, width: int, generator: torch.Generator | None) -> torch.Tensor:
         return _happens(count, self.probability, generator)
 
-    def apply(self, images: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
-        which = drawn[:, 0].nonzero()[:, 0]
-        if images.device.type == "cpu":
-            # OpenCV, which torchreid imports itself, mirrors an image in a tenth of PyTorch's time, and in place.
-            pixels = images.numpy()
-            for place in which.tolist():
-                cv2.flip(pixels[place], 1, pixels[place])
-            return images
-        return _put(images, which, images.index_select(0, move(which, images.device)).flip(2))
+    def apply(self, image: np.ndarray, happens: int) -> np.ndarray:
+        # OpenCV, which torchreid imports itself, takes a tenth of NumPy's time.
+        return cv2.flip(image, 1) if happens else image
+
+    def apply_to_batch(self, images: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+        which = move(drawn[:, 0].nonzero()[:, 0], images.device)
+        return images.index_copy_(0, which, images.index_select(0, which).flip(2))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,17 +149,14 @@ class Erase:
         place = (torch.rand(count, 2, generator=generator, dtype=torch.float64) * room).floor().long()
         return torch.cat([happens - waiting[:, None].long(), place, size], dim=1)
 
-    def apply(self, images: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
-        if images.device.type == "cpu":
-            fill = _channels(self.fill, images.device)
-            for image, (happens, top, left, height, width) in zip(images, drawn.tolist()):
-                if happens:
-                    image[:, top:top + height, left:left + width] = fill
-            return images
-        return self.apply_by_mask(images, drawn)
+    def apply(self, image: np.ndarray, happens: int, top: int, left: int, height: int, width: int) -> None:
+        """Erase in a normalised image, float32 (3, H, W), in any order of memory."""
+        if happens:
+            for channel, value in zip(image, self.fill):
+                channel[top:top + height, left:left + width] = value
 
-    def apply_by_mask(self, images: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
-        """The same without a loop over the images, which on a GPU would be a kernel for each."""
+    def apply_to_batch(self, images: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+        """Return normalised images, float32 (B, 3, H, W), after it."""
         happens, top, left, height, width = move(drawn, images.device)[:, :, None].unbind(1)
         ys, xs = (torch.arange(size, device=images.device) for size in images.shape[2:])
         rows = (ys >= top) & (ys < top + height) & happens.bool()
@@ -206,6 +218,8 @@ class BatchTransform:
     def apply(self, pixels: torch.Tensor, drawn: Sequence[torch.Tensor], out: torch.Tensor | None = None) -> torch.Tensor:
         """Return the batch for what was drawn.
 
+        On a CPU it takes one thread, and may be called from several for parts of a batch.
+
         Args:
             pixels: uint8 (B, H, W, 3), contiguous, on any device; what is in them afterwards is undefined.
             drawn: from :meth:`draw`.
@@ -214,26 +228,40 @@ class BatchTransform:
         count, height, width, _ = pixels.shape
         if out is None:
             out = torch.empty(count, 3, height, width, device=pixels.device)
-        for step, values in zip(self.steps, drawn):
-            pixels = step.apply(pixels, values)
-        self._normalize(pixels, out)
-        return self.erase.apply(out, drawn[-1]) if self.erase else out
+        if pixels.device.type != "cpu":
+            return self.apply_to_batch(pixels, drawn, out)
+        numbers = [values.tolist() for values in drawn]
+        for place, (image, normalized) in enumerate(zip(pixels.numpy(), out.numpy())):
+            for step, values in zip(self.steps, numbers):
+                image = step.apply(image, *values[place])
+            self._normalize(image, normalized)
+            if self.erase:
+                self.erase.apply(normalized, *numbers[-1][place])
+        return out
 
-    def _normalize(self, pixels: torch.Tensor, out: torch.Tensor) -> None:
+    def apply_to_batch(self, pixels: torch.Tensor, drawn: Sequence[torch.Tensor], out: torch.Tensor) -> torch.Tensor:
+        """The same by operations on whole batches, as :meth:`apply` does it on a GPU."""
+        for step, values in zip(self.steps, drawn):
+            pixels = step.apply_to_batch(pixels, values)
         # By tensors: on a GPU the division by a Python number is a product with its reciprocal, which rounds otherwise.
         full, mean, std = (_channels(values, out.device) for values in ((255.0,) * 3, self.mean, self.std))
-        if out.is_contiguous():
-            pixels = pixels.permute(0, 3, 1, 2)
-        else:
-            # Rows of pixels are long enough for vector instructions, three channels are not.
-            _, height, width, _ = pixels.shape
-            out = out.permute(0, 2, 3, 1).view(-1, height, width * 3)
-            pixels = pixels.reshape(out.shape)
-            full, mean, std = (values.flatten().repeat(width) for values in (full, mean, std))
-        # A few images at a time stay in a CPU's cache between the four operations, which halves their time.
-        at_once = _IN_CACHE if out.device.type == "cpu" else max(len(out), 1)
-        for part, target in zip(pixels.split(at_once), out.split(at_once)):
-            target.copy_(part).div_(full).sub_(mean).div_(std)
+        out.copy_(pixels.permute(0, 3, 1, 2)).div_(full).sub_(mean).div_(std)
+        return self.erase.apply_to_batch(out, drawn[-1]) if self.erase else out
+
+    def _normalize(self, image: np.ndarray, out: np.ndarray) -> None:
+        """Write the values of an image, uint8 (H, W, 3), to ``out``, float32 (3, H, W) in either order of memory."""
+        last = out.transpose(1, 2, 0)
+        if last.flags.c_contiguous:
+            cv2.LUT(image, self._values, dst=last)
+            return
+        for plane, values, channel in zip(cv2.split(image), self._values[0].T, out):
+            cv2.LUT(plane, np.ascontiguousarray(values), dst=channel)
+
+    @functools.cached_property
+    def _values(self) -> np.ndarray:
+        """What each of the 256 values of a pixel becomes in each channel, float32 (1, 256, 3), with the same roundings."""
+        values = torch.arange(256, dtype=torch.float32)[:, None] / 255
+        return ((values - torch.tensor(self.mean)) / torch.tensor(self.std))[None].numpy()
 
 
 def _size(piece: Any) -> tuple[int, int] | None:
@@ -259,41 +287,13 @@ def _happens(count: int, probability: float, generator: torch.Generator | None) 
     return (torch.rand(count, 1, generator=generator) < probability).long()
 
 
-def _put(images: torch.Tensor, which: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Put ``values`` in the places ``which`` (on the CPU) of ``images``, and return these."""
-    if images.device.type != "cpu":
-        return images.index_copy_(0, move(which, images.device), values)
-    # NumPy copies whole images where PyTorch's indexed copies go byte by byte.
-    images.numpy()[which.numpy()] = values.numpy()
-    return images
-
-
 def _enlarged(height: int, width: int) -> tuple[int, int]:
     return int(round(height * 1.125)), int(round(width * 1.125))
 
 
-def _crop(images: torch.Tensor, tops: torch.Tensor, lefts: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-    """Return a window of each of the larger images, in the memory of ``out``, uint8 (B, H, W, 3), where that is faster.
-
-    Tops and lefts are (B,) on the CPU.
-    """
-    return (_crop_by_runs if images.device.type == "cpu" else _crop_by_index)(images, tops, lefts, out)
-
-
-def _crop_by_runs(images: torch.Tensor, tops: torch.Tensor, lefts: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-    # A row of a window is one run of bytes. All runs that there could be are a view, from which the rows are copied.
-    count, height, width, channels = out.shape
-    run = width * channels
-    runs = images.view(-1).as_strided((images.numel() - run + 1, run), (1, 1))
-    ys = torch.arange(count)[:, None] * images.shape[1] + tops[:, None] + torch.arange(height)
-    starts = (ys * images.shape[2] + lefts[:, None]) * channels
-    torch.index_select(runs, 0, starts.flatten(), out=out.view(-1, run))
-    return out
-
-
-def _crop_by_index(images: torch.Tensor, tops: torch.Tensor, lefts: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-    count, height, width, _ = out.shape
-    numbers, ys, xs = (torch.arange(size, device=images.device) for size in (count, height, width))
+def _crop(images: torch.Tensor, tops: torch.Tensor, lefts: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Return a window of each of the larger images, uint8 (B, H, W, 3); tops and lefts are (B,) on the CPU."""
+    numbers, ys, xs = (torch.arange(size, device=images.device) for size in (len(images), height, width))
     tops, lefts = (move(places, images.device)[:, None] for places in (tops, lefts))
     return images[numbers[:, None, None], (tops + ys)[:, :, None], (lefts + xs)[:, None, :]]
 

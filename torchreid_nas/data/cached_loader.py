@@ -25,12 +25,12 @@ _MOST_THREADS = 4
 
 
 class _Begun(NamedTuple):
-    """A batch whose random numbers are drawn and whose pixels are being filled in."""
+    """A batch whose random numbers are drawn and whose images are being brought together."""
 
     indices: list[int]
     read: list[Any]
     augmented: list[torch.Tensor]
-    pixels: torch.Tensor
+    images: torch.Tensor
     portions: list[Future]
 
 
@@ -43,8 +43,9 @@ class CachedLoader(DataLoader):
     thread: the latter from a generator of the loader's own, seeded at the
     start of each pass from torch's global one, so that a pass depends on that
     seed alone. Threads, as many as torch uses and at most four, bring the next
-    batch's pixels together (for a GPU, in pinned memory) while this one is
-    worked on.
+    batch together while this one is worked on: for a GPU its pixels, in pinned
+    memory, from which the GPU makes the batch; on a CPU all of it, one thread
+    for an image, since threads within an operation would wait for these.
 
     Args:
         dataset: what is read; its own transform is not used.
@@ -86,23 +87,40 @@ class CachedLoader(DataLoader):
                 yield self._finish(ahead.popleft())
 
     def _begin(self, indices: list[int], generator: torch.Generator, pool: ThreadPoolExecutor) -> _Begun:
-        """Draw a batch, and have the pool fill in its pixels."""
-        reader, count = self._reader, len(indices)
-        read = reader.draw(indices, generator)
-        augmented = self._transform.draw(count, *reader.size, generator)
-        pixels = torch.empty(count, *reader.size, 3, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
+        """Draw a batch, and have the pool bring it together: its pixels for a GPU, all of it on a CPU."""
+        count, size = len(indices), self._reader.size
+        read = self._reader.draw(indices, generator)
+        augmented = self._transform.draw(count, *size, generator)
+        if self._device.type == "cpu":
+            images, prepare = self._out(count, *size), self._augment
+        else:
+            images = torch.empty(count, *size, 3, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
+            prepare = self._read
         portions = [slice(start, start + _PORTION) for start in range(0, count, _PORTION)]
-        out = pixels.numpy()
-        filled = [pool.submit(reader.fill, indices[portion], read[portion], out[portion]) for portion in portions]
-        return _Begun(indices, read, augmented, pixels, filled)
+        prepared = [
+            pool.submit(prepare, indices[part], read[part], [values[part] for values in augmented], images[part])
+            for part in portions
+        ]
+        return _Begun(indices, read, augmented, images, prepared)
+
+    def _read(self, indices: list[int], read: list[Any], augmented: list[torch.Tensor], out: torch.Tensor) -> None:
+        self._reader.fill(indices, read, out.numpy())
+
+    def _augment(self, indices: list[int], read: list[Any], augmented: list[torch.Tensor], out: torch.Tensor) -> None:
+        pixels = torch.empty(len(indices), *self._reader.size, 3, dtype=torch.uint8)
+        self._reader.fill(indices, read, pixels.numpy())
+        self._transform.apply(pixels, augmented, out)
 
     def _finish(self, batch: _Begun) -> dict[str, Any]:
         paths, pids, camids, dsetids = zip(*(self.dataset.data[index] for index in batch.indices))
         for portion in batch.portions:
             portion.result()
-        pixels = batch.pixels.to(self._device, non_blocking=True)
+        images = batch.images
+        if self._device.type != "cpu":
+            pixels = images.to(self._device, non_blocking=True)
+            images = self._transform.apply(pixels, batch.augmented, self._out(len(paths), *self._reader.size))
         return {
-            "img": self._transform.apply(pixels, batch.augmented, self._out(len(paths), *self._reader.size)),
+            "img": images,
             "pid": torch.tensor(pids),
             "camid": torch.tensor(camids),
             "impath": list(paths),
