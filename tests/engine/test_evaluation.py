@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from tiny import TINY, TINY_CDNET, TINY_ECN
 from torchreid_nas.config import load_config
 from torchreid_nas.engine import EvaluationOptions
+from torchreid_nas.metrics import evaluate_sysu_mm01, re_rank_features
 from torchreid_nas.pipeline import Run
 
 TASKS = {
@@ -67,6 +68,23 @@ def test_score_uses_the_fast_form_when_told_and_only_then(data_root, tmp_path, m
     for name, (mean, _) in engine.results[target].items():
         assert mean.mAP == pytest.approx(exact[name][0].mAP, abs=0.02)
     assert all(torch.equal(value, state[key]) for key, value in engine.model.state_dict().items())
+
+
+def test_a_drawn_gallery_is_re_ranked_by_itself(data_root, tmp_path, monkeypatch):
+    """Of a pool that holds far more images per identity neighbours would be found that the gallery does not have."""
+    monkeypatch.setitem(TASKS, "SYSU-MM01", (TINY, "split", "sysu_mm01"))
+    engine, target = engine_of("SYSU-MM01", data_root, tmp_path)
+    engine.test(normalize_feature=True, rerank=True)
+    loaders = engine.test_loader[target]
+    (*_, query), q_pids, q_camids = engine.extract(loaders["query"])
+    (*_, gallery), g_pids, g_camids = engine.extract(loaders["gallery"])
+    expected = []
+    for chosen in engine.datamanager.test_galleries(target):
+        assert len(chosen) < len(gallery)
+        distmat = re_rank_features(F.normalize(query), F.normalize(gallery[chosen]))
+        expected.append(evaluate_sysu_mm01(distmat, q_pids, g_pids[chosen], q_camids, g_camids[chosen]).mAP)
+    *_, (mean, _) = engine.results[target].values()
+    assert mean.mAP == pytest.approx(sum(expected) / 10, abs=1e-6)
 
 
 def test_the_config_decides(tiny_config, data_root, tmp_path, monkeypatch):

@@ -149,7 +149,8 @@ class RetrievalEngine(ResumableEngine):
         """Score one target under its protocol, all of its galleries from one extraction of the features.
 
         Returns:
-            The distance matrix of the last feature; None where it was ranked by blocks, see :attr:`matrix_bytes`.
+            The distance matrix of the last feature, over the whole pool where galleries are drawn from one; None
+            where it was ranked by blocks, see :attr:`matrix_bytes`.
         """
         forward = None if self.evaluation == EvaluationOptions() else self._fast_forward()
         query, q_pids, q_camids = self.extract(query_loader, forward)
@@ -167,10 +168,14 @@ class RetrievalEngine(ResumableEngine):
                 trials = [rank_features(qf, gf, q_pids, g_pids, metric=dist_metric, cameras=cameras)]
             else:
                 distmat = self.distance_matrix(qf, gf, dist_metric, normalize_feature, rerank, len(galleries) > 1)
-                trials = [
-                    PROTOCOLS[protocol](_columns(distmat, chosen), q_pids, g_pids[chosen], q_camids, g_camids[chosen])
-                    for chosen in galleries
-                ]
+                trials = []
+                for chosen in galleries:
+                    if rerank and len(chosen) < len(gf):
+                        # Neighbours are of the gallery alone: the rest of the pool would tell what the protocol hides.
+                        drawn = self.distance_matrix(qf, gf[chosen], dist_metric, normalize_feature, rerank)
+                    else:
+                        drawn = _columns(distmat, chosen)
+                    trials.append(PROTOCOLS[protocol](drawn, q_pids, g_pids[chosen], q_camids, g_camids[chosen]))
             self.results[dataset_name][name] = average_results(trials)
         return distmat
 
