@@ -7,6 +7,9 @@ import contextlib
 import functools
 import io
 import operator
+import os
+import re
+import shlex
 from typing import Any, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -27,6 +30,9 @@ from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.host import IMAGE_DATASETS
 
 CACHE_MODES = ("auto", "on", "off")
+# torchreid's readers that look for this anywhere in a path, and take the first that there is.
+_READ_FROM_WHOLE_PATHS = ("market1501", "dukemtmcreid")
+_IDENTITY_AND_CAMERA = re.compile(r"[-\d]+_c\d")
 
 
 class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
@@ -326,12 +332,43 @@ def load_dataset(name: str, options: dict[str, Any]) -> CrossModalityDataset:
             f'there is no image data set "{name}", expected one of {", ".join(IMAGE_DATASETS)}'
             f"{nearest(name, IMAGE_DATASETS)}"
         )
+    root = options["root"]
+    own = getattr(IMAGE_DATASETS[name], "__module__", "").startswith("torchreid.")
+    if name in _READ_FROM_WHOLE_PATHS and (found := _IDENTITY_AND_CAMERA.search(os.path.abspath(os.path.expanduser(root)))):
+        raise InputError(
+            f'the folder "{root}" has "{found[0]}" in its path, which torchreid\'s reader of "{name}" takes for the identity '
+            "and the camera of every image; move or rename it, or reach it through a link of another name"
+        )
     try:
-        return as_cross_modality(IMAGE_DATASETS[name](verbose=False, **options))
+        dataset = IMAGE_DATASETS[name](verbose=False, **options)
     except (RuntimeError, OSError) as error:
         # torchreid's own data sets say only which path is not found, or fail to download from addresses long gone.
-        stand_in = f", or write a stand-in: torchreid-nas synthetic {name} --root {options['root']}"
+        stand_in = f", or write a stand-in: torchreid-nas synthetic {name} --root {shlex.quote(str(root))}"
         raise InputError(
-            f'the data set "{name}" is missing or incomplete: {error}; put it under "{options["root"]}" as torchreid '
+            f'the data set "{name}" is missing or incomplete: {error}; put it under "{root}" as torchreid '
             f"expects it{stand_in if name in LAYOUTS else ''}"
         ) from error
+    except (AttributeError, AssertionError, LookupError, ValueError) as error:
+        if not own:
+            raise
+        raise InputError(
+            f'torchreid\'s reader of "{name}" met an empty folder, or a file name or line that it does not know '
+            f'({type(error).__name__}{f": {error}" if str(error) else ""}); leave nothing but the data set\'s own files in '
+            f'its folder under "{root}", or unpack it again'
+        ) from error
+    return dataset if isinstance(dataset, CrossModalityDataset) else _in_order(as_cross_modality(dataset))
+
+
+def _in_order(dataset: CrossModalityDataset) -> CrossModalityDataset:
+    """Return a data set of torchreid's own with its images by name, and training labels in the order of these.
+
+    torchreid's readers take images as the file system lists them, and labels from
+    a set that was filled in that order: a copy of the same files would train
+    another network.
+    """
+    train, left_out = sorted(dataset.train), sorted(dataset.left_out)
+    labels = {pid: label for label, pid in enumerate(dict.fromkeys(item[1] for item in [*train, *left_out]))}
+    return CrossModalityDataset(
+        relabel(train, labels), sorted(dataset.query), sorted(dataset.gallery), left_out=relabel(left_out, labels),
+        verbose=False,
+    )
