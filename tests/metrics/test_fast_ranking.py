@@ -71,3 +71,9 @@ def test_a_small_gallery_gives_a_cmc_of_its_length():
     cmc, mean_ap = evaluate_rank(torch.tensor([[0.1, 0.2, 0.3]]), [1], [1, 2, 1], [0], [0, 0, 1])
     np.testing.assert_array_equal(cmc, [0, 1, 1])
     assert mean_ap == pytest.approx(1 / 2)
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (3, 0), (4,)])
+def test_what_is_no_matrix_is_refused(shape):
+    with pytest.raises(InputError, match="expected a non-empty real matrix"):
+        evaluate_rank(np.zeros(shape), *(np.zeros(size, int) for size in (*shape, 0)[:2] * 2))

@@ -114,6 +114,8 @@ def test_on_a_gpu():
     [
         ({"gallery": torch.ones(5, 3)}, r"shapes \(3, 2\) and \(5, 3\)"),
         ({"query": torch.full((3, 2), torch.nan)}, "not all finite.*diverged"),
+        # Finite, but its distance to the others squared is beyond float32.
+        ({"query": torch.full((3, 2), 1e12)}, "not a finite number.*diverged"),
         ({"k1": 0}, "k1 is 0.*at least 1"),
         ({"k2": 0}, "k2 is 0.*at least 1"),
         ({"metric": "manhattan"}, '"manhattan".*"euclidean" or "cosine"'),
@@ -129,5 +131,23 @@ def test_bad_features(changes, message):
 def test_bad_matrices():
     with pytest.raises(InputError, match=r"shapes \(2, 3\), \(2, 2\), \(2, 2\)"):
         re_ranking(np.ones((2, 3)), np.ones((2, 2)), np.ones((2, 2)))
-    with pytest.raises(InputError, match="not finite"):
-        re_ranking(np.full((2, 3), np.nan), np.ones((2, 2)), np.ones((3, 3)), k1=2, k2=2)
+    for bad in (np.nan, -np.inf):
+        with pytest.raises(InputError, match="not a finite number"):
+            re_ranking(np.full((2, 3), bad), np.ones((2, 2)), np.ones((3, 3)), k1=2, k2=2)
+    with pytest.raises(InputError, match="the distances are an array of dtype <U3"):
+        re_ranking(np.full((2, 3), "far"), np.ones((2, 2)), np.ones((3, 3)))
+
+
+def test_matrices_of_other_types_and_orders():
+    def parts(dtype):
+        # Whole numbers up to 255, which every type holds exactly.
+        generator = np.random.default_rng(0)
+        between, queries, gallery = (generator.integers(0, 256, shape) for shape in ((4, 9), (4, 4), (9, 9)))
+        return [torch.from_numpy(part).to(dtype) for part in (between, queries + queries.T >> 1, gallery + gallery.T >> 1)]
+
+    expected = re_ranking(*parts(torch.float32), k1=4, k2=2)
+    for dtype in (torch.bfloat16, torch.float16, torch.float64, torch.int64):
+        np.testing.assert_array_equal(re_ranking(*parts(dtype), k1=4, k2=2), expected)
+    # The same distances, read backwards through negative strides.
+    turned = [np.ascontiguousarray(part.numpy()[::-1, ::-1])[::-1, ::-1] for part in parts(torch.float32)]
+    np.testing.assert_array_equal(re_ranking(*turned, k1=4, k2=2), expected)

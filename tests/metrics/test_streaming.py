@@ -98,6 +98,7 @@ def test_on_a_gpu():
         ({"q_pids": [8, 9]}, "no overlap of query and gallery identities"),
         ({"cameras": ([0, 0], [0, 0, 0, 0])}, "no overlap of query and gallery identities is left"),
         ({"max_rank": True}, "max_rank is True"),
+        ({"metric": "manhattan"}, '"manhattan".*"euclidean" or "cosine"'),
     ],
 )
 def test_bad_input(changes, message):

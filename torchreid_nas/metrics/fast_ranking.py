@@ -43,7 +43,9 @@ def evaluate_rank(
         original = original or getattr(torchreid.metrics.evaluate_rank, "original", torchreid.metrics.evaluate_rank)
         return original(distmat, q_pids, g_pids, q_camids, g_camids, max_rank, use_metric_cuhk03, use_cython)
     labels = (np.asarray(part) for part in (q_pids, g_pids, q_camids, g_camids))
-    result = evaluate_market1501(distmat, *labels, max_rank=min(max_rank, len(distmat[0])))
+    # What is no matrix, or an empty one, is refused there.
+    size = next(iter(np.shape(distmat)[1:]), 0) or max_rank
+    result = evaluate_market1501(distmat, *labels, max_rank=min(max_rank, size))
     return result.cmc.astype(np.float32), result.mAP
 
 

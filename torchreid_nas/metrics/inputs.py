@@ -1,7 +1,7 @@
 """What every metric checks of the features and labels that it is given."""
 from __future__ import annotations
 
-__all__ = ["as_cameras", "as_features", "as_float", "as_labels"]
+__all__ = ["as_cameras", "as_features", "as_float", "as_labels", "as_tensor", "check_metric"]
 
 import warnings
 from typing import Any
@@ -48,7 +48,7 @@ def as_features(query: Any, gallery: Any) -> tuple[torch.Tensor, torch.Tensor]:
     Raises:
         InputError: they are no numbers, or not (Q, D) and (G, D), or one of them is empty.
     """
-    query, gallery = _as_tensor("query", query), _as_tensor("gallery", gallery)
+    query, gallery = as_tensor("the query features are", query), as_tensor("the gallery features are", gallery)
     if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1] or not len(query) or not len(gallery):
         raise InputError(
             f"query and gallery features have shapes {tuple(query.shape)} and {tuple(gallery.shape)}, expected (Q, D) and "
@@ -57,10 +57,23 @@ def as_features(query: Any, gallery: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return query, gallery
 
 
-def _as_tensor(name: str, features: Any) -> torch.Tensor:
-    if isinstance(features, torch.Tensor):
-        return features
-    array = np.asarray(features)
+def check_metric(metric: str) -> None:
+    """Refuse what is no distance of torchreid's."""
+    if metric not in ("euclidean", "cosine"):
+        raise InputError(f'metric is "{metric}", expected "euclidean" or "cosine"')
+
+
+def as_tensor(what: str, values: Any) -> torch.Tensor:
+    """Return numbers as a tensor; a NumPy array or memory map is not copied.
+
+    Raises:
+        InputError: they are no numbers; the message begins with ``what`` ("the features are").
+    """
+    if isinstance(values, torch.Tensor):
+        return values
+    array = np.asarray(values)
+    # torch knows no negative strides.
+    array = np.ascontiguousarray(array) if min(array.strides, default=0) < 0 else array
     try:
         with warnings.catch_warnings():
             # torch warns that writing through the tensor would fail for a read-only map; nothing here writes.
@@ -68,6 +81,5 @@ def _as_tensor(name: str, features: Any) -> torch.Tensor:
             return torch.from_numpy(array)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"the {name} features are an array of dtype {array.dtype} that torch cannot read ({error}); pass a tensor or "
-            "np.ascontiguousarray of float32"
+            f"{what} an array of dtype {array.dtype} that torch cannot read ({error}); pass a tensor or an array of float32"
         ) from error

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from torch.nn import functional as F
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.metrics.inputs import as_features, as_float
+from torchreid_nas.metrics.inputs import as_features, as_float, as_tensor, check_metric
 from torchreid_nas.metrics.k_reciprocal import encode, nearest
 
 BLOCK_BYTES = 128 * 2**20
@@ -56,11 +56,10 @@ def re_rank_features(
         (Q, G) float32 distances; ``out`` where it was given.
 
     Raises:
-        InputError: shapes, dtypes or parameters do not fit, or a feature is not finite.
+        InputError: shapes, dtypes or parameters do not fit, or a feature or the square of a distance is not finite.
     """
     query, gallery = as_features(query, gallery)
-    if metric not in ("euclidean", "cosine"):
-        raise InputError(f'metric is "{metric}", expected "euclidean" or "cosine"')
+    check_metric(metric)
     features = torch.cat([query.detach(), gallery.detach()])
     if not features.is_floating_point() or not torch.stack(features.aminmax()).isfinite().all():
         raise InputError(
@@ -87,7 +86,8 @@ def re_ranking(
     Raises:
         InputError: shapes or parameters do not fit, or a distance is not finite.
     """
-    parts = [torch.as_tensor(part).detach().cpu() for part in (q_g_dist, q_q_dist, g_g_dist)]
+    # NumPy, which looks up single distances, knows no bfloat16.
+    parts = [as_float(as_tensor("the distances are", part).detach().cpu()) for part in (q_g_dist, q_q_dist, g_g_dist)]
     shapes = [tuple(part.shape) for part in parts]
     if len(shapes[0]) != 2 or 0 in shapes[0] or shapes[1:] != [(size, size) for size in shapes[0]]:
         raise InputError(
@@ -149,10 +149,7 @@ class _OfMatrices:
         if stop > self._split:
             rows = slice(max(start - self._split, 0), stop - self._split)
             parts.append(torch.cat([self._between[:, rows].T, self._gallery[rows]], dim=1))
-        block = (parts[0] if len(parts) == 1 else torch.cat(parts)).float().square_()
-        if not block.amax().isfinite():
-            raise InputError("a distance to re-rank is not finite; check the features, which may come from a diverged model")
-        return block
+        return (parts[0] if len(parts) == 1 else torch.cat(parts)).float().square_()
 
     def pairs(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         between, queries, gallery = (part.numpy() for part in (self._between, self._queries, self._gallery))
@@ -188,6 +185,11 @@ def _re_rank(
         stop = min(start + rows, count)
         block = distances.rows(start, stop)
         largest[start:stop] = block.amax(dim=1, keepdim=True).clamp_(min=torch.finfo(torch.float32).tiny).cpu()
+        if not np.isfinite(largest[start:stop]).all():
+            raise InputError(
+                "the square of a distance to re-rank is not a finite number of float32; check the features, which may come "
+                "from a diverged model"
+            )
         smallest, neighbours[start:stop] = nearest(block, neighbours.shape[1])
         scaled[start:stop] = smallest / largest[start:stop]
         if start < num_queries:

@@ -10,7 +10,7 @@ import torch
 import torchreid
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.metrics.inputs import as_cameras, as_features, as_float, as_labels
+from torchreid_nas.metrics.inputs import as_cameras, as_features, as_float, as_labels, check_metric
 from torchreid_nas.metrics.places import GalleryIndex, count_closer, sort_rows
 from torchreid_nas.metrics.ranking import start_tally
 from torchreid_nas.metrics.tally import RankingResult
@@ -58,9 +58,10 @@ def rank_features(
         The scores; invalid queries count nowhere.
 
     Raises:
-        InputError: shapes do not agree, features are no numbers, labels are no integers, ``max_rank`` is below 1,
-            a distance is not finite, or no query is valid.
+        InputError: shapes do not agree, the metric is another, features are no numbers, labels are no integers,
+            ``max_rank`` is below 1, a distance is not finite, or no query is valid.
     """
+    check_metric(metric)
     query, gallery = as_features(query, gallery)
     q_pids = as_labels("q_pids", q_pids, len(query), "query features")
     g_pids = as_labels("g_pids", g_pids, len(gallery), "gallery features")
