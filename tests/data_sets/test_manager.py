@@ -11,7 +11,7 @@ import torchreid
 
 from torchreid_nas.data import SYSUMM01, CrossModalityDataManager, RegDB
 from torchreid_nas.data.manager import load_dataset
-from torchreid_nas.errors import InputError
+from torchreid_nas.errors import InputError, InputWarning
 from torchreid_nas.host import IMAGE_DATASETS
 
 SMALL = {"height": 16, "width": 8, "batch_size_train": 8, "batch_size_test": 5, "num_instances": 2, "workers": 0}
@@ -92,7 +92,7 @@ def test_two_sources_and_a_plain_one_in_front(regdb, make_sysu, monkeypatch):
             super().__init__(items, items, items, **kwargs)
 
     monkeypatch.setitem(vars(torchreid.data.datasets)["__image_datasets"], "plain_folder", PlainFolder)
-    with pytest.warns(UserWarning, match="1 of 10 identities lack .*: 0$"):
+    with pytest.warns(InputWarning, match="1 of 10 identities lack .*: labels 0$"):
         manager = make(regdb, ["plain_folder", "regdb", "sysu_mm01"], targets=[], batch_size_train=16)
     assert manager.num_train_pids == 10 and manager.num_train_cams == 1 + 2 + 6
     pids = set()

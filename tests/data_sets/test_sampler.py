@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from torchreid_nas.data import CrossModalityIdentitySampler
-from torchreid_nas.errors import InputError
+from torchreid_nas.errors import InputError, InputWarning
 
 
 def modality_of(camid):
@@ -97,7 +97,7 @@ def test_order_depends_on_seed_and_epoch_alone():
 
 def test_identities_that_lack_a_modality_are_reported_and_left_out():
     items = make_items([4, 0, 4, 4, 4], [4, 4, 4, 0, 4])
-    with pytest.warns(UserWarning, match="2 of 5 identities lack.*: 1, 3$"):
+    with pytest.warns(InputWarning, match="2 of 5 identities lack.*: labels 1, 3$"):
         sampler = CrossModalityIdentitySampler(items, modality_of, 12, 2)
     assert sampler.left_out == (1, 3) and sampler.pids == (0, 2, 4)
     assert {items[index][1] for index in sampler} == {0, 2, 4}

@@ -10,7 +10,7 @@ import pytest
 import scipy.io
 
 from torchreid_nas.data import SYSUMM01
-from torchreid_nas.errors import InputError
+from torchreid_nas.errors import InputError, InputWarning
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "sysu_gallery_draws.json").read_text())
 
@@ -192,7 +192,7 @@ def test_a_corrupt_list_names_file_and_line(sysu, content, complaint):
 
 def test_identities_without_images_are_reported_and_labels_stay_consecutive(sysu):
     (sysu / "SYSU-MM01" / "exp" / "train_id.txt").write_text("1, 2,3 ,300,\n")
-    with pytest.warns(UserWarning, match="1 of the 4 identities of .*train_id.txt.*left out: 300"):
+    with pytest.warns(InputWarning, match="1 of the 4 identities of .*train_id.txt.*left out: 300"):
         dataset = SYSUMM01(sysu, verbose=False)
     assert {item[1] for item in dataset.train} == set(range(5)) and dataset.val_pids == {3, 4}
 

@@ -10,7 +10,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from torchreid_nas.data.dataset import INFRARED, VISIBLE, Item
-from torchreid_nas.errors import InputError
+from torchreid_nas.errors import InputError, InputWarning
 
 
 def group_by_identity(
@@ -94,7 +94,8 @@ class CrossModalityIdentitySampler(Sampler[int]):
         if self.left_out:
             warnings.warn(
                 f"{len(self.left_out)} of {len(groups)} identities lack visible or infrared images and are left out "
-                f"of training: {', '.join(map(str, self.left_out[:5]))}{', ...' if len(self.left_out) > 5 else ''}",
+                f"of training: labels {', '.join(map(str, self.left_out[:5]))}{', ...' if len(self.left_out) > 5 else ''}",
+                InputWarning,
                 stacklevel=2,
             )
         if num_batches is None:

@@ -16,7 +16,7 @@ import scipy.io
 
 from torchreid_nas.data.dataset import CrossModalityDataset
 from torchreid_nas.data.folders import Layout, read_lines
-from torchreid_nas.errors import InputError, nearest
+from torchreid_nas.errors import InputError, InputWarning, nearest
 
 CAMERAS = (1, 2, 3, 4, 5, 6)
 QUERY_CAMERAS = (3, 6)
@@ -231,6 +231,7 @@ def _check_images(path: Path, ids: set[int], images: Images) -> None:
         warnings.warn(
             f'{len(absent)} of the {len(ids)} identities of "{path}" have no image in any camera and are left out: '
             f'{", ".join(map(str, absent[:5]))}{", ..." if len(absent) > 5 else ""}',
+            InputWarning,
             stacklevel=3,
         )
 
