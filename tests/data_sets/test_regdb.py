@@ -4,6 +4,7 @@ import functools
 import os
 import shutil
 
+import numpy as np
 import pytest
 
 from torchreid_nas.data import RegDB
@@ -59,7 +60,9 @@ def test_split_id_is_the_zero_based_trial(regdb):
     assert {item[0] for item in trials[0].train} != {item[0] for item in trials[1].train}
     listed = (regdb / "RegDB/idx/train_visible_2.txt").read_text().split()[0]
     assert trials[1].train[0][0].endswith(listed)
-    for split_id in (-1, 10, "1"):
+    # As from np.arange(10).
+    assert RegDB(regdb, split_id=np.int64(1), verbose=False).train == trials[1].train
+    for split_id in (-1, 10, "1", True):
         with pytest.raises(InputError, match="split_id.*0 to 9"):
             RegDB(regdb, split_id=split_id)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 __all__ = ["RegDB"]
 
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ class RegDB(CrossModalityDataset):
     infrared_camids = frozenset({1})
 
     def __init__(self, root: str = "", split_id: int = 0, query_modality: str = "visible", **kwargs: Any):
-        if not isinstance(split_id, int) or not 0 <= split_id < NUM_TRIALS:
+        if isinstance(split_id, bool) or not isinstance(split_id, Integral) or not 0 <= split_id < NUM_TRIALS:
             raise InputError(
                 f"the RegDB trial (split_id) is {split_id!r}, expected an integer from 0 to {NUM_TRIALS - 1}"
             )
