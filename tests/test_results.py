@@ -13,11 +13,11 @@ from torchreid_nas.results import average_rows, result_row
 DATA = SimpleNamespace(direction=lambda name: "", test_galleries=lambda name: [None])
 
 
-def row(seed=0, trapezoid=False):
+def row(seed=0, trapezoid=False, rerank=False, name="market1501"):
     rng = np.random.default_rng(seed)
     result = rank_queries(rng.random((20, 30)), rng.integers(4, size=20), rng.integers(4, size=30))
-    cfg = load_config(None, ["test.trapezoid_map", str(trapezoid)])
-    return result_row(cfg, DATA, "market1501", "test feature", *average_results([result]))
+    cfg = load_config(None, ["test.trapezoid_map", str(trapezoid), "test.rerank", str(rerank)])
+    return result_row(cfg, DATA, name, "test feature", *average_results([result]))
 
 
 def test_the_trapezoid_is_in_the_row_only_where_it_is_asked_for():
@@ -42,3 +42,11 @@ def test_a_trial_without_the_trapezoid_leaves_no_mean_of_it(order):
     mean = average_rows(rows)
     assert not any(key.startswith("mAP_trapezoid") for key in mean)
     assert mean["mAP"] == pytest.approx(np.mean([one["mAP"] for one in rows]))
+
+
+@pytest.mark.parametrize("name", ["market1501", "regdb", "sysu_mm01_indoor"])
+def test_the_protocol_says_that_distances_were_re_ranked(name):
+    plain, re_ranked = (row(rerank=value, name=name)["protocol"] for value in (False, True))
+    assert re_ranked == f"{plain}, re-ranked"
+    for value, protocol in ((False, "mean over trials"), (True, "mean over trials, re-ranked")):
+        assert average_rows([row(seed, rerank=value, name=name) for seed in range(2)])["protocol"] == protocol

@@ -11,6 +11,8 @@ from yacs.config import CfgNode
 from torchreid_nas.data import CrossModalityDataManager
 from torchreid_nas.metrics import RankingResult
 
+# Figures that compare with no others.
+_RE_RANKED = ", re-ranked"
 _TRAPEZOID = "mAP_trapezoid"
 
 
@@ -41,15 +43,18 @@ def result_row(
 
 
 def _protocol(cfg: CfgNode, dataset: str) -> str:
-    if not dataset.startswith("sysu"):
-        return f"RegDB split_id {cfg.data.split_id}" if dataset.startswith("regdb") else dataset
-    search = "indoor" if dataset.endswith("indoor") else "all"
-    return f"SYSU-MM01 {search}-search, {cfg.test.shot}-shot, {cfg.test.gallery_draw} galleries"
+    if dataset.startswith("sysu"):
+        search = "indoor" if dataset.endswith("indoor") else "all"
+        protocol = f"SYSU-MM01 {search}-search, {cfg.test.shot}-shot, {cfg.test.gallery_draw} galleries"
+    else:
+        protocol = f"RegDB split_id {cfg.data.split_id}" if dataset.startswith("regdb") else dataset
+    return protocol + (_RE_RANKED if cfg.test.rerank else "")
 
 
 def average_rows(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Average the same row of several trials; the deviation is that between trials."""
-    mean = {**rows[0], "num_trials": len(rows), "protocol": "mean over trials"}
+    re_ranked = all(row["protocol"].endswith(_RE_RANKED) for row in rows)
+    mean = {**rows[0], "num_trials": len(rows), "protocol": f"mean over trials{_RE_RANKED if re_ranked else ''}"}
     means, deviation = zip(*(_mean_std([row["cmc"][i] for row in rows]) for i in range(len(rows[0]["ranks"]))))
     mean["cmc"], mean["cmc_std"] = list(means), list(deviation)
     for key in ("mAP", _TRAPEZOID, "mINP"):
