@@ -174,6 +174,12 @@ def test_rectangles_are_distributed_as_torchreids(size, generator):
     assert stats.ks_2samp(ours[:, 2] * ours[:, 3], np.prod(np.array(theirs)[:, 2:], axis=1)).pvalue > 1e-3
 
 
+def test_the_eraser_takes_the_settings_of_the_plain_one():
+    plain = torchreid.data.transforms.RandomErasing(probability=0.3, sl=0.1, sh=0.2, r1=0.5, mean=[1.0, 2.0, 3.0])
+    compose = T.Compose([T.Resize((8, 4)), T.ToTensor(), T.Normalize(IMAGENET_MEAN, IMAGENET_STD), plain])
+    assert BatchTransform.of(compose, 8, 4).erase == Erase((1.0, 2.0, 3.0), 0.3, 0.1, 0.2, 0.5)
+
+
 def test_an_image_that_no_rectangle_fits_is_left_alone(generator):
     assert not Erase((0.0, 0.0, 0.0), 1.0, 0.9, 1.0, 0.9).draw(50, 1, 40, generator)[:, 0].any()
 

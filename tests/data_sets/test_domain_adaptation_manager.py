@@ -78,6 +78,20 @@ def test_batches_of_two_modalities_are_halves(data_root):
         manager(data_root, sources="regdb", load_train_targets=["regdb"], batch_size_target=5)
 
 
+def test_an_epoch_is_as_long_as_the_larger_modality_and_the_smaller_one_is_shuffled_again(data_root):
+    data = manager(data_root, sources="sysu_mm01", load_train_targets=["sysu_mm01"], height=48, width=24)
+    items, is_infrared = data.trainset_t.train, data.trainset_t.modality_of
+    visible, infrared = ([item[0] for item in items if is_infrared(item[2]) == modality] for modality in (0, 1))
+    assert len(visible) > 3 * len(infrared) / 2
+    batches = list(data.train_loader_t)
+    assert len(batches) == len(data.train_loader_t) == len(visible) // 4
+    shown, again = ([path for batch in batches for path in batch["impath"][part]] for part in (slice(4), slice(4, 8)))
+    assert len(set(shown)) == len(shown) and set(shown) <= set(visible)
+    # Each round of the smaller one shows all of it.
+    assert set(again[: len(infrared)]) == set(infrared) != set(again[: len(infrared) - 1])
+    assert again[: len(again) - len(infrared)] != again[len(infrared):]
+
+
 def test_so_are_those_of_a_source_with_two_modalities(data_root):
     data = manager(data_root, sources="regdb", height=48, width=24, num_batches=3)
     batches = list(data.train_loader)

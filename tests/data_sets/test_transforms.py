@@ -165,6 +165,18 @@ def test_the_numbers_suffice_whatever_they_are():
             assert 0 <= left <= size[0] - width and 0 <= top <= size[1] - height and min(height, width) > 0
 
 
+def test_a_rectangle_touches_all_four_edges():
+    torch.manual_seed(0)
+    crop = RandomSizedRectCrop(8, 4)
+    # Of 16 x 8 pixels at most three rows and columns are left: the outermost places are not rare.
+    boxes = [crop.rectangle(8, 16) for _ in range(1000)]
+    for at, size, whole in ((0, 2, 16), (1, 3, 8)):
+        places = [(box[at], whole - box[size]) for box in boxes if box[size] < whole]
+        for edge in (0, 1):
+            assert sum(place == edge * room for place, room in places) > len(places) / 10
+        assert all(0 <= place <= room for place, room in places)
+
+
 def test_the_rectangle_is_cut_and_resized_bilinearly(image):
     torch.manual_seed(3)
     top, left, h, w = RandomSizedRectCrop(48, 24).rectangle(32, 64)
