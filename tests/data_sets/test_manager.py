@@ -1,18 +1,14 @@
 from __future__ import annotations
 
-import glob
 import random
-import shutil
 
 import numpy as np
 import pytest
 import torch
 import torchreid
 
-from torchreid_nas.data import SYSUMM01, CrossModalityDataManager, RegDB
-from torchreid_nas.data.manager import load_dataset
+from torchreid_nas.data import SYSUMM01, CrossModalityDataManager, IdentityDataManager, RegDB
 from torchreid_nas.errors import InputError, InputWarning
-from torchreid_nas.host import IMAGE_DATASETS
 
 SMALL = {"height": 16, "width": 8, "batch_size_train": 8, "batch_size_test": 5, "num_instances": 2, "workers": 0}
 
@@ -273,57 +269,8 @@ def test_summary_is_a_table_of_what_was_found(regdb, make_sysu):
     }
 
 
-@pytest.fixture
-def market(data_root, tmp_path):
-    """A Market-1501 that a test may spoil."""
-    shutil.copytree(data_root / "market1501", tmp_path / "market1501")
-    return tmp_path
-
-
-def test_torchreids_own_data_sets_do_not_depend_on_how_the_file_system_lists_them(market, monkeypatch):
-    expected = load_dataset("market1501", {"root": str(market)})
-    assert [item[1] for item in expected.train] == sorted(item[1] for item in expected.train)
-    assert {item[1] for item in expected.train} == set(range(expected.num_train_pids))
-    listed = glob.glob
-    # Others in other order, and with it the set that torchreid numbers.
-    monkeypatch.setattr(glob, "glob", lambda *args: sorted(listed(*args), key=lambda path: path[::-1]))
-    monkeypatch.setitem(IMAGE_DATASETS, "market1501", type("Shuffled", (IMAGE_DATASETS["market1501"],), {
-        "process_dir": lambda self, path, relabel=False: [
-            (path, 7 - pid if relabel else pid, camid)
-            for path, pid, camid in super(type(self), self).process_dir(path, relabel)
-        ],
-    }))
-    found = load_dataset("market1501", {"root": str(market)})
-    for part in ("train", "query", "gallery_pool"):
-        assert getattr(found, part) == getattr(expected, part)
-
-
-@pytest.mark.parametrize("name", ["contact.jpg", "0002_c7s1_000451_03.jpg", ""])
-def test_what_torchreids_reader_stumbles_over_is_said_in_a_sentence(market, name):
-    folder = next(market.rglob("bounding_box_train"))
-    if name:
-        (folder / name).touch()
-    else:
-        shutil.rmtree(folder)
-        folder.mkdir()
-    with pytest.raises(InputError, match='torchreid\'s reader of "market1501" met .* unpack it again'):
-        load_dataset("market1501", {"root": str(market)})
-
-
-def test_an_error_in_a_users_own_data_set_is_not_explained_away(monkeypatch):
-    def broken(**options):
-        raise AttributeError("a bug")
-
-    monkeypatch.setitem(IMAGE_DATASETS, "mine", broken)
-    with pytest.raises(AttributeError, match="a bug"):
-        load_dataset("mine", {"root": ""})
-
-
-def test_a_root_that_torchreid_would_read_identities_from_is_refused(market, tmp_path):
-    root = tmp_path / "run7_c1"
-    root.mkdir()
-    (market / "market1501").rename(root / "market1501")
-    with pytest.raises(InputError, match='has "7_c1" in its path'):
-        load_dataset("market1501", {"root": str(root)})
-    (tmp_path / "linked").symlink_to(root)
-    assert load_dataset("market1501", {"root": str(tmp_path / "linked")}).num_train_pids == 8
+@pytest.mark.parametrize("key", ["batch_size_test", "num_trials", "num_instances", "num_batches"])
+@pytest.mark.parametrize("manager", [CrossModalityDataManager, IdentityDataManager])
+def test_numbers_below_one_are_refused_by_every_manager(regdb, manager, key):
+    with pytest.raises(InputError, match=f"{key} is 0, expected at least 1"):
+        manager(str(regdb), "regdb", **{**SMALL, key: 0})

@@ -92,6 +92,7 @@ def test_on_a_gpu():
     [
         ({"gallery": torch.ones(4, 3)}, r"shapes \(2, 2\) and \(4, 3\)"),
         ({"gallery": torch.full((4, 2), torch.nan)}, "not finite"),
+        ({"gallery": torch.tensor([[1.0, 1.0], [1.0, torch.nan], [1.0, 1.0], [1.0, 1.0]])}, "not finite"),
         ({"gallery": np.ones((4, 3))}, r"shapes \(2, 2\) and \(4, 3\)"),
         ({"gallery": np.full((4, 2), "far")}, "gallery features are an array of dtype <U3"),
         ({"q_pids": [0]}, r"q_pids has shape \(1,\).*2 query features"),

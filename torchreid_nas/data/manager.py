@@ -1,15 +1,12 @@
 """From names of data sets to the loaders of search, training and test."""
 from __future__ import annotations
 
-__all__ = ["CACHE_MODES", "ImageLoader", "ReIDDataManager", "load_dataset"]
+__all__ = ["CACHE_MODES", "ImageLoader", "ReIDDataManager"]
 
 import contextlib
 import functools
 import io
 import operator
-import os
-import re
-import shlex
 from typing import Any, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -21,18 +18,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torchreid_nas.data.augmentation import BatchTransform
 from torchreid_nas.data.cache import cache_folders
 from torchreid_nas.data.cached_loader import CachedLoader
-from torchreid_nas.data.dataset import MODALITIES, CrossModalityDataset, Item, as_cross_modality
+from torchreid_nas.data.dataset import MODALITIES, CrossModalityDataset, Item
 from torchreid_nas.data.decoded_sets import DecodedSets
+from torchreid_nas.data.loading import load_dataset
 from torchreid_nas.data.splits import relabel, split_identities
-from torchreid_nas.data.synthetic import LAYOUTS
 from torchreid_nas.data.transforms import build_cross_modality_transforms
 from torchreid_nas.errors import InputError, nearest
-from torchreid_nas.host import IMAGE_DATASETS
 
 CACHE_MODES = ("auto", "on", "off")
-# torchreid's readers that look for this anywhere in a path, and take the first that there is.
-_READ_FROM_WHOLE_PATHS = ("market1501", "dukemtmcreid")
-_IDENTITY_AND_CAMERA = re.compile(r"[-\d]+_c\d")
 
 
 class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
@@ -125,9 +118,10 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         if not sources:
             raise InputError("sources names no data set to train on; set data.sources")
         for key, value, least in (
-            ("batch_size_test", batch_size_test, 1), ("workers", workers, 0), ("num_trials", num_trials, 1)
+            ("batch_size_test", batch_size_test, 1), ("workers", workers, 0), ("num_trials", num_trials, 1),
+            ("num_instances", num_instances, 1), ("num_batches", num_batches, 1),
         ):
-            if value < least:
+            if value is not None and value < least:
                 raise InputError(f"{key} is {value}, expected at least {least}")
         if cache not in CACHE_MODES:
             raise InputError(
@@ -319,56 +313,3 @@ def _names(key: str, value: str | Sequence[str] | None) -> list[str]:
         if names.count(name) > 1:
             raise InputError(f'{key} names "{name}" twice; name each data set once')
     return names
-
-
-def load_dataset(name: str, options: dict[str, Any]) -> CrossModalityDataset:
-    """Make a data set of torchreid's registry, e.g. with ``root``; classes that do not know an option ignore it.
-
-    Raises:
-        InputError: unknown name, or missing or broken data.
-    """
-    if name not in IMAGE_DATASETS:
-        raise InputError(
-            f'there is no image data set "{name}", expected one of {", ".join(IMAGE_DATASETS)}'
-            f"{nearest(name, IMAGE_DATASETS)}"
-        )
-    root = options["root"]
-    own = getattr(IMAGE_DATASETS[name], "__module__", "").startswith("torchreid.")
-    if name in _READ_FROM_WHOLE_PATHS and (found := _IDENTITY_AND_CAMERA.search(os.path.abspath(os.path.expanduser(root)))):
-        raise InputError(
-            f'the folder "{root}" has "{found[0]}" in its path, which torchreid\'s reader of "{name}" takes for the identity '
-            "and the camera of every image; move or rename it, or reach it through a link of another name"
-        )
-    try:
-        dataset = IMAGE_DATASETS[name](verbose=False, **options)
-    except (RuntimeError, OSError) as error:
-        # torchreid's own data sets say only which path is not found, or fail to download from addresses long gone.
-        stand_in = f", or write a stand-in: torchreid-nas synthetic {name} --root {shlex.quote(str(root))}"
-        raise InputError(
-            f'the data set "{name}" is missing or incomplete: {error}; put it under "{root}" as torchreid '
-            f"expects it{stand_in if name in LAYOUTS else ''}"
-        ) from error
-    except (AttributeError, AssertionError, LookupError, ValueError) as error:
-        if not own:
-            raise
-        raise InputError(
-            f'torchreid\'s reader of "{name}" met an empty folder, or a file name or line that it does not know '
-            f'({type(error).__name__}{f": {error}" if str(error) else ""}); leave nothing but the data set\'s own files in '
-            f'its folder under "{root}", or unpack it again'
-        ) from error
-    return dataset if isinstance(dataset, CrossModalityDataset) else _in_order(as_cross_modality(dataset))
-
-
-def _in_order(dataset: CrossModalityDataset) -> CrossModalityDataset:
-    """Return a data set of torchreid's own with its images by name, and training labels in the order of these.
-
-    torchreid's readers take images as the file system lists them, and labels from
-    a set that was filled in that order: a copy of the same files would train
-    another network.
-    """
-    train, left_out = sorted(dataset.train), sorted(dataset.left_out)
-    labels = {pid: label for label, pid in enumerate(dict.fromkeys(item[1] for item in [*train, *left_out]))}
-    return CrossModalityDataset(
-        relabel(train, labels), sorted(dataset.query), sorted(dataset.gallery), left_out=relabel(left_out, labels),
-        verbose=False,
-    )

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms import functional as TF
 
 from torchreid_nas.data.dataset import Item, read_image
-from torchreid_nas.data.manager import load_dataset
+from torchreid_nas.data.loading import load_dataset
 from torchreid_nas.errors import InputError
 
 
