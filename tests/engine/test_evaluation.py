@@ -70,6 +70,31 @@ def test_score_uses_the_fast_form_when_told_and_only_then(data_root, tmp_path, m
     assert all(torch.equal(value, state[key]) for key, value in engine.model.state_dict().items())
 
 
+def test_blocks_skip_what_the_protocol_of_market1501_skips(data_root, tmp_path, monkeypatch):
+    engine, target = engine_of("CDNet", data_root, tmp_path)
+    engine.test()
+    (expected, _), = engine.results[target].values()
+    monkeypatch.setattr(engine, "matrix_bytes", 0)
+    monkeypatch.setattr(engine, "distance_matrix", None)
+    engine.test()
+    (found, _), = engine.results[target].values()
+    assert found.mAP == pytest.approx(expected.mAP, abs=1e-6) and found.cmc == pytest.approx(expected.cmc, abs=1e-6)
+    assert found.num_valid_queries == expected.num_valid_queries
+
+
+def test_features_of_a_mixed_batch_come_in_its_order(data_root, tmp_path):
+    engine, _ = engine_of("cross-modality", data_root, tmp_path)
+    images, modality = torch.rand(5, 3, 4, 4), torch.tensor([1, 0, 1, 1, 0])
+
+    def forward(part, name):
+        mean = part.mean((2, 3))
+        return mean, mean + {"visible": 10, "infrared": 20}[name]
+
+    mean, marked = engine.by_modality({"img": images, "modality": modality}, forward)
+    torch.testing.assert_close(mean, images.mean((2, 3)).to(mean.device))
+    torch.testing.assert_close(marked - mean, (10.0 + 10 * modality)[:, None].expand(-1, 3).to(mean.device))
+
+
 def test_a_drawn_gallery_is_re_ranked_by_itself(data_root, tmp_path, monkeypatch):
     """Of a pool that holds far more images per identity neighbours would be found that the gallery does not have."""
     monkeypatch.setitem(TASKS, "SYSU-MM01", (TINY, "split", "sysu_mm01"))
