@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
+import torchreid
 from PIL import Image
 from scipy import stats
 
@@ -38,6 +39,16 @@ def test_the_test_transform_is_resize_and_normalise(image, capsys):
     torch.testing.assert_close(train(image), expected)
     assert capsys.readouterr().out == ""
     assert build_cross_modality_transforms(20, 10)[1](image).shape == (3, 20, 10)
+
+
+@pytest.mark.parametrize("name", ["random_flip", "random_crop", "random_patch", "color_jitter", "random_erase"])
+def test_torchreids_names_are_torchreids_transforms(name):
+    def settings(compose):
+        own = [vars(step) for step in compose.transforms if type(step).__name__ not in ("Resize", "ToTensor", "Normalize")]
+        return [{key: value for key, value in each.items() if not key.startswith("_")} for each in own]
+
+    theirs, _ = torchreid.data.transforms.build_transforms(64, 32, name)
+    assert settings(build_cross_modality_transforms(64, 32, name)[0]) == settings(theirs)
 
 
 def test_pad_crop_shifts_by_up_to_ten_pixels(image):
