@@ -2,6 +2,9 @@
 from __future__ import annotations
 
 import copy
+import pickle
+import re
+import zipfile
 from typing import Callable
 
 import numpy as np
@@ -15,7 +18,7 @@ from torchreid_nas.config import load_config
 from torchreid_nas.errors import InputError
 from torchreid_nas.models import TwoStreamNetwork, two_stream_resnet18, two_stream_resnet50
 from torchreid_nas.tasks import make_task
-from torchreid_nas.weights import load_authors_checkpoint, load_weights
+from torchreid_nas.weights import checkpoint_num_classes, load_authors_checkpoint, load_weights
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +124,12 @@ def test_the_averaged_weights_are_taken_on_request_and_give_way_when_empty(model
     assert torch.equal(model.state_dict()[key], authors_state[key])
 
 
-def test_the_trained_weights_give_way_to_the_averaged_ones_when_empty(model, authors_state):
-    load_authors_checkpoint(model, {"model": {}, "ema": authors_state})
+def test_the_trained_weights_give_way_to_the_averaged_ones_when_empty(model, authors_state, tmp_path):
+    content = {"model": {}, "ema": authors_state}
+    load_authors_checkpoint(model, content)
     assert torch.equal(model.classifier.weight, authors_state["classifier.weight"])
+    torch.save({**content, "ema": {"classifier.weight": torch.zeros(7, 3)}}, tmp_path / "averaged.pth")
+    assert checkpoint_num_classes(tmp_path / "averaged.pth") == 7
 
 
 def test_each_slot_takes_the_batchnorms_that_its_architecture_needs(authors_state):
@@ -240,6 +246,31 @@ def test_weights_of_torchreids_networks_in_its_layouts(tmp_path, wrap):
         if not key.startswith("classifier"):
             assert torch.equal(value, given.state_dict()[key]), key
     assert torch.equal(model.classifier.weight, classifier)
+
+
+@pytest.mark.parametrize("core", ["numpy._core", "numpy.core"])
+def test_a_checkpoint_as_torchreids_engines_write_it(tmp_path, core):
+    """Its Rank-1 is a number of NumPy, which torch refuses to load by itself, under either of NumPy's names."""
+    given, model = osnet(7), osnet(4)
+    optimizer = torchreid.optim.build_optimizer(given, optim="sgd")
+    state = {"state_dict": given.state_dict(), "epoch": 3, "rank1": np.float32(0.25), "optimizer": optimizer.state_dict()}
+    torchreid.utils.save_checkpoint(state, str(tmp_path))
+    path = tmp_path / "model.pth.tar-3"
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, re.sub(rb"numpy\._?core", core.encode(), content) if name.endswith("data.pkl") else content)
+    with pytest.raises(pickle.UnpicklingError, match=re.escape(core)):
+        torch.load(path, weights_only=True)
+    load_weights(model, path)
+    assert torch.equal(model.conv1.conv.weight, given.conv1.conv.weight)
+    assert checkpoint_num_classes(path) == 7
+    # What the user's own script allows stays allowed, and nothing is added to it.
+    with torch.serialization.safe_globals([np.dtype]):
+        allowed = set(torch.serialization.get_safe_globals())
+        load_weights(model, path)
+        assert set(torch.serialization.get_safe_globals()) == allowed
 
 
 @pytest.mark.parametrize(("content", "message"), [

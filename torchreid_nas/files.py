@@ -120,6 +120,8 @@ def load_checkpoint(
 ) -> Any:
     """Load a file of tensors and plain values with ``weights_only=True``.
 
+    NumPy's numbers are plain values too: torchreid's engines write the Rank-1 of every checkpoint as one.
+
     Args:
         path: the file.
         map_location: where its tensors go.
@@ -135,7 +137,8 @@ def load_checkpoint(
     if not path.is_file():
         raise InputError(f'the checkpoint "{path}" does not exist; check the path')
     try:
-        return torch.load(path, map_location=map_location, weights_only=True)
+        with _numbers_of_numpy():
+            return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         if "Unsupported global" in str(error):
             raise InputError(
@@ -145,6 +148,21 @@ def load_checkpoint(
         raise InputError(_broken(path, way_out)) from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise InputError(_broken(path, way_out)) from error
+
+
+def _numbers_of_numpy() -> contextlib.AbstractContextManager:
+    """Return a context in which torch loads NumPy's numbers: pure data, though torch knows them by no name of its own."""
+    import numpy as np
+    import torch
+
+    if not hasattr(torch.serialization, "safe_globals"):  # before torch 2.5
+        return contextlib.nullcontext()
+    number = np.float32(0).__reduce__()[0]
+    # Files name the function by its place, which NumPy 2 has changed.
+    places = [(number, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    wanted = {*places, np.dtype, *(type(np.dtype(kind)) for kind in "efdlq?")}
+    # The context forgets all of its names at its end, those too that the user's script has made known itself.
+    return torch.serialization.safe_globals(list(wanted.difference(torch.serialization.get_safe_globals())))
 
 
 def _broken(path: Path, way_out: str) -> str:

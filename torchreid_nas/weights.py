@@ -72,8 +72,9 @@ def checkpoint_num_classes(path: str | os.PathLike) -> int:
     """
     path = resolve_weights(path)
     content = load_checkpoint(path)
-    for entry in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(entry), Mapping):
+    for entry in ("state_dict", *_WEIGHTS):
+        # An empty one gives way to the next, as in load_authors_checkpoint.
+        if isinstance(content, Mapping) and isinstance(content.get(entry), Mapping) and content[entry]:
             content = content[entry]
     return classifier_size(content if isinstance(content, Mapping) else {}, path)
 
