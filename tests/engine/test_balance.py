@@ -8,6 +8,7 @@ import torchreid
 from torch.nn import functional as F
 
 from tiny import TINY_CDNET
+from torchreid_nas.errors import InputError
 from torchreid_nas.metrics import evaluate_market1501
 from torchreid_nas.pipeline import Run
 
@@ -65,11 +66,16 @@ def test_held_out_identities_choose_the_best_epoch(tiny_config, tmp_path):
     assert engine.best_epoch in (1, 2) and 0 < engine.best_score <= 1
 
 
-def test_the_readmes_script_of_stock_torchreid_parts(data_root, tmp_path, capsys):
-    data = torchreid.data.ImageDataManager(
+def stock_data(data_root):
+    """torchreid's own data manager."""
+    return torchreid.data.ImageDataManager(
         root=str(data_root), sources="market1501", height=64, width=32, batch_size_train=8, workers=0, use_gpu=False,
         train_sampler="RandomIdentitySampler", num_instances=2,
     )
+
+
+def test_the_readmes_script_of_stock_torchreid_parts(data_root, tmp_path, capsys):
+    data = stock_data(data_root)
     model = torchreid.models.build_model("cdnet_x0_25", num_classes=data.num_train_pids, loss="triplet", pretrained=False)
     optimizer = torchreid.optim.build_optimizer(model, optim="sgd", lr=0.065)
     scheduler = torchreid.optim.build_lr_scheduler(optimizer, lr_scheduler="multi_step", stepsize=[1])
@@ -80,3 +86,32 @@ def test_the_readmes_script_of_stock_torchreid_parts(data_root, tmp_path, capsys
     engine.run(save_dir=str(tmp_path), max_epoch=1, normalize_feature=True)
     assert "mAP" in capsys.readouterr().out
     assert not torch.equal(model.backbone.stem.conv.weight, before)
+
+
+def test_in_a_script_of_ones_own_it_says_what_it_reached(data_root, tmp_path, capsys):
+    data = stock_data(data_root)
+    model = torchreid.models.build_model("cdnet_x0_25", num_classes=data.num_train_pids, loss="triplet", pretrained=False)
+    engine = torchreid.engine.BalanceNeckEngine(data, model)
+    engine.run(save_dir=str(tmp_path), test_only=True, ranks=[1, 7, 10**6])
+    mean, _ = engine.results["market1501"]["test feature"]
+    # A rank beyond the curve, of which torchreid's engines crash, is left out.
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f"test feature:  Rank-1 {mean.cmc[0]:.1%}  Rank-7 {mean.cmc[6]:.1%}  mAP {mean.mAP:.1%}  mINP {mean.mINP:.1%}"
+    )
+
+
+def test_another_metric_is_refused_rather_than_ignored(data_root, tmp_path):
+    model = torchreid.models.build_model("osnet_x0_25", num_classes=4, pretrained=False)
+    engine = torchreid.engine.BalanceNeckEngine(stock_data(data_root), model)
+    with pytest.raises(InputError, match="no single-gallery-shot metric .use_metric_cuhk03. for market1501; leave it out"):
+        engine.run(save_dir=str(tmp_path), test_only=True, use_metric_cuhk03=True)
+
+
+@pytest.mark.parametrize("name", ["cdnet_x0_25", "osnet_x0_25"])
+def test_logits_of_two_branches_do_not_pass_for_logits_and_features(data_root, tmp_path, name):
+    data = stock_data(data_root)
+    model = torchreid.models.build_model(name, num_classes=data.num_train_pids, pretrained=False)
+    optimizer = torchreid.optim.build_optimizer(model, optim="sgd")
+    engine = torchreid.engine.BalanceNeckEngine(data, model, optimizer)
+    with pytest.raises(InputError, match='built with loss="softmax".*build it with loss="triplet"'):
+        engine.run(save_dir=str(tmp_path), max_epoch=1)

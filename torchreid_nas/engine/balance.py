@@ -11,6 +11,7 @@ from torch import nn
 from torchreid_nas.device import move
 from torchreid_nas.engine.base import TrainingOptions
 from torchreid_nas.engine.retrieval import RetrievalEngine
+from torchreid_nas.errors import InputError
 from torchreid_nas.losses import BatchHardTripletLoss, identity_loss
 
 
@@ -43,7 +44,16 @@ class BalanceNeckEngine(RetrievalEngine):
         Args:
             data: a batch of the data manager.
             metric_only: leave cross-entropy out, for identities that the classifiers do not know.
+
+        Raises:
+            InputError: the model was built with ``loss="softmax"`` and gives no features.
         """
+        # Two branches' logits would pass for logits and features.
+        if getattr(self.model, "loss", "triplet") == "softmax":
+            raise InputError(
+                f'this {type(self.model).__name__} was built with loss="softmax" and gives no features for the triplet loss; '
+                'build it with loss="triplet"'
+            )
         images, pids = self.parse_data_for_train(data)
         with self.autocast():
             logits, features = self.model(self.to_device(images))

@@ -203,7 +203,16 @@ class ResumableEngine(torchreid.engine.Engine):
         normalize_feature=False, visrank=False, visrank_topk=10, save_dir="", use_metric_cuhk03=False,
         ranks=(1, 5, 10, 20), rerank=False,
     ) -> tuple[float, float]:
-        """torchreid's hook: score one target; the last feature of :meth:`score` is the one that counts."""
+        """torchreid's hook: score one target and say the result; the last feature of :meth:`score` is the one that counts.
+
+        Raises:
+            InputError: CUHK03's single-gallery-shot metric is asked for, which no protocol here is.
+        """
+        if use_metric_cuhk03:
+            raise InputError(
+                f"{type(self).__name__} has no single-gallery-shot metric (use_metric_cuhk03) for {dataset_name}; leave it "
+                "out, or test with torchreid's ImageSoftmaxEngine or ImageTripletEngine"
+            )
         distmat = self.score(dataset_name, query_loader, gallery_loader, dist_metric, normalize_feature, rerank)
         if visrank:
             torchreid.utils.visualize_ranked_results(
@@ -211,7 +220,10 @@ class ResumableEngine(torchreid.engine.Engine):
                 width=self.datamanager.width, height=self.datamanager.height,
                 save_dir=f"{save_dir}/visrank_{dataset_name}", topk=visrank_topk,
             )
-        *_, (mean, _) = self.results[dataset_name].values()
+        for name, (mean, _) in self.results[dataset_name].items():
+            scores = {f"Rank-{rank}": mean.cmc[rank - 1] for rank in ranks if rank <= len(mean.cmc)}
+            scores |= {"mAP": mean.mAP, "mINP": mean.mINP}
+            print(f"{name}:  " + "  ".join(f"{score} {value:.1%}" for score, value in scores.items()))
         return float(mean.cmc[0]), mean.mAP
 
     def run(self, save_dir: str = "log", **kwargs) -> None:
