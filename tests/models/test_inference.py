@@ -170,3 +170,28 @@ def test_on_a_gpu(compile):
     for count in (40, 3):
         found = network(images[:count].cuda()).cpu()
         assert F.cosine_similarity(found - centre, expected[:count] - centre).min() > 0.98
+
+
+@torch.no_grad()
+def test_a_network_that_breaks_on_channels_last_keeps_its_own_format():
+    """torchreid's PCB and MuDeep call view on pooled maps, which channels-last maps do not allow."""
+    network, images = ViewsItsMaps().eval(), torch.randn(3, 3, 64, 32)
+    with pytest.raises(RuntimeError, match="view size is not compatible"):
+        network(images.to(memory_format=torch.channels_last))
+    optimized = optimize_network(network, "fp32", size=(64, 32))
+    assert optimized.memory_format == torch.contiguous_format
+    torch.testing.assert_close(optimized(images.to(memory_format=torch.channels_last)), network(images))
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert optimize_network(plain, "fp32", size=(64, 32)).memory_format == torch.channels_last
+
+
+class ViewsItsMaps(nn.Module):
+    """Stripes of a map as rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.pool = nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d((2, 1))
+
+    def forward(self, images):
+        pooled = self.pool(self.conv(images))
+        return pooled.view(len(images), -1)

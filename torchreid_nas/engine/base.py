@@ -10,7 +10,7 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -142,7 +142,8 @@ class ResumableEngine(torchreid.engine.Engine):
         ) as self._progress:
             self.train_loader = self._progress
             try:
-                super().train(print_freq=sys.maxsize, fixbase_epoch=fixbase_epoch, open_layers=open_layers)
+                with self._explained_layout():
+                    super().train(print_freq=sys.maxsize, fixbase_epoch=fixbase_epoch, open_layers=open_layers)
             finally:
                 self.train_loader = loader
         if not len(loader):
@@ -213,7 +214,8 @@ class ResumableEngine(torchreid.engine.Engine):
                 f"{type(self).__name__} has no single-gallery-shot metric (use_metric_cuhk03) for {dataset_name}; leave it "
                 "out, or test with torchreid's ImageSoftmaxEngine or ImageTripletEngine"
             )
-        distmat = self.score(dataset_name, query_loader, gallery_loader, dist_metric, normalize_feature, rerank)
+        with self._explained_layout():
+            distmat = self.score(dataset_name, query_loader, gallery_loader, dist_metric, normalize_feature, rerank)
         if visrank:
             torchreid.utils.visualize_ranked_results(
                 distmat, self.datamanager.fetch_test_loaders(dataset_name), self.datamanager.data_type,
@@ -326,6 +328,19 @@ class ResumableEngine(torchreid.engine.Engine):
         if self._progress is not None and shown:
             self._progress.set_postfix({name: f"{value:.3f}" for name, value in shown.items()}, refresh=False)
         return shown
+
+    @contextlib.contextmanager
+    def _explained_layout(self) -> Iterator[None]:
+        """Say in one sentence that a network cannot have channels-last, as torchreid's PCB, which views its maps as rows."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.options.channels_last and "view size is not compatible" in str(error):
+                raise InputError(
+                    f"{type(self.model).__name__} cannot be computed in channels-last (it calls view on its maps); "
+                    "set train.channels_last False"
+                ) from error
+            raise
 
     def _step(self) -> None:
         """Step by the mean gradient of the batches that wait."""

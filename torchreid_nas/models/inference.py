@@ -35,18 +35,22 @@ class OptimizedNetwork(nn.Module):
         dtype: of its weights.
         at_once: images per part.
         compiled: whether ``network`` was compiled for parts of exactly that many images.
+        memory_format: that ``network`` takes its images in.
     """
 
-    def __init__(self, network: nn.Module, dtype: torch.dtype, at_once: int, compiled: bool) -> None:
+    def __init__(
+        self, network: nn.Module, dtype: torch.dtype, at_once: int, compiled: bool,
+        memory_format: torch.memory_format = torch.channels_last,
+    ) -> None:
         super().__init__()
         self.network = network
-        self.dtype, self.at_once, self.compiled = dtype, at_once, compiled
+        self.dtype, self.at_once, self.compiled, self.memory_format = dtype, at_once, compiled, memory_format
         self.requires_grad_(False)
         self.eval()
 
     @torch.no_grad()
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        images = images.to(self.dtype, memory_format=torch.channels_last)
+        images = images.to(self.dtype, memory_format=self.memory_format)
         if self.compiled:
             features, size = self._features_of_compiled, self.at_once
         else:
@@ -56,7 +60,7 @@ class OptimizedNetwork(nn.Module):
     def _features_of_compiled(self, images: torch.Tensor) -> torch.Tensor:
         missing = self.at_once - len(images)
         if missing:
-            images = F.pad(images, (0, 0, 0, 0, 0, 0, 0, missing)).contiguous(memory_format=torch.channels_last)
+            images = F.pad(images, (0, 0, 0, 0, 0, 0, 0, missing)).contiguous(memory_format=self.memory_format)
         try:
             # Weights as constants, laid out once. Not by the options of torch.compile: its first half does not look there.
             with torch._inductor.config.patch(freezing=images.device.type == "cpu"):
@@ -79,9 +83,10 @@ def optimize_network(
 ) -> OptimizedNetwork:
     """Return a copy of ``network`` that computes its features as fast as the device allows.
 
-    Channels-last always. Without ``compile``, on CPUs, convolutions take in the
-    ReLUs and sums behind them (:mod:`torchreid_nas.models.fuse`); with it,
-    torch.compile does that and fuses all else, which takes it 5 to 60 s at the first call.
+    Channels-last, save for networks that break on it (torchreid's PCB and MuDeep view their maps as rows).
+    Without ``compile``, on CPUs, convolutions take in the ReLUs and sums behind
+    them (:mod:`torchreid_nas.models.fuse`); with it, torch.compile does that
+    and fuses all else, which takes it 5 to 60 s at the first call.
 
     Args:
         network: maps images (B, 3, H, W) to features (B, D), as ``deploy()``
@@ -109,10 +114,12 @@ def optimize_network(
     network = copy.deepcopy(network).eval().to(device)
     if can_fuse(device, dtype) and not compile:
         network = fuse_layers(network.float(), size)
-    network = network.to(dtype, memory_format=torch.channels_last)
+    memory_format = _memory_format(network.to(dtype), torch.zeros(1, 3, *size, dtype=dtype, device=device))
+    # Again, for what a convolution has laid out for one image.
+    network = network.to(dtype, memory_format=memory_format)
     if compile:
         network.compile(dynamic=False)  # in place: keys of the state dict stay what they are
-    return OptimizedNetwork(network, dtype, at_once or _MOST_AT_ONCE, compile)
+    return OptimizedNetwork(network, dtype, at_once or _MOST_AT_ONCE, compile, memory_format)
 
 
 def images_at_once(batch_size: int, most: int = _MOST_AT_ONCE) -> int:
@@ -122,6 +129,19 @@ def images_at_once(batch_size: int, most: int = _MOST_AT_ONCE) -> int:
     megabytes hold the maps.
     """
     return math.ceil(batch_size / max(1, math.ceil(batch_size / most)))
+
+
+@torch.no_grad()
+def _memory_format(network: nn.Module, image: torch.Tensor) -> torch.memory_format:
+    """Return channels-last unless the network breaks on that alone."""
+    for memory_format in (torch.channels_last, torch.contiguous_format):
+        try:
+            network.to(memory_format=memory_format)(image.to(memory_format=memory_format))
+            return memory_format
+        except (AttributeError, RuntimeError, TypeError):
+            continue
+    # It takes images of another size than ``image``, or none; the first that it is given will tell.
+    return torch.channels_last
 
 
 def _dtype(precision: str, device: torch.device) -> torch.dtype:
