@@ -4,6 +4,8 @@ from __future__ import annotations
 __all__ = ["TrainedModel", "load_trained", "wrap_model"]
 
 import copy
+import functools
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +46,19 @@ class TrainedModel:
     norm_std: tuple[float, ...]
     modalities: tuple[str, ...]
     feature_dim: int
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """What features of two models that compare have in common: a SHA-256 of weights and preparation, whatever the name.
+
+        Classifiers are left out: they take no part in features, and torchreid's loader may leave them as they fell.
+        """
+        digest = hashlib.sha256(repr((self.height, self.width, self.norm_mean, self.norm_std)).encode())
+        for key, value in sorted(self.model.state_dict().items()):
+            if "classifier" not in key:
+                digest.update(key.encode())
+                digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
 
     def network(self, modality: str | None = None) -> nn.Module:
         """Return the plain test-time network of one modality: (B, 3, height, width) -> (B, ``feature_dim``).

@@ -174,6 +174,33 @@ def test_features_of_another_model_or_modality(run_folder, saved, sides, tmp_pat
     assert '"runs/other"' in error and str(run_folder) in error
 
 
+def test_saved_features_go_with_the_weights_and_not_with_the_name(run_folder, saved, tmp_path, capsys):
+    moved = shutil.copytree(run_folder, tmp_path / "moved")
+    assert main(match(*saved, moved)) == 0
+    weights = moved / "train" / "model.pth"
+    state = torch.load(weights, weights_only=True)
+    state["state_dict"]["classifier.weight"] += 1  # of which features know nothing
+    torch.save(state, weights)
+    assert main(match(*saved, moved)) == 0
+    again = [FeatureExtractor(moved, side, "cpu").extract([path]).save(tmp_path / f"{side}.npz") for side, path in (
+        ("infrared", FeatureSet.load(saved[0]).paths[0]), ("visible", FeatureSet.load(saved[1]).paths[0]),
+    )]
+    state["state_dict"]["bnneck.running_mean"] += 1
+    torch.save(state, weights)
+    error = refused(capsys, *match(*again, moved))
+    assert f'made by the model "{moved}" when it had other weights; extract them again' in error
+
+
+def test_saved_features_of_versions_that_knew_the_name_alone(run_folder, saved, sides, tmp_path):
+    left, _ = sides
+    older = FeatureSet(left.features, left.paths, left.labels, left.camids, left.model, left.modality)
+    path = older.save(tmp_path / "older.npz")
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file if name != "fingerprint"}
+    np.savez(path, **arrays)
+    assert main(match(path, saved[1], run_folder)) == 0
+
+
 def test_validation_without_labels(run_folder, saved, sides, tmp_path, capsys):
     left, _ = sides
     plain = FeatureSet(left.features, left.paths, ("",) * len(left), left.camids, left.model, left.modality)

@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="torchreid-nas features",
         description="Extract L2-normalised features with a trained model and save them as .npz: features, paths, "
-        "labels, pids, camids, model, modality.",
+        "labels, pids, camids, model, modality, fingerprint (of the weights).",
     )
     parser.add_argument("source", nargs="+", metavar="SOURCE", help="images, videos, or folders of them")
     parser.add_argument("--modality", metavar="M", help="of two-stream models: visible or infrared")

@@ -160,7 +160,7 @@ class FeatureExtractor:
             features, tuple(picture.name for picture in batch),
             tuple(picture.label.identity for picture in batch),
             np.array([picture.label.camid for picture in batch], dtype=np.int64), self.trained.name,
-            self.modality or "",
+            self.modality or "", self.trained.fingerprint,
         )
 
 

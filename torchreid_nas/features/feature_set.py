@@ -17,6 +17,8 @@ from torchreid_nas.features.labels import NO_LABEL
 from torchreid_nas.files import atomic_path
 
 _ARRAYS = {"features": 2, "paths": 1, "labels": 1, "camids": 1, "model": 0, "modality": 0}
+# Files of versions before have none.
+_FINGERPRINT = "fingerprint"
 
 
 def check_npz(path: str | os.PathLike, what: str = "the file for features") -> None:
@@ -36,6 +38,7 @@ class FeatureSet:
         camids: (N,) int64, 0-based cameras, -1 where unknown.
         model: name of the model that made them.
         modality: ``"visible"``, ``"infrared"``, or ``""`` for models of one modality.
+        fingerprint: of the model, see :class:`torchreid_nas.trained.TrainedModel`; ``""`` where unknown.
     """
 
     features: torch.Tensor
@@ -44,6 +47,7 @@ class FeatureSet:
     camids: np.ndarray
     model: str = ""
     modality: str = ""
+    fingerprint: str = ""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -54,7 +58,7 @@ class FeatureSet:
         return cls(
             torch.cat([part.features for part in parts]), tuple(path for part in parts for path in part.paths),
             tuple(label for part in parts for label in part.labels),
-            np.concatenate([part.camids for part in parts]), parts[0].model, parts[0].modality,
+            np.concatenate([part.camids for part in parts]), parts[0].model, parts[0].modality, parts[0].fingerprint,
         )
 
     def blocks(self, size: int) -> list[FeatureSet]:
@@ -62,7 +66,8 @@ class FeatureSet:
         spans = [slice(start, start + size) for start in range(0, len(self), size)]
         return [
             FeatureSet(
-                self.features[span], self.paths[span], self.labels[span], self.camids[span], self.model, self.modality
+                self.features[span], self.paths[span], self.labels[span], self.camids[span], self.model, self.modality,
+                self.fingerprint,
             )
             for span in spans
         ]
@@ -85,6 +90,7 @@ class FeatureSet:
                 temporary, features=self.features.numpy(), paths=np.array(self.paths, dtype=str),
                 labels=np.array(self.labels, dtype=str), pids=self.pids, camids=self.camids,
                 model=np.array(self.model), modality=np.array(self.modality),
+                fingerprint=np.array(self.fingerprint),
             )
         return path
 
@@ -99,6 +105,7 @@ class FeatureSet:
             with np.load(path, allow_pickle=False) as file:
                 missing = [name for name, ndim in _ARRAYS.items() if name not in file or file[name].ndim != ndim]
                 arrays = {} if missing else {name: file[name] for name in _ARRAYS}
+                fingerprint = str(file[_FINGERPRINT]) if _FINGERPRINT in file else ""
         except FileNotFoundError as error:
             raise InputError(f'the features "{path}" do not exist; check the path') from error
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
@@ -119,7 +126,7 @@ class FeatureSet:
         return cls(
             torch.from_numpy(arrays["features"].astype(np.float32)), tuple(map(str, arrays["paths"])),
             tuple(map(str, arrays["labels"])), arrays["camids"].astype(np.int64), str(arrays["model"]),
-            str(arrays["modality"]),
+            str(arrays["modality"]), fingerprint,
         )
 
     def known_identities(self) -> set[str]:

@@ -102,7 +102,14 @@ class _Sides:
 
         saved = FeatureSet.load(source)
         expected = (extractor.trained.name, self.modalities[side] or "")
-        if (saved.model, saved.modality) != expected:
+        # A folder may be called in several ways, and another model be trained in it.
+        same = saved.fingerprint == extractor.trained.fingerprint if saved.fingerprint else saved.model == expected[0]
+        if not same and saved.model == expected[0]:
+            raise InputError(
+                f'the features "{source}" were made by the model "{saved.model}" when it had other weights; extract them '
+                "again (torchreid-nas features)"
+            )
+        if not same or saved.modality != expected[1]:
             raise InputError(
                 f'the features "{source}" were made by the model "{saved.model}"'
                 + (f" for {saved.modality} images" if saved.modality else "")
