@@ -128,11 +128,19 @@ def test_weights_start_as_the_authors_do():
     assert model.backbone.stage3[1][0].expand.conv.weight.std().item() == pytest.approx((2 / 128) ** 0.5, rel=0.02)
     assert model.neck.global_branch.fc[0].weight.std().item() == pytest.approx(0.001, rel=0.02)
     assert model.neck.local_branch.classifier.weight.std().item() == pytest.approx(0.001, rel=0.02)
+    # Kaiming's normal distribution, not his uniform one, which ends at the root of three deviations.
+    weight = model.backbone.stage3.get_submodule("1")[0].reduce.conv.weight
+    deviation = (2 / weight.shape[1]) ** 0.5
+    assert weight.std().item() == pytest.approx(deviation, rel=0.02) and weight.abs().max() > 2 * deviation
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             assert not parameter.any(), name
         elif parameter.dim() == 1:
             assert (parameter == 1).all(), name
+
+
+def test_the_papers_dropout_unless_told():
+    assert [cdnet(3, **options).neck.dropout.p for options in ({}, {"neck": "blneck"}, {"dropout": 0.0})] == [0.2, 0.2, 0.0]
 
 
 @torch.no_grad()

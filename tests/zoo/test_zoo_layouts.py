@@ -71,6 +71,9 @@ def test_a_file_of_the_cmnas_authors_shows_its_architecture_by_what_training_lef
     assert recognise(saved(tmp_path, state)).architecture is None
     with pytest.raises(InputError, match="does not show which BatchNorms it splits.*--architecture config.cfg"):
         convert(tmp_path / "authors.pth")
+    # Nor where every counter stands at 0: the shared BatchNorm has seen no batch, but neither has any other.
+    counters = {key: value * 0 for key, value in trained_cmnas(state, architecture).items() if key.endswith("_tracked")}
+    assert recognise(saved(tmp_path, {**state, **counters})).architecture is None
 
 
 def test_the_golden_two_stream_network_is_converted_and_gives_the_authors_features(tmp_path, golden):
