@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.features import compute_roc, matching, pairwise_distances
+from torchreid_nas.features import ROC, compute_roc, matching, pairwise_distances
 from torchreid_nas.features.matching import unit
 
 
@@ -54,6 +54,19 @@ def test_rates_are_those_of_a_loop_over_pairs(metric, two_sets, cameras, far, ma
     assert point.tar == sum(distance <= point.distance for distance in genuine) / len(genuine)
     # The loosest one: a hair more and the rate is exceeded.
     assert sum(distance <= point.distance + 2**-18 for distance in impostor) > far * len(impostor)
+
+
+def test_an_image_in_both_folders_is_no_pair_with_itself(make_set):
+    once = compute_roc(people(make_set))
+    both = compute_roc(people(make_set), people(make_set))
+    assert (both.num_genuine, both.num_impostor) == (2 * once.num_genuine, 2 * once.num_impostor)
+
+
+def test_a_rate_that_is_a_whole_number_of_pairs_allows_them_all():
+    counts = np.zeros(2**20 + 1, dtype=np.int64)
+    counts[1000:1100] = 1
+    # 0.29 · 100 is 28.999… in floating point.
+    assert ROC(counts, counts, "euclidean").at_far(0.29).false_accepts == 29
 
 
 def test_the_curve_rises_from_near_zero_to_one_and_the_equal_error_lies_on_it(make_set):
