@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.export import OnnxNetwork, quantize_files, quantize_graph
+from torchreid_nas.export import OnnxNetwork, export_model, exporter, quantization_cost, quantize_files, quantize_graph
 from torchreid_nas.export.quantize import quantized_operators
 
 
@@ -67,6 +67,31 @@ def test_every_file_gets_an_int8_form_beside_it(graphs, two_modalities):
         # Timed in the same turns as the float graph.
         assert file.checks[0].unquantized > 0
         file.path.unlink()
+
+
+def test_it_is_calibrated_on_images_of_the_training_part_and_compared_on_others(graphs, two_modalities):
+    asked = []
+
+    class Pool:
+        def take(self, count, modality, calibration=False):
+            asked.append((modality, calibration))
+            return torch.rand(4, 3, 24, 16, generator=torch.Generator().manual_seed(0))
+
+    files = quantize_files(two_modalities, graphs, "static", Pool(), batch_sizes=(2,))
+    for file in files:
+        file.path.unlink()
+    assert asked == [("visible", True), ("visible", False), ("infrared", True), ("infrared", False)]
+
+
+def test_graphs_that_normalise_are_scored_on_the_same_images(one_modality, tmp_path, drawn, monkeypatch):
+    plain, whole = (
+        export_model(one_modality, tmp_path / str(inside), with_preprocessing=inside, batch_sizes=(2,))
+        for inside in (False, True)
+    )
+    # The loaders of a run give normalised images.
+    monkeypatch.setattr(exporter, "accuracy", lambda run_data, networks: {"features": networks[None](drawn(3))})
+    before, after = quantization_cost(one_modality, plain, whole, None)["features"]
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4)
 
 
 def test_refused(graphs, two_modalities, tmp_path):
