@@ -35,6 +35,13 @@ def test_interval_counts_architecture_steps(tiny_config, monkeypatch, tmp_path):
     assert len(steps) == 2
 
 
+def test_an_interval_longer_than_an_epoch_is_refused_rather_than_never_stepping(tiny_config):
+    for changes in ({"search.interval": 4}, {"search.interval": 2, "train.accumulate": 2}):
+        with pytest.raises(InputError, match="3 batches and an architecture step comes after every 4"):
+            search_engine(tiny_config, **changes)
+    search_engine(tiny_config, **{"search.interval": 3})
+
+
 @pytest.mark.parametrize("changes", [
     {"search.order": 2}, {"search.sampling": "gumbel"}, {"search.split": "image"}, {"search.split_cost": 0.5},
     {"train.amp": "bf16"}, {"train.channels_last": True},

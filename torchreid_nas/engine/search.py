@@ -77,6 +77,14 @@ class BilevelSearch:
             raise InputError(
                 "a search cannot run in fp16, whose gradients of the architecture underflow; set train.amp bf16 or none"
             )
+        # An epoch counts its batches anew: a longer interval would leave every architecture parameter as it started.
+        batches, needed = len(self.train_loader), self.search.interval * self.options.accumulate
+        if batches < needed:
+            raise InputError(
+                f"an epoch of the search has {batches} batches and an architecture step comes after every {needed} "
+                f"(search.interval {self.search.interval} × train.accumulate {self.options.accumulate}), so none would come; "
+                "lower these or raise train.num_batches"
+            )
         self.bilevel = BilevelOptimizer(optimizer, architecture_optimizer, self.search.order, self.search.grad_clip)
         self._stateful_optimizer = self.bilevel
         self.unchanged_epochs = 0
