@@ -133,6 +133,11 @@ def test_bn_split_space_on_top_of_cdnet(data_root, tmp_path):
     ({"train.batch_size": 128}, ["train.batch_size"]),
     ({"train.batch_size": 7}, ["train.batch_size", "multiple of sampler.num_instances"]),
     ({"data.sources": ["msmt17"]}, ["msmt17", "as torchreid expects it"]),
+    ({"model.name": "osnet_x0_25"}, ["nothing to search in model.name osnet_x0_25", "model.architecture none"]),
+    ({"model.name": "cdnet_x0_5", "model.width": 1}, ["nothing to search in model.name cdnet_x0_5", "cdnet, cnet"]),
+    ({"model.name": "cdnet_x0_5", "model.width": 1, "model.architecture": "cnet"}, ["model.architecture is cnet", "none"]),
+    ({"model.name": "osnet_x0_25", "model.architecture": "none"}, ["model.width is 0.125", "model.width 1"]),
+    ({"train.holdout": 0.9}, ["train.batch_size"]),
 ])
 def test_a_bad_word_is_answered_by_one_sentence(changes, words, data_root, tmp_path, capsys):
     error = refused(capsys, *arguments(data_root, tmp_path / "run", **changes))

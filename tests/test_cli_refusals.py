@@ -53,6 +53,9 @@ def test_a_bad_word_is_answered_by_one_sentence(call, words, data_root, tmp_path
     ({"model.load_weights": "no/model.pth"}, ["no/model.pth", "does not exist"]),
     ({"model.pretrained": "no/resnet.pth"}, ["no/resnet.pth", "does not exist"]),
     ({"train.new_layers": "['bnneckk']"}, ["train.new_layers", 'did you mean "bnneck"']),
+    ({"train.holdout": 0.9}, ["train.batch_size", "identities"]),
+    ({"data.targets": "[]"}, ["data.targets", "--stages"]),
+    ({"search.budget.macs": 1e9}, ["search.budget.macs", "search.split_cost"]),
 ])
 @pytest.mark.parametrize("option", [[], ["--dry-run"], ["--trials", "0,1"]])
 def test_what_a_later_stage_would_stumble_over_is_refused_before_the_first(

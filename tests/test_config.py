@@ -171,6 +171,13 @@ def test_epochs_on_the_source_alone_need_epochs_after_them():
     assert load_config(overrides=["ecn.target_epoch", "119"]).ecn.target_epoch == 119
 
 
+def test_nesterov_needs_a_momentum():
+    nesterov = ["train.optim", "sgd", "sgd.nesterov", "True"]
+    with pytest.raises(InputError, match="sgd.momentum is 0"):
+        load_config(overrides=[*nesterov, "sgd.momentum", "0"])
+    assert load_config(overrides=nesterov)
+
+
 def test_a_single_step_takes_one_step():
     with pytest.raises(InputError, match="single_step takes one train.stepsize"):
         load_config(overrides=["train.lr_scheduler", "single_step"])

@@ -148,7 +148,12 @@ class Run:
         elif "test" in stages:
             self._tested_entry()
             read_weights(self._weights())
+        if "test" in stages and not self.cfg.data.targets:
+            raise InputError("data.targets names no data set to test on; name one, or leave test out of --stages")
         self.provide_data()
+        if "train" in stages[1:]:
+            # A search trains on other parts of the data: what held-out identities leave is known here alone.
+            self.task.data([], self.cfg.train.holdout)
         if "test" in stages[1:]:
             self.task.data(self.cfg.data.targets)
 

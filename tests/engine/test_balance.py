@@ -53,7 +53,7 @@ def test_evaluation_is_the_market_protocol_on_the_concatenated_feature(tiny_conf
 
 
 def test_torchreids_own_models_train_with_the_same_recipe(tiny_config, tmp_path):
-    engine = run_of(tiny_config, **{"model.name": "osnet_x0_25", "model.architecture": "none"}).train_engine()
+    engine = run_of(tiny_config, **{"model.name": "osnet_x0_25", "model.architecture": "none", "model.width": 1}).train_engine()
     before = engine.model.conv1.conv.weight.detach().clone()
     engine.run(save_dir=tmp_path / "run", max_epoch=1)
     assert not torch.equal(engine.model.conv1.conv.weight, before)

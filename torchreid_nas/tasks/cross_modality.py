@@ -15,6 +15,7 @@ from torchreid_nas.engine import CrossModalityEngine, CrossModalityLossWeights, 
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers import SplitBatchNorm2d, bn_slots
 from torchreid_nas.search import BNSplitSpace
+from torchreid_nas.search.cost import COST_KINDS
 from torchreid_nas.tasks.base import Task
 
 
@@ -39,6 +40,15 @@ class CrossModalityTask(Task):
                 f"train.batch_size is {size}, expected a multiple of {step} of at least {2 * step} "
                 f"(2 × sampler.num_instances {instances} images for each of at least 2 identities)"
             )
+
+    def check_space(self) -> None:
+        super().check_space()
+        for kind, target in self.cfg.search.budget.items():
+            if kind in COST_KINDS and target:
+                raise InputError(
+                    f"search.budget.{kind} is a target for CDNet's blocks and has no effect on search.space bn_split; set it 0, "
+                    "and search.split_cost for fewer split BatchNorms"
+                )
 
     def build_model(self, num_classes: int, architecture: ArchitectureSpec, pretrained: bool = True) -> nn.Module:
         cfg = self.cfg.model

@@ -23,6 +23,7 @@ from torchreid_nas.tasks.base import Task
 from torchreid_nas.weights import load_weights
 
 _SPACES = {COMBINED_DEPTH_SPACE: CombinedDepthSpace, COMBINED_SPACE: CombinedSpace}
+_CDNETS = ("cdnet", "cnet")
 _BUDGETS = ("macs", "parameters", "latency")
 
 
@@ -36,7 +37,7 @@ class SingleModalityTask(Task):
 
     @classmethod
     def models(cls) -> Sequence[str]:
-        return ("cdnet", "cnet", *(name for name in MODELS if name not in ("cdnet", "cnet")))
+        return (*_CDNETS, *(name for name in MODELS if name not in _CDNETS))
 
     def build_model(self, num_classes: int, architecture: ArchitectureSpec, pretrained: bool = True) -> nn.Module:
         return self._build(num_classes, architecture, pretrained, self.cfg.model.neck)
@@ -48,7 +49,13 @@ class SingleModalityTask(Task):
     def _build(self, num_classes: int, architecture: ArchitectureSpec, pretrained: bool, neck: str) -> nn.Module:
         cfg = self.cfg.model
         weights = pretrained and self.pretrained()
-        if cfg.name not in ("cdnet", "cnet"):
+        if cfg.name not in _CDNETS:
+            for key, value, without in (("architecture", architecture, "none"), ("width", cfg.width, 1)):
+                if value != without:
+                    raise InputError(
+                        f"model.{key} is {value}, which model.name {cfg.name}, a network as its name says, would not heed; "
+                        f"set model.{key} {without}, or one of {', '.join(_CDNETS)} as model.name"
+                    )
             model = torchreid.models.build_model(
                 cfg.name, num_classes, loss="triplet", pretrained=weights is True, use_gpu=self.device.type == "cuda"
             )
@@ -58,6 +65,14 @@ class SingleModalityTask(Task):
             num_classes, loss="triplet", pretrained=weights, architecture=architecture, neck=neck, width=cfg.width,
             dropout=cfg.dropout,
         )
+
+    def check_space(self) -> None:
+        if self.cfg.model.name not in _CDNETS:
+            raise InputError(
+                f"there is nothing to search in model.name {self.cfg.model.name}, which is none of {', '.join(_CDNETS)}; leave "
+                "search out of --stages and set model.architecture none"
+            )
+        super().check_space()
 
     def space(self, model: nn.Module | None = None) -> CombinedDepthSpace:
         self.check_space()
