@@ -101,6 +101,9 @@ def test_the_new_layers_get_the_rate_and_the_backbone_a_tenth(model):
 
 
 def test_the_schedule_scales_both_rates(model):
+    # torchreid's own default is the paper's multiplier, 0.1: another one shows that the key is heeded.
+    other = build_optimizer(model, load_config(overrides=["train.base_lr_mult", "0.3"]))
+    assert {group["lr"] for group in other.param_groups} == {0.003, 0.01}
     cfg = load_config()
     optimizer = build_optimizer(model, cfg)
     build_lr_scheduler(optimizer, cfg)
