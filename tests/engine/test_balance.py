@@ -19,7 +19,8 @@ def run_of(tiny_config, **changes):
 
 @pytest.mark.parametrize("neck, branches", [("fblneck", 2), ("blneck", 1)])
 def test_losses_are_summed_over_the_branches(tiny_config, neck, branches):
-    engine = run_of(tiny_config, **{"model.neck": neck}).train_engine()
+    weights = {"loss.triplet.weight_x": 0.5, "loss.triplet.weight_t": 3.0}
+    engine = run_of(tiny_config, **{"model.neck": neck, **weights}).train_engine()
     batch = next(iter(engine.train_loader))
     engine.model.train()
     reference = copy.deepcopy(engine.model)
@@ -27,8 +28,8 @@ def test_losses_are_summed_over_the_branches(tiny_config, neck, branches):
     logits, features = reference(batch["img"])
     assert len(logits) == len(features) == branches
     triplet = torchreid.losses.TripletLoss(margin=0.3)
-    torch.testing.assert_close(terms["ce"], sum(F.cross_entropy(branch, batch["pid"]) for branch in logits))
-    torch.testing.assert_close(terms["triplet"], sum(triplet(branch, batch["pid"]) for branch in features))
+    torch.testing.assert_close(terms["ce"], 0.5 * sum(F.cross_entropy(branch, batch["pid"]) for branch in logits))
+    torch.testing.assert_close(terms["triplet"], 3 * sum(triplet(branch, batch["pid"]) for branch in features))
     assert set(engine.losses(batch, metric_only=True)) == {"triplet"}
 
 

@@ -105,6 +105,17 @@ def test_first_order_is_the_gradient_at_the_current_weights(problem):
     assert not loss.requires_grad
 
 
+@pytest.mark.parametrize("order", [1, 2])
+def test_of_several_closures_the_mean_counts(problem, order):
+    other = Quadratic()
+    tripled = lambda: 3 * problem.val_loss()
+    once, several = bilevel(other, order), bilevel(problem, order)
+    expected = once.step_architecture(lambda: 2 * other.val_loss(), other.train_loss)
+    found = several.step_architecture([problem.val_loss, tripled], [problem.train_loss, problem.train_loss])
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(problem.alpha.grad, other.alpha.grad, rtol=1e-9, atol=1e-9)
+
+
 def test_both_orders_return_a_validation_loss_and_differ_in_the_gradient(problem):
     other = Quadratic()
     first, second = bilevel(problem, 1), bilevel(other, 2)
