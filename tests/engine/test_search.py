@@ -169,3 +169,10 @@ def test_the_architectures_learning_rate_falls_at_its_epochs(tiny_config, tmp_pa
     engine.record = lambda values: rates.append(group["lr"]) or record(values)
     engine.run(save_dir=tmp_path / "run", max_epoch=3)
     assert rates == [0.1] * 3 + [0.05] * 3 + [0.025] * 3
+
+
+def test_the_weights_learning_rate_falls_by_a_cosine_to_its_end(tiny_config, tmp_path):
+    engine, _, _ = search_engine(tiny_config, **{"search.lr": 0.05, "search.lr_min": 0.01})
+    engine.run(save_dir=tmp_path / "run", max_epoch=3)
+    assert [row["lr"] for row in read_history(tmp_path / "run")] == pytest.approx([0.05, 0.04, 0.02])
+    assert engine.get_current_lr() == pytest.approx(0.01)
