@@ -120,7 +120,8 @@ def test_logits_of_two_branches_do_not_pass_for_logits_and_features(data_root, t
 
 def test_a_network_that_breaks_on_channels_last_is_told_apart(tiny_config, tmp_path):
     engine = run_of(tiny_config, **{
-        "model.name": "pcb_p4", "model.architecture": "none", "train.channels_last": True, "train.num_batches": 1,
+        "model.name": "pcb_p4", "model.architecture": "none", "model.width": 1, "train.channels_last": True,
+        "train.num_batches": 1,
     }).train_engine()
     with pytest.raises(InputError, match="PCB cannot be computed in channels-last .*set train.channels_last False"):
         engine.run(save_dir=tmp_path / "run", max_epoch=1)
