@@ -82,6 +82,13 @@ def test_the_smallest_window_sets_the_mean_of_each_channel():
     assert styled.mean((0, 1)) == pytest.approx(other.mean((0, 1)), abs=0.51)
 
 
+def test_a_black_channel_takes_the_brightness_of_the_references():
+    image, reference = np.array(picture(0, 16, 32)), picture(1, 16, 32, 30, 120)
+    image[..., 1] = 0
+    styled = transfer_amplitude(image, reference, 1e-6)
+    assert styled.mean((0, 1)) == pytest.approx(np.asarray(reference).mean((0, 1)), abs=0.51)
+
+
 def test_an_image_in_its_own_style_is_unchanged():
     image = picture(3, 16, 32, 0, 256)
     assert transfer_amplitude(np.asarray(image), image, 0.2).tobytes() == image.tobytes()

@@ -95,7 +95,7 @@ def transfer_amplitude(pixels: np.ndarray, reference: Image.Image, beta: float) 
     channel by itself (the paper's M_beta; its code takes the shorter side for
     both). Zero is no window: the image comes back as it is. A frequency that
     the image lacks altogether (a plain picture, not a photograph) has no phase
-    to keep: what it gets is arbitrary, as in the authors' code.
+    to keep: but for rounding it gets zero, as in the authors' code.
 
     Only the frequencies of the window are computed, and only what they change
     is added: as exact as two whole transforms, in a fraction of their time.
@@ -116,8 +116,8 @@ def _low_amplitude(reference: Image.Image, height: int, width: int, beta: float)
     """Return the amplitudes within the window, of ``reference`` resized to (height, width) where it differs."""
     if reference.size != (width, height):
         reference = reference.resize((width, height), Image.Resampling.BILINEAR)
-    values = np.asarray(reference, dtype=np.float32).reshape(height, width * 3)
-    return np.abs(_Window(height, width, beta).transform(values))
+    window = _Window(height, width, beta)
+    return window.amplitude(window.transform(np.asarray(reference, dtype=np.float32).reshape(height, -1)))
 
 
 def _with_amplitude(pixels: np.ndarray, amplitude: np.ndarray, beta: float) -> np.ndarray:
@@ -125,49 +125,66 @@ def _with_amplitude(pixels: np.ndarray, amplitude: np.ndarray, beta: float) -> n
         return pixels
     height, width, _ = pixels.shape
     window = _Window(height, width, beta)
-    values = pixels.astype(np.float32).reshape(height, width * 3)
+    values = pixels.astype(np.float32).reshape(height, -1)
     own = window.transform(values)
-    change = window.invert(amplitude * np.exp(1j * np.angle(own)) - own)
-    return round_to_pixels(values, change).reshape(pixels.shape)
+    size = window.amplitude(own)
+    if not size.all():
+        # As if it were real and barely there.
+        own[0][size == 0] = size[size == 0] = 1e-3
+    own *= amplitude / size - 1
+    return round_to_pixels(values, window.invert(own)).reshape(pixels.shape)
 
 
 class _Window:
     """The discrete Fourier transform of images of a size, at the frequencies of the window alone: products with its waves.
 
-    Of real numbers the frequencies from 0 on over the width say all.
+    Frequencies are float32 (2, rows, columns * 3): real parts and imaginary parts. Of real numbers those from 0 on over
+    the width say all.
     """
 
     def __init__(self, height: int, width: int, beta: float) -> None:
         rows, columns = int(beta * height), int(beta * width)
-        self._over_height = _waves(height, -rows, rows)
-        self._over_width = _waves_of_channels(width, columns)
-        # A frequency above 0 stands for its negative too.
-        self._weights = np.where(np.arange(columns + 1) > 0, 2, 1)[None, :, None] / (height * width)
+        self._over_height, self._over_width = _waves_over_height(height, rows), _waves_over_width(width, columns)
+        self._weights = _weights(height * width, columns)
 
     def transform(self, values: np.ndarray) -> np.ndarray:
-        """Return the frequencies, complex (rows, columns, 3), of an image, float32 (H, W * 3)."""
-        real, imaginary = np.split(values @ self._over_width.T, 2, axis=1)
-        return (self._over_height @ (real + 1j * imaginary)).reshape(len(self._over_height), -1, 3)
+        """Return the frequencies of an image, float32 (H, W * 3)."""
+        rows = (values @ self._over_width.T).reshape(2 * len(values), -1)
+        return (self._over_height @ rows).reshape(2, -1, rows.shape[1])
 
     def invert(self, frequencies: np.ndarray) -> np.ndarray:
         """Return the image, float32 (H, W * 3), that has these frequencies and no others."""
-        rows = self._over_height.conj().T @ (frequencies * self._weights).reshape(len(frequencies), -1)
-        return np.concatenate([rows.real, rows.imag], axis=1).astype(np.float32) @ self._over_width
+        rows = self._over_height.T @ (frequencies * self._weights).reshape(len(self._over_height), -1)
+        return rows.reshape(-1, len(self._over_width)) @ self._over_width
+
+    @staticmethod
+    def amplitude(frequencies: np.ndarray) -> np.ndarray:
+        """Return the amplitudes, float32 (rows, columns * 3)."""
+        return np.hypot(*frequencies)
 
 
-# Images of many sizes share their heights and widths.
+# Kept: images of many sizes share their heights and widths.
 @functools.lru_cache(maxsize=512)
-def _waves(length: int, first: int, last: int) -> np.ndarray:
-    """Return exp(-2 pi i k x / length) for k from ``first`` to ``last``, complex (k, length)."""
-    return np.exp(-2j * np.pi / length * np.outer(np.arange(first, last + 1), np.arange(length)))
+def _waves_over_height(height: int, rows: int) -> np.ndarray:
+    """Return the transform over the height of real and imaginary parts, float32 (2 * (2 * rows + 1), height * 2)."""
+    angles = 2 * np.pi / height * np.outer(np.arange(-rows, rows + 1), np.arange(height))
+    cosines, sines = np.cos(angles), np.sin(angles)
+    real, imaginary = (np.stack(parts, axis=2) for parts in ((cosines, sines), (-sines, cosines)))
+    return np.concatenate([real, imaginary]).reshape(-1, 2 * height).astype(np.float32)
 
 
 @functools.lru_cache(maxsize=512)
-def _waves_of_channels(width: int, columns: int) -> np.ndarray:
-    """Return the waves over a row of pixels, three channels side by side, float32 (real and imaginary, columns, 3; W * 3)."""
-    waves = _waves(width, 0, columns)
-    of_channels = np.einsum("pkw,cd->pkcwd", np.stack([waves.real, waves.imag]), np.eye(3))
+def _waves_over_width(width: int, columns: int) -> np.ndarray:
+    """Return the waves over a row of pixels, three channels side by side, float32 (2 * (columns + 1) * 3, width * 3)."""
+    angles = 2 * np.pi / width * np.outer(np.arange(columns + 1), np.arange(width))
+    of_channels = np.einsum("pkw,cd->pkcwd", np.stack([np.cos(angles), -np.sin(angles)]), np.eye(3))
     return of_channels.reshape(-1, width * 3).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=512)
+def _weights(pixels: int, columns: int) -> np.ndarray:
+    """Return what each frequency counts in the inverse, float32 (columns * 3,): those above 0 for their negatives too."""
+    return (np.where(np.arange(columns + 1) > 0, 2, 1).repeat(3) / pixels).astype(np.float32)
 
 
 def _check_beta(beta: float) -> None:
