@@ -107,11 +107,12 @@ class PieceReader:
         return list(zip(styles, self._rectangle.draw(len(indices), generator) if self._rectangle else nothing))
 
     def fill(self, indices: Sequence[int], drawn: Sequence[tuple], out: np.ndarray) -> None:
-        for index, (style, numbers), place in zip(indices, drawn, out):
-            if style is None:
-                pixels = self._images.find(self._items[index][0])
-            else:
-                pixels = self._styles.pixels(index, style, self._read)
+        styles, rectangles = zip(*drawn)
+        if self._styles:
+            images = self._styles.pixels_of(indices, styles, self._read)
+        else:
+            images = [self._images.find(self._items[index][0]) for index in indices]
+        for pixels, numbers, place in zip(images, rectangles, out):
             if numbers is not None:
                 height, width, _ = pixels.shape
                 top, left, height, width = self._rectangle.rectangle(width, height, numbers)

@@ -148,6 +148,21 @@ def test_amplitudes_that_are_kept_change_nothing_and_are_bounded(items, monkeypa
             assert 0 < len(styler._amplitudes) <= 3
 
 
+@pytest.mark.parametrize("beta", [0.01, 0.05])
+def test_images_styled_together_have_the_bits_of_each_by_itself(items, beta):
+    styler = FourierStyler(items, beta=beta)
+    sizes = [(64, 128), (130, 256), (64, 128), (130, 256), (64, 128), (31, 77), (130, 256)]
+    images = [np.asarray(picture(seed, *size)) for seed, size in enumerate(sizes)]
+    # The third is of its own camera.
+    styles = [(2, 0), (5, 1), (0, 0), (2, 3), (5, 4), (2, 2), (5, 1)]
+    together = styler.style_all(images, [items[0]] * len(images), styles)
+    assert together[2] is images[2]
+    for image, style, styled in zip(images, styles, together):
+        assert styled.shape == image.shape and np.array_equal(styled, styler(image, items[0], *style))
+    with pytest.raises(AssertionError):
+        np.testing.assert_array_equal(together[1], together[6])
+
+
 def test_a_grey_camera_is_taken_from_and_given_to(items):
     styler = FourierStyler(items, beta=0.01)
     means = sorted(np.asarray(read_image(item[0]), dtype=np.float64).mean() for item in items if item[2] == 5)

@@ -67,17 +67,23 @@ class FourierStyler(CameraStyler):
 
     def __call__(self, pixels: np.ndarray, item: Item, new_camid: int, drawn: int = 0) -> np.ndarray:
         """Return ``pixels`` with the low frequencies of reference ``drawn`` of ``new_camid``."""
-        if new_camid == item[2]:
-            return pixels
-        height, width, _ = pixels.shape
-        key = new_camid, drawn, height, width
-        amplitude = self._amplitudes.get(key)
-        if amplitude is None:
-            amplitude = _low_amplitude(self._references[new_camid][drawn], height, width, self.beta)
-            if len(self._amplitudes) >= _KEPT:
-                self._amplitudes.clear()
-            self._amplitudes[key] = amplitude
-        return _with_amplitude(pixels, amplitude, self.beta)
+        return self.style_all([pixels], [item], [(new_camid, drawn)])[0]
+
+    def style_all(
+        self, pixels: Sequence[np.ndarray], items: Sequence[Item], styles: Sequence[tuple[int, int]],
+    ) -> list[np.ndarray]:
+        """Return several images; those of one size are computed together, whose single operations are too small to pay."""
+        styled = list(pixels)
+        together: dict[tuple[int, ...], list[int]] = {}
+        for place, (image, item, (new_camid, _)) in enumerate(zip(pixels, items, styles)):
+            if new_camid != item[2]:
+                together.setdefault(image.shape, []).append(place)
+        for (height, width, _), places in together.items():
+            amplitudes = np.stack([self._amplitude(*styles[place], height, width) for place in places])
+            images = _with_amplitude(np.stack([pixels[place] for place in places]), amplitudes, self.beta)
+            for place, image in zip(places, images):
+                styled[place] = image
+        return styled
 
     def summary(self) -> str:
         """Return how many references there are."""
@@ -85,6 +91,17 @@ class FourierStyler(CameraStyler):
             f"camera styles by Fourier domain adaptation (beta {self.beta:g}) from "
             f"{sum(map(len, self._references.values())):,} images of {len(self.camids)} cameras"
         )
+
+    def _amplitude(self, camid: int, drawn: int, height: int, width: int) -> np.ndarray:
+        """Return the amplitudes of a reference for images of a size."""
+        key = camid, drawn, height, width
+        amplitude = self._amplitudes.get(key)
+        if amplitude is None:
+            amplitude = _low_amplitude(self._references[camid][drawn], height, width, self.beta)
+            if len(self._amplitudes) >= _KEPT:
+                self._amplitudes.clear()
+            self._amplitudes[key] = amplitude
+        return amplitude
 
 
 def transfer_amplitude(pixels: np.ndarray, reference: Image.Image, beta: float) -> np.ndarray:
@@ -109,7 +126,7 @@ def transfer_amplitude(pixels: np.ndarray, reference: Image.Image, beta: float) 
         InputError: ``beta`` is out of range.
     """
     _check_beta(beta)
-    return _with_amplitude(pixels, _low_amplitude(reference, *pixels.shape[:2], beta), beta)
+    return _with_amplitude(pixels[None], _low_amplitude(reference, *pixels.shape[:2], beta)[None], beta)[0]
 
 
 def _low_amplitude(reference: Image.Image, height: int, width: int, beta: float) -> np.ndarray:
@@ -117,29 +134,31 @@ def _low_amplitude(reference: Image.Image, height: int, width: int, beta: float)
     if reference.size != (width, height):
         reference = reference.resize((width, height), Image.Resampling.BILINEAR)
     window = _Window(height, width, beta)
-    return window.amplitude(window.transform(np.asarray(reference, dtype=np.float32).reshape(height, -1)))
+    return window.amplitude(window.transform(np.asarray(reference, dtype=np.float32).reshape(1, height, -1)))[0]
 
 
-def _with_amplitude(pixels: np.ndarray, amplitude: np.ndarray, beta: float) -> np.ndarray:
+def _with_amplitude(pixels: np.ndarray, amplitudes: np.ndarray, beta: float) -> np.ndarray:
+    """Return images of one size, uint8 (B, H, W, 3), with amplitudes (B, rows, columns * 3)."""
     if beta == 0:
         return pixels
-    height, width, _ = pixels.shape
+    count, height, width, _ = pixels.shape
     window = _Window(height, width, beta)
-    values = pixels.astype(np.float32).reshape(height, -1)
+    values = pixels.astype(np.float32).reshape(count, height, -1)
     own = window.transform(values)
     size = window.amplitude(own)
     if not size.all():
         # As if it were real and barely there.
-        own[0][size == 0] = size[size == 0] = 1e-3
-    own *= amplitude / size - 1
-    return round_to_pixels(values, window.invert(own)).reshape(pixels.shape)
+        own[:, 0][size == 0] = size[size == 0] = 1e-3
+    own *= (amplitudes / size - 1)[:, None]
+    change = window.invert(own).reshape(count * height, -1)
+    return round_to_pixels(values.reshape(change.shape), change).reshape(pixels.shape)
 
 
 class _Window:
     """The discrete Fourier transform of images of a size, at the frequencies of the window alone: products with its waves.
 
-    Frequencies are float32 (2, rows, columns * 3): real parts and imaginary parts. Of real numbers those from 0 on over
-    the width say all.
+    Frequencies are float32 (B, 2, rows, columns * 3): real parts and imaginary parts. Of real numbers those from 0 on over
+    the width say all. Stacks of products give each image the bits that it has by itself; larger products would not.
     """
 
     def __init__(self, height: int, width: int, beta: float) -> None:
@@ -148,19 +167,21 @@ class _Window:
         self._weights = _weights(height * width, columns)
 
     def transform(self, values: np.ndarray) -> np.ndarray:
-        """Return the frequencies of an image, float32 (H, W * 3)."""
-        rows = (values @ self._over_width.T).reshape(2 * len(values), -1)
-        return (self._over_height @ rows).reshape(2, -1, rows.shape[1])
+        """Return the frequencies of images, float32 (B, H, W * 3)."""
+        count, height, _ = values.shape
+        rows = (values @ self._over_width.T).reshape(count, 2 * height, -1)
+        return (self._over_height @ rows).reshape(count, 2, -1, rows.shape[2])
 
     def invert(self, frequencies: np.ndarray) -> np.ndarray:
-        """Return the image, float32 (H, W * 3), that has these frequencies and no others."""
-        rows = self._over_height.T @ (frequencies * self._weights).reshape(len(self._over_height), -1)
-        return rows.reshape(-1, len(self._over_width)) @ self._over_width
+        """Return the images, float32 (B, H, W * 3), that have these frequencies and no others."""
+        count, height = len(frequencies), self._over_height.shape[1] // 2
+        rows = self._over_height.T @ (frequencies * self._weights).reshape(count, len(self._over_height), -1)
+        return rows.reshape(count, height, -1) @ self._over_width
 
     @staticmethod
     def amplitude(frequencies: np.ndarray) -> np.ndarray:
-        """Return the amplitudes, float32 (rows, columns * 3)."""
-        return np.hypot(*frequencies)
+        """Return the amplitudes, float32 (B, rows, columns * 3)."""
+        return np.hypot(frequencies[:, 0], frequencies[:, 1])
 
 
 # Kept: images of many sizes share their heights and widths.

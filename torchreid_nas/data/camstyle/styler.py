@@ -59,13 +59,22 @@ class CameraStyler(abc.ABC):
             drawn: from :meth:`draw`.
         """
 
+    def style_all(
+        self, pixels: Sequence[np.ndarray], items: Sequence[Item], styles: Sequence[tuple[int, int]],
+    ) -> list[np.ndarray]:
+        """Return several images, each as a call with its (camera, draw) returns it, to the bit; own cameras give the image."""
+        return [
+            image if camid == item[2] else self(image, item, camid, drawn)
+            for image, item, (camid, drawn) in zip(pixels, items, styles)
+        ]
+
     @abc.abstractmethod
     def summary(self) -> str:
         """Return in one sentence where the styles come from."""
 
 
 def round_to_pixels(values: np.ndarray, added: np.ndarray | float = 0.0) -> np.ndarray:
-    """Return ``values + added``, float32 of one shape (H, W, 3), rounded (halves to even) and clipped to 0..255 as uint8."""
+    """Return ``values + added``, float32 of one shape, rounded (halves to even) and clipped to 0..255 as uint8."""
     return cv2.add(values, added, dtype=cv2.CV_8U)
 
 
