@@ -21,6 +21,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from torchreid_nas import cli
     from torchreid_nas.process import prepare_process
 
-    # Before the command imports torch.
+    # Before the command imports NumPy and torch.
     prepare_process()
     return cli.main(argv)

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from torchreid_nas.files import write_text
-from torchreid_nas.process import VARIABLES
+from torchreid_nas.process import variables
 
 _FOLDER = Path(__file__).resolve().parent
 _RESULTS = _FOLDER / "RESULTS.md"
@@ -61,7 +61,7 @@ def _run(name: str, device: str) -> bool:
     start = time.time()
     done = subprocess.run(
         [sys.executable, str(_FOLDER / f"{name}.py"), "--device", device], capture_output=True, text=True, check=False,
-        env={**VARIABLES, **os.environ},
+        env={**variables(), **os.environ},
     )
     if done.returncode:
         print(f"{done.stdout}{done.stderr}", file=sys.stderr, flush=True)

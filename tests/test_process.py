@@ -11,12 +11,29 @@ from torchreid_nas import process
 
 def test_what_the_environment_says_stays(monkeypatch):
     monkeypatch.setattr(process, "keep_freed_memory", lambda: True)
-    for name in process.VARIABLES:
+    for name in process.variables():
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GOMP_SPINCOUNT", "7")
     process.prepare_process()
     assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE" and os.environ["THP_MEM_ALLOC_ENABLE"] == "1"
     assert os.environ["GOMP_SPINCOUNT"] == "7"
+
+
+@pytest.mark.parametrize("vendor, flags, expected", [
+    ("AuthenticAMD", "avx2 avx512f", True), ("AuthenticAMD", "avx2", False), ("GenuineIntel", "avx2 avx512f", False),
+])
+def test_numpy_sorts_without_avx512_where_that_is_slow(tmp_path, vendor, flags, expected):
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nvendor_id : {vendor}\nflags : fpu {flags}\n")
+    assert ("NPY_DISABLE_CPU_FEATURES" in process.variables(tmp_path / "cpuinfo")) == expected
+    assert "NPY_DISABLE_CPU_FEATURES" not in process.variables(tmp_path / "nowhere")
+
+
+def test_what_numpy_is_told_is_heeded_in_silence():
+    """Each version of NumPy knows some of the names alone, and a processor has some of the instructions alone."""
+    script = "import numpy as np; print(np.sort(np.float32([3, 1, 2])).tolist())"
+    environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": process._SORTS_BY_AVX512}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[1.0, 2.0, 3.0]\n", "")
 
 
 def test_a_choice_of_the_user_is_left_alone(monkeypatch):
