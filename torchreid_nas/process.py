@@ -1,4 +1,4 @@
-"""How processes of ours compute on a CPU: how threads wait, how large pages are, how NumPy sorts, what becomes of freed memory."""
+"""How processes of ours compute on a CPU: how threads wait, how large pages are, how NumPy sorts, where freed memory goes."""
 from __future__ import annotations
 
 __all__ = ["keep_freed_memory", "prepare_process", "variables"]
