@@ -197,6 +197,8 @@ def test_convert_says_what_it_recognised_and_how_to_test_it(capsys, cdnet_file, 
     (tmp_path / "theirs.pth").write_bytes(cdnet_file)
     text = said(capsys, "convert", tmp_path / "theirs.pth", "--output", tmp_path / "ours.pth")
     assert "cdnet in the layout of the CDNet authors, 10 classes, neck fblneck; combined_depth: stage1.0=3,5x1" in text
+    # Not the default data set, RegDB, which is of the other models.
+    assert "--config configs/cdnet_market1501.yaml (or" in text
     assert f"model.load_weights {tmp_path / 'ours.pth'}" in text and (tmp_path / "ours.pth").exists()
     again = refused(capsys, "zoo", "convert", tmp_path / "theirs.pth", "--output", tmp_path / "ours.pth")
     assert "exists already" in again

@@ -180,8 +180,11 @@ def _convert(arguments: argparse.Namespace) -> None:
         print(f"Build it with: torchreid_nas.models.{done.model}(…, {', '.join(other)}); no config key says that.")
         return
     options = "".join(f" model.{key} {value}" for key, value in done.found.options.items())
+    # A file does not tell what it was trained on.
+    config = "cmnas_regdb" if done.model.startswith("two_stream") else "cdnet_market1501"
     print(
-        f"Test it with: --stages test model.name {done.model}{options} model.architecture {done.architecture_file} "
+        f"Test it with: python tools/main.py --config configs/{config}.yaml (or that of its data set) --root <root> "
+        f"--stages test model.name {done.model}{options} model.architecture {done.architecture_file} "
         f"model.load_weights {done.weights}"
     )
 
