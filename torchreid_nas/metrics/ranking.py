@@ -3,14 +3,13 @@ from __future__ import annotations
 
 __all__ = ["rank_queries", "average_results"]
 
-import warnings
 from typing import Any, Callable, Sequence
 
 import numpy as np
 import torch
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.metrics.inputs import as_cameras, as_labels
+from torchreid_nas.metrics.inputs import as_cameras, as_labels, as_tensor
 from torchreid_nas.metrics.places import GalleryIndex, count_closer, sort_rows
 from torchreid_nas.metrics.tally import RankingResult, Tally
 
@@ -165,12 +164,7 @@ def _as_distances(distmat: Any) -> torch.Tensor:
             raise _no_matrix(array)
         if array.dtype not in (np.float16, np.float32, np.float64):
             array = array.astype(np.float64)
-        # torch knows no negative strides.
-        array = np.ascontiguousarray(array) if min(array.strides, default=0) < 0 else array
-        with warnings.catch_warnings():
-            # An array that may not be written to is only read here.
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            distmat = torch.from_numpy(array)
+        distmat = as_tensor("the distances are", array)
     distmat = distmat.detach()
     if distmat.ndim != 2 or distmat.numel() == 0 or distmat.is_complex() or distmat.dtype == torch.bool:
         raise _no_matrix(distmat)

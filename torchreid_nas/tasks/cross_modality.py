@@ -43,8 +43,8 @@ class CrossModalityTask(Task):
 
     def check_space(self) -> None:
         super().check_space()
-        for kind, target in self.cfg.search.budget.items():
-            if kind in COST_KINDS and target:
+        for kind in COST_KINDS:
+            if self.cfg.search.budget[kind]:
                 raise InputError(
                     f"search.budget.{kind} is a target for CDNet's blocks and has no effect on search.space bn_split; set it 0, "
                     "and search.split_cost for fewer split BatchNorms"

@@ -18,13 +18,13 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.genotypes import COMBINED_DEPTH_SPACE, COMBINED_SPACE
 from torchreid_nas.host import MODELS
 from torchreid_nas.search import CombinedDepthSpace, CombinedSpace
+from torchreid_nas.search.cost import COST_KINDS
 from torchreid_nas.search.relaxation import relaxation
 from torchreid_nas.tasks.base import Task
 from torchreid_nas.weights import load_weights
 
 _SPACES = {COMBINED_DEPTH_SPACE: CombinedDepthSpace, COMBINED_SPACE: CombinedSpace}
 _CDNETS = ("cdnet", "cnet")
-_BUDGETS = ("macs", "parameters", "latency")
 
 
 class SingleModalityTask(Task):
@@ -111,7 +111,7 @@ class SingleModalityTask(Task):
         }
 
     def _budget(self) -> tuple[str, float] | None:
-        given = [(kind, self.cfg.search.budget[kind]) for kind in _BUDGETS if self.cfg.search.budget[kind]]
+        given = [(kind, self.cfg.search.budget[kind]) for kind in COST_KINDS if self.cfg.search.budget[kind]]
         if len(given) > 1:
             raise InputError(
                 f"search.budget sets {' and '.join(kind for kind, _ in given)}, expected one; set the others to 0"
