@@ -4,6 +4,7 @@ from __future__ import annotations
 __all__ = ["keep_freed_memory", "prepare_process", "variables"]
 
 import ctypes
+import itertools
 import os
 import sys
 
@@ -29,7 +30,8 @@ def variables(cpuinfo: str | os.PathLike = "/proc/cpuinfo") -> dict[str, str]:
     """
     try:
         with open(cpuinfo, encoding="utf-8", errors="replace") as file:
-            processor = file.read()
+            # The first of many alike, up to an empty line.
+            processor = "".join(itertools.takewhile(str.strip, file))
     except OSError:
         processor = ""
     if "AuthenticAMD" in processor and "avx512f" in processor:

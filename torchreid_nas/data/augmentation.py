@@ -254,14 +254,19 @@ class BatchTransform:
         if last.flags.c_contiguous:
             cv2.LUT(image, self._values, dst=last)
             return
-        for plane, values, channel in zip(cv2.split(image), self._values[0].T, out):
-            cv2.LUT(plane, np.ascontiguousarray(values), dst=channel)
+        for plane, values, channel in zip(cv2.split(image), self._values_of_channels, out):
+            cv2.LUT(plane, values, dst=channel)
 
     @functools.cached_property
     def _values(self) -> np.ndarray:
         """What each of the 256 values of a pixel becomes in each channel, float32 (1, 256, 3), with the same roundings."""
         values = torch.arange(256, dtype=torch.float32)[:, None] / 255
         return ((values - torch.tensor(self.mean)) / torch.tensor(self.std))[None].numpy()
+
+    @functools.cached_property
+    def _values_of_channels(self) -> np.ndarray:
+        """The same, channel by channel, float32 (3, 256)."""
+        return np.ascontiguousarray(self._values[0].T)
 
 
 def _size(piece: Any) -> tuple[int, int] | None:
