@@ -9,9 +9,10 @@ from msmt17 import CAMERAS, PERSONS, write_msmt17
 from torchreid_nas.data import CAMERA_STYLES, CachedLoader, DomainAdaptationDataManager, readers
 from torchreid_nas.data.camstyle import camstyle_folder, camstyle_name
 from torchreid_nas.data.loading import load_dataset
+from torchreid_nas.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from torchreid_nas.errors import InputError
 
-MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+MEAN, STD = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
 
 
 def manager(data_root, **changes):
