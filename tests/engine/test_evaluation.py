@@ -112,6 +112,20 @@ def test_a_drawn_gallery_is_re_ranked_by_itself(data_root, tmp_path, monkeypatch
     assert mean.mAP == pytest.approx(sum(expected) / 10, abs=1e-6)
 
 
+def test_a_pool_is_re_ranked_for_pictures_alone(data_root, tmp_path, monkeypatch):
+    monkeypatch.setitem(TASKS, "SYSU-MM01", (TINY, "split", "sysu_mm01"))
+    engine, target = engine_of("SYSU-MM01", data_root, tmp_path)
+    pool = len(engine.datamanager.test_dataset[target]["gallery"])
+    sizes, original = [], engine.distance_matrix
+    monkeypatch.setattr(engine, "distance_matrix", lambda query, gallery, *options: (
+        sizes.append(len(gallery)), original(query, gallery, *options))[1])
+    engine.test(rerank=True)
+    assert len(sizes) == 10 * len(engine.features) and max(sizes) < pool
+    assert not (tmp_path / f"visrank_{target}").exists()
+    engine.test(rerank=True, visrank=True, visrank_topk=2, save_dir=tmp_path)
+    assert pool in sizes and any((tmp_path / f"visrank_{target}").iterdir())
+
+
 def test_the_config_decides(tiny_config, data_root, tmp_path, monkeypatch):
     run = Run(tiny_config(**{"model.architecture": "split", "train.max_epoch": 1, "test.precision": "bf16"}))
     chosen = []

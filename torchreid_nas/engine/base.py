@@ -215,7 +215,7 @@ class ResumableEngine(torchreid.engine.Engine):
                 "out, or test with torchreid's ImageSoftmaxEngine or ImageTripletEngine"
             )
         with self._explained_layout():
-            distmat = self.score(dataset_name, query_loader, gallery_loader, dist_metric, normalize_feature, rerank)
+            distmat = self.score(dataset_name, query_loader, gallery_loader, dist_metric, normalize_feature, rerank, visrank)
         if visrank:
             torchreid.utils.visualize_ranked_results(
                 distmat, self.datamanager.fetch_test_loaders(dataset_name), self.datamanager.data_type,
@@ -250,6 +250,7 @@ class ResumableEngine(torchreid.engine.Engine):
 
     def score(
         self, dataset_name: str, query_loader, gallery_loader, dist_metric: str, normalize_feature: bool, rerank: bool,
+        visrank: bool = False,
     ) -> np.ndarray | None:
         """Fill ``results[dataset_name]`` under the target's protocol; return its distance matrix, which pictures need, if any."""
         raise NotImplementedError

@@ -145,12 +145,14 @@ class RetrievalEngine(ResumableEngine):
 
     def score(
         self, dataset_name: str, query_loader, gallery_loader, dist_metric: str, normalize_feature: bool, rerank: bool,
+        visrank: bool = False,
     ) -> np.ndarray | None:
         """Score one target under its protocol, all of its galleries from one extraction of the features.
 
         Returns:
             The distance matrix of the last feature, over the whole pool where galleries are drawn from one; None
-            where it was ranked by blocks, see :attr:`matrix_bytes`.
+            where it was ranked by blocks, see :attr:`matrix_bytes`, or where drawn galleries were re-ranked and
+            no pictures (``visrank``) need the pool.
         """
         forward = None if self.evaluation == EvaluationOptions() else self._fast_forward()
         query, q_pids, q_camids = self.extract(query_loader, forward)
@@ -158,6 +160,8 @@ class RetrievalEngine(ResumableEngine):
         protocol = self._protocol(dataset_name)
         galleries = self.datamanager.test_galleries(dataset_name) if self._knows_protocols else [np.arange(len(g_pids))]
         by_blocks = not self._makes_matrix(dataset_name, rerank)
+        # Neighbours are of a gallery alone: the rest of the pool would tell what the protocol hides.
+        apart = rerank and all(len(chosen) < len(g_pids) for chosen in galleries)
         self.results[dataset_name] = {}
         distmat = None
         for name, qf, gf in zip(self.features, query, gallery):
@@ -167,11 +171,11 @@ class RetrievalEngine(ResumableEngine):
                 cameras = (q_camids, g_camids) if _BY_BLOCKS[protocol] else None
                 trials = [rank_features(qf, gf, q_pids, g_pids, metric=dist_metric, cameras=cameras)]
             else:
-                distmat = self.distance_matrix(qf, gf, dist_metric, normalize_feature, rerank, len(galleries) > 1)
+                if visrank or not apart:
+                    distmat = self.distance_matrix(qf, gf, dist_metric, normalize_feature, rerank, len(galleries) > 1)
                 trials = []
                 for chosen in galleries:
                     if rerank and len(chosen) < len(gf):
-                        # Neighbours are of the gallery alone: the rest of the pool would tell what the protocol hides.
                         drawn = self.distance_matrix(qf, gf[chosen], dist_metric, normalize_feature, rerank)
                     else:
                         drawn = _columns(distmat, chosen)
