@@ -42,12 +42,12 @@ def joined(parts):
     return [tuple(torch.cat(side) for side in zip(*parts))]
 
 
-def engine_of(loader, accumulate, ema=0.0):
+def engine_of(loader, accumulate, ema=0.0, amp="none"):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
-    return Regression(Data(loader), model, optimizer, scheduler, TrainingOptions(ema=ema, accumulate=accumulate))
+    return Regression(Data(loader), model, optimizer, scheduler, TrainingOptions(ema=ema, accumulate=accumulate, amp=amp))
 
 
 def assert_same(first, second, exactly=False):
@@ -102,6 +102,18 @@ def test_a_resumed_run_goes_on_exactly(tmp_path):
     second.run(save_dir=tmp_path / "parts", max_epoch=3, start_epoch=second.resume(tmp_path / "parts"))
     assert_same(whole.model, second.model, exactly=True)
     assert_same(whole.ema.module, second.ema.module, exactly=True)
+
+
+def test_a_resumed_run_scales_the_loss_as_before(tmp_path):
+    whole, first, second = (engine_of(batches(5), 2, amp="fp16") for _ in range(3))
+    for engine in (whole, first):
+        engine.scaler.set_growth_interval(2)
+    whole.run(save_dir=tmp_path / "whole", max_epoch=3)
+    first.run(save_dir=tmp_path / "parts", max_epoch=1)
+    second.run(save_dir=tmp_path / "parts", max_epoch=3, start_epoch=second.resume(tmp_path / "parts"))
+    # 9 steps of which every second doubled the scale, and one that waits for its second.
+    assert second.scaler.state_dict() == whole.scaler.state_dict()
+    assert whole.scaler.get_scale() == 2.0**20
 
 
 @pytest.mark.parametrize("order", [1, 2])
