@@ -119,8 +119,9 @@ def test_keep_weights_starts_from_the_supernet(data_root, copied):
     torch.testing.assert_close(model.backbone.conv1.weight.cpu(), supernet["backbone.conv1.weight"])
 
 
-def test_dry_run_trains_and_writes_nothing(data_root, tmp_path, capsys):
-    assert main(arguments(data_root, tmp_path / "run", "--dry-run")) == 0
+@pytest.mark.parametrize("keep_weights", [False, True])
+def test_dry_run_trains_and_writes_nothing(data_root, tmp_path, capsys, keep_weights):
+    assert main(arguments(data_root, tmp_path / "run", "--dry-run", **{"search.keep_weights": keep_weights})) == 0
     shown = capsys.readouterr().out
     for word in ("max_epoch: 3", "train: regdb", "MACs per image", "s per step", "peak memory", "search", "train"):
         assert word in shown

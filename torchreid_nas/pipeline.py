@@ -290,11 +290,12 @@ class Run:
         cfg = self.cfg
         seed_everything(cfg.train.seed)
         data = self._data(targets=[], holdout=cfg.train.holdout)
+        found = architecture is None and cfg.model.architecture == SEARCHED
         architecture = architecture or self.architecture()
         model = self.task.build_model(data.num_train_pids, architecture)
         if cfg.model.load_weights:
             load_weights(model, cfg.model.load_weights)
-        elif cfg.search.keep_weights and cfg.model.architecture == SEARCHED:
+        elif cfg.search.keep_weights and found:
             self._take_supernet_weights(model)
         print(f"{cfg.model.name}, {architecture}")
         model.to(self.device)
