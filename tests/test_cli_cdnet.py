@@ -138,6 +138,7 @@ def test_bn_split_space_on_top_of_cdnet(data_root, tmp_path):
     ({"model.name": "cdnet_x0_5", "model.width": 1, "model.architecture": "cnet"}, ["model.architecture is cnet", "none"]),
     ({"model.name": "osnet_x0_25", "model.architecture": "none"}, ["model.width is 0.125", "model.width 1"]),
     ({"train.holdout": 0.9}, ["train.batch_size"]),
+    ({"model.standardize_input": True}, ["model.standardize_input is True", "model.name cdnet", "set it False"]),
 ])
 def test_a_bad_word_is_answered_by_one_sentence(changes, words, data_root, tmp_path, capsys):
     error = refused(capsys, *arguments(data_root, tmp_path / "run", **changes))

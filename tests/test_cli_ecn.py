@@ -183,6 +183,7 @@ def test_the_dry_run_shows_what_a_step_costs(data_root, tmp_path, capsys):
     ({"ecn.positive_prediction": True, "ecn.weight_target": 1.0}, "ecn.positive_prediction False"),
     ({"model.frozen_stages": 2}, "model.frozen_stages -1"),
     ({"model.architecture": "search"}, "nothing to search"),
+    ({"model.standardize_input": True}, "model.standardize_input is True, which model.name ecn_resnet18 would not heed"),
     ({"train.batch_size": 5000}, "train.batch_size"),
 ])
 def test_bad_input_is_one_sentence(data_root, tmp_path, capsys, changes, said):

@@ -31,6 +31,7 @@ class Task:
         plain_architecture: what a supernet is built from, and what stands in
             for the architecture to be found in a dry run.
         train_class, search_class: the engines.
+        standardizes: whether the models heed ``model.standardize_input``.
         harmless: config keys that may change between a run and its
             resumption without changing a number of its training.
     """
@@ -40,6 +41,7 @@ class Task:
     plain_architecture: ClassVar[str]
     train_class: ClassVar[type[ResumableEngine]]
     search_class: ClassVar[type[ResumableEngine]]
+    standardizes: ClassVar[bool] = False
     harmless: ClassVar[Sequence[str]] = ("data.root", "data.save_dir", "data.targets", "data.cache_dir")
 
     def __init__(self, cfg: CfgNode, device: torch.device) -> None:
@@ -48,6 +50,11 @@ class Task:
         if cfg.model.name not in known:
             raise InputError(
                 f'model.name is "{cfg.model.name}", expected one of {", ".join(known)}{nearest(cfg.model.name, known)}'
+            )
+        if cfg.model.standardize_input and not self.standardizes:
+            raise InputError(
+                f"model.standardize_input is True, which model.name {cfg.model.name} would not heed; set it False, or a "
+                "two-stream network as model.name"
             )
 
     @classmethod

@@ -26,6 +26,7 @@ class CrossModalityTask(Task):
     spaces = (BN_SPACE,)
     plain_architecture = SHARE
     train_class, search_class = CrossModalityEngine, CrossModalitySearchEngine
+    standardizes = True
 
     @classmethod
     def models(cls) -> Sequence[str]:
