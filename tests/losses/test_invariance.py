@@ -128,6 +128,18 @@ def test_a_chosen_slot_weighs_one_over_the_number_chosen(step, weight):
     torch.testing.assert_close(loss, expected)
 
 
+def test_where_no_slot_is_chosen_exemplar_invariance_is_left():
+    class NoPositive:
+        num_candidates = 8
+
+        def positives(self, anchors, candidates):
+            return torch.zeros(candidates.shape[:2], dtype=torch.bool)
+
+    memory, features, indices = problem()
+    expected = F.cross_entropy(features @ memory.features.T / 0.1, indices)
+    torch.testing.assert_close(InvarianceLoss(memory, 0.1, positive_prediction=NoPositive())(features, indices), expected)
+
+
 def test_identical_slots_and_features_give_the_known_value():
     memory = ExemplarMemory(10, 4, torch.float64)
     memory.initialize(torch.ones(10, 4))
@@ -164,7 +176,7 @@ def test_sums_in_float16_do_not_overflow(monkeypatch):
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("grouped", [False, True, "one group of 4 slots"])
 def test_products_in_bfloat16_are_put_right_where_it_counts(monkeypatch, seed, grouped):
     """Rounded to 8 bits, the logits would move the loss by 1e-3 and more, and choose other neighbours in some rows."""
     generator = torch.Generator().manual_seed(seed)
@@ -173,7 +185,9 @@ def test_products_in_bfloat16_are_put_right_where_it_counts(monkeypatch, seed, g
     memory.initialize(people + 0.7 * torch.randn(400, 32, generator=generator))
     indices = torch.randint(400, (32,), generator=generator)
     features = F.normalize(memory.features[indices].float() + 0.1 * torch.randn(32, 32, generator=generator))
-    criterion = InvarianceLoss(memory, 0.05, 6, 128, torch.arange(400) % 2 if grouped else None)
+    # Fewer slots than are looked at again in full precision.
+    groups = (torch.arange(400) < 4 if isinstance(grouped, str) else torch.arange(400) % 2 == 0).long()
+    criterion = InvarianceLoss(memory, 0.05, 6, 128, groups if grouped else None)
     found = []
     for half_precision in (False, True):
         # Emulated where the hardware has none.
@@ -195,6 +209,14 @@ def test_under_autocast_it_computes_in_full_precision():
     expected = criterion(features.float(), indices)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(criterion(features.float(), indices), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_features_in_half_precision_are_read_as_float32(dtype):
+    memory, features, indices = problem(dtype=torch.float32)
+    features = features.to(dtype)
+    loss = InvarianceLoss(memory)(features, indices)
+    assert loss.dtype == torch.float32 and torch.equal(loss, InvarianceLoss(memory)(features.float(), indices))
 
 
 def test_the_memory_is_no_part_of_the_loss_state():
