@@ -72,6 +72,18 @@ def executed(block: MBlock) -> list[str]:
     return seen
 
 
+def test_the_candidates_start_as_the_authors_networks():
+    torch.manual_seed(0)
+    model = CombinedDepthSpace().build_supernet(cdnet(4, width=0.5))
+    layers = [*(model.backbone.get_submodule(slot) for slot in BLOCK_SLOTS), model.backbone.stage3.last]
+    convolutions = [layer for part in layers for layer in part.modules() if isinstance(layer, nn.Conv2d)]
+    # Kaiming normal; torch's own start has a sixth of the variance, and biases other than zero.
+    fan_ins = [conv.weight[0].numel() for conv in convolutions]
+    variance = torch.cat([(conv.weight.detach() * fan**0.5).flatten() for conv, fan in zip(convolutions, fan_ins)]).var()
+    assert variance.item() == pytest.approx(2, rel=0.02)
+    assert not any(conv.bias.any() for conv in convolutions if conv.bias is not None)
+
+
 # -- MBlock: the authors' numbers ---------------------------------------------
 
 
