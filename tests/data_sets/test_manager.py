@@ -174,6 +174,14 @@ def test_identities_held_out_leave_either_side_of_the_official_split(tmp_path, m
     assert len(sizes) > 1
 
 
+def test_held_out_identities_of_one_camera_cannot_be_found_and_are_left_out(data_root):
+    manager = IdentityDataManager(str(data_root), "market1501", targets=[], **SMALL)
+    items = [("a", 0, 0, 0), ("b", 0, 0, 0), ("c", 0, 2, 0), ("d", 1, 1, 0), ("e", 1, 1, 0), ("f", 2, 0, 0), ("g", 2, 1, 0)]
+    parts = manager.validation_parts(manager.trainset, items)
+    assert sorted(item[0] for item in parts["query"]) == ["a", "c", "f", "g"]
+    assert [item[0] for item in parts["gallery"]] == ["a", "b", "c", "f", "g"]
+
+
 def test_search_split_by_image_shares_labels(regdb):
     manager = make(regdb)
     first, second, num_pids = manager.search_split(by="image", fraction=0.4)

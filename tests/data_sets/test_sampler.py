@@ -70,7 +70,9 @@ def test_the_papers_number_of_batches():
     # SYSU-MM01 with P = 16, K = 4: 348 iterations; RegDB: 33 (facts of the authors' code).
     sysu = make_items([56] * 394 + [22258 - 56 * 394], [30] * 394 + [11909 - 30 * 394])
     regdb = make_items([10] * 206, [10] * 206)
-    for items, batches in ((sysu, 348), (regdb, 33)):
+    # One more even where the images fill whole batches.
+    whole = make_items([8] * 16, [4] * 16)
+    for items, batches in ((sysu, 348), (regdb, 33), (whole, 3)):
         sampler = CrossModalityIdentitySampler(items, modality_of, 128)
         assert sampler.num_batches == batches and len(sampler) == batches * 128
 

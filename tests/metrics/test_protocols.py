@@ -139,6 +139,8 @@ def test_sysu_queries_left_without_their_identity_are_not_counted():
         ({"g_camids": [0, 1, 3]}, r"g_camids has shape \(3,\).*expected \(2,\)"),
         ({"distmat": np.zeros(2)}, r"distmat has shape \(2,\)"),
         ({"q_pids": [7, 8]}, "no overlap of query and gallery identities"),
+        ({"distmat": np.array([[0.0, 1.0], [np.nan, 1.0]])}, r"distmat\[1, 0\] is nan"),
+        ({"distmat": np.array([[0.0, 1.0], [1.0, -np.inf]])}, r"distmat\[1, 1\] is -inf"),
     ],
 )
 def test_bad_sysu_input(changes, message):

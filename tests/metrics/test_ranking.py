@@ -198,6 +198,7 @@ def test_a_gallery_smaller_than_max_rank_repeats_the_last_value():
         ({"distmat": np.zeros((2, 3), dtype=complex)}, "complex128"),
         ({"distmat": np.array([[0, 1, 2], [0, 1, np.nan]])}, r"distmat\[1, 2\] is nan"),
         ({"distmat": np.array([[0, np.inf, 2], [0, 1, 2]])}, r"distmat\[0, 1\] is inf"),
+        ({"distmat": np.array([[0, 1, 2], [-np.inf, 1, 2]])}, r"distmat\[1, 0\] is -inf"),
         ({"q_pids": [0, 1, 2]}, r"q_pids has shape \(3,\).*expected \(2,\)"),
         ({"g_pids": [0.0, 1.0, 2.0]}, "g_pids.*float64.*integers"),
         ({"max_rank": 0}, "max_rank is 0"),

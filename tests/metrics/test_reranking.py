@@ -37,6 +37,12 @@ def test_equals_torchreid(metric, k1, k2, lambda_value):
     np.testing.assert_allclose(from_features, expected, rtol=0, atol=2e-6)
 
 
+def test_cosine_distances_do_not_depend_on_the_lengths_of_features():
+    query, gallery = (part * torch.linspace(0.1, 7, len(part))[:, None] for part in features())
+    expected = re_ranking(*matrices(query, gallery, "cosine"))
+    np.testing.assert_allclose(re_rank_features(query, gallery, metric="cosine"), expected, rtol=0, atol=2e-6)
+
+
 def test_fewer_images_than_neighbours():
     query, gallery = features(num_queries=3, num_gallery=9)
     expected = torchreid.utils.re_ranking(*matrices(query, gallery))

@@ -63,6 +63,20 @@ def test_features_that_are_all_the_same_keep_the_order_of_the_gallery(in_blocks)
     same(rank_features(query, gallery, q_pids, g_pids), expected)
 
 
+def test_a_pair_has_one_distance_whatever_product_it_is_read_from(monkeypatch):
+    query, gallery, q_pids, g_pids, _ = case()
+    expected = rank_features(query, gallery, q_pids, g_pids)
+    product, products = torchreid.metrics.compute_distance_matrix, []
+
+    def drifting(*arguments):
+        products.append(1)
+        return product(*arguments) - 1e-5 * len(products)
+
+    monkeypatch.setattr(torchreid.metrics, "compute_distance_matrix", drifting)
+    same(rank_features(query, gallery, q_pids, g_pids), expected)
+    assert len(products) > 1
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("mode", ["r", "r+", None])
 def test_arrays_and_a_gallery_on_disk(tmp_path, mode):
