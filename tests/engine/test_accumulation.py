@@ -104,6 +104,15 @@ def test_a_resumed_run_goes_on_exactly(tmp_path):
     assert_same(whole.ema.module, second.ema.module, exactly=True)
 
 
+def test_every_epoch_draws_other_random_numbers_and_the_same_ones_again(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Regression, "losses", lambda self, data: drawn.append(torch.rand(()).item()) or {
+        "squares": (self.model(data[0]) - data[1]).square().mean()})
+    for _ in range(2):
+        engine_of(batches(2), 1).run(save_dir=tmp_path / "run", max_epoch=3)
+    assert len(set(drawn[:6])) == 6 and drawn[:6] == drawn[6:]
+
+
 def test_a_resumed_run_scales_the_loss_as_before(tmp_path):
     whole, first, second = (engine_of(batches(5), 2, amp="fp16") for _ in range(3))
     for engine in (whole, first):

@@ -97,6 +97,19 @@ def test_an_epoch_fills_the_memory(tiny_config, tmp_path):
     assert 0 <= rows[1]["neighbour_precision"] <= 1
 
 
+def test_the_precision_of_neighbours_counts_other_slots_alone(tiny_config):
+    engine = engine_of(tiny_config)
+    slots, k = engine.memory.num_samples, engine.adaptation.num_neighbours
+    engine.memory.initialize(torch.randn(slots, engine.memory.dim, generator=torch.Generator().manual_seed(0)))
+    features, pids = engine.memory.features.cpu(), engine._pids.tolist()
+    same = [
+        pids[other] == pids[slot] for slot in range(slots)
+        for other in (features @ features[slot]).argsort(descending=True)[:k].tolist() if other != slot
+    ]
+    assert len(same) == slots * (k - 1)
+    assert engine._neighbour_precision() == pytest.approx(sum(same) / len(same))
+
+
 def test_without_the_target_it_is_plain_training_on_the_source(tiny_config, tmp_path):
     engine = engine_of(tiny_config, **{"ecn.weight_target": 0.0})
     assert engine.memory is None and engine.datamanager.train_loader_t is None

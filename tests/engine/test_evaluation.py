@@ -70,13 +70,14 @@ def test_score_uses_the_fast_form_when_told_and_only_then(data_root, tmp_path, m
     assert all(torch.equal(value, state[key]) for key, value in engine.model.state_dict().items())
 
 
-def test_blocks_skip_what_the_protocol_of_market1501_skips(data_root, tmp_path, monkeypatch):
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_blocks_skip_what_the_protocol_of_market1501_skips(data_root, tmp_path, monkeypatch, metric):
     engine, target = engine_of("CDNet", data_root, tmp_path)
-    engine.test()
+    engine.test(dist_metric=metric)
     (expected, _), = engine.results[target].values()
     monkeypatch.setattr(engine, "matrix_bytes", 0)
     monkeypatch.setattr(engine, "distance_matrix", None)
-    engine.test()
+    engine.test(dist_metric=metric)
     (found, _), = engine.results[target].values()
     assert found.mAP == pytest.approx(expected.mAP, abs=1e-6) and found.cmc == pytest.approx(expected.cmc, abs=1e-6)
     assert found.num_valid_queries == expected.num_valid_queries
