@@ -1,6 +1,8 @@
 """The configuration: defaults, files, overrides, and what a wrong one says."""
 from __future__ import annotations
 
+import os
+
 import pytest
 import yaml
 
@@ -47,6 +49,10 @@ def test_an_empty_file_changes_nothing(write):
     assert load_config(write("")) == default_config()
 
 
+def test_a_section_whose_keys_are_commented_out_changes_nothing(write):
+    assert load_config(write("train:\n#  lr: 1\nsearch:\n  budget:\n")) == default_config()
+
+
 def test_the_config_cannot_be_changed_after_loading():
     with pytest.raises(AttributeError):
         load_config().train.lr = 1.0
@@ -69,6 +75,9 @@ def test_numbers_that_yaml_reads_as_text_are_numbers(write):
     ("data.norm_mean", "[0, 0, 1]", [0.0, 0.0, 1.0]),
     ("data.save_dir", "runs/3", "runs/3"),
     ("data.save_dir", "3", "3"),
+    ("data.save_dir", "1.10", "1.10"),
+    ("data.save_dir", "7123e45", "7123e45"),
+    ("data.save_dir", "~/runs", os.path.expanduser("~/runs")),
     ("model.pretrained", "False", ""),
     ("model.pretrained", "True", "imagenet"),
     ("model.pretrained", "weights/resnet50.pth", "weights/resnet50.pth"),
@@ -100,6 +109,11 @@ def test_overrides_are_read_as_their_keys_type(key, text, value):
     ("train:\n  max_epoch: true\n", "train.max_epoch to True, expected a whole number"),
     ("train:\n  staged_lr: 1\n", "train.staged_lr to 1, expected True or False"),
     ("train:\n  stepsize: 40\n", "train.stepsize to 40, expected a list"),
+    ("train:\n  stepsize: often\n", "train.stepsize to 'often', expected a whole number"),
+    ("search:\n  arch_stepsize: often\n", "search.arch_stepsize to 'often', expected a whole number"),
+    ("search:\n  arch_stepsize: [1, 2.5]\n", "search.arch_stepsize to 2.5, expected a whole number"),
+    ("ecn:\n  ablation: [[all]]\n", r"ecn.ablation to \['all'\], expected text"),
+    ("train:\n  seed: 4294967296\n", "train.seed to 4294967296, expected a whole number from 0 to 4294967295"),
     ("train:\n  stepsize: [40.5]\n", "train.stepsize to 40.5, expected a whole number"),
     ("model:\n  name: [resnet]\n", "model.name to .*, expected text"),
     ("model:\n  name:\n", "model.name to None, expected text"),

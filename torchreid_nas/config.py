@@ -20,6 +20,9 @@ from yacs.config import CfgNode
 from torchreid_nas.config_ranges import AUTO_OR_BOOL, RANGES, check_together
 from torchreid_nas.errors import InputError, nearest
 
+# What lists hold whose defaults are empty and so do not tell.
+_ITEMS: dict[str, Any] = {"ecn.ablation": "", "search.arch_stepsize": 0}
+
 
 def default_config() -> CfgNode:
     """Return all keys with their defaults, the recipe of CM-NAS."""
@@ -209,8 +212,13 @@ def load_config(path: str | os.PathLike | None = None, overrides: Sequence[str] 
             _set(cfg, key, value, f'the config "{path}"')
     if len(overrides) % 2:
         raise InputError(f'the override "{overrides[-1]}" has no value; write KEY VALUE pairs, e.g. train.lr 0.02')
+    defaults = dict(_flatten(default_config()))
     for key, text in zip(overrides[::2], overrides[1::2]):
-        _set(cfg, key, _parse(text), "the command line")
+        value = _parse(text)
+        # What reads as a number may be the name of a folder: 1.10 is not 1.1.
+        if isinstance(defaults.get(key), str) and type(value) in (int, float):
+            value = text
+        _set(cfg, key, value, "the command line")
     check_together(cfg)
     cfg.freeze()
     return cfg
@@ -263,6 +271,8 @@ def _flatten(tree: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _set(cfg: CfgNode, key: str, value: Any, origin: str) -> None:
     known = [name for name, _ in _flatten(cfg)]
+    if value is None and any(name.startswith(f"{key}.") for name in known):
+        return  # a section of a file whose keys are all commented out
     if key not in known:
         raise InputError(f'{origin} has the unknown key "{key}"{nearest(key, known)}')
     *sections, name = key.split(".")
@@ -285,13 +295,13 @@ def _coerce(key: str, value: Any, default: Any, origin: str) -> Any:
     if kind is float and type(value) is int:
         return float(value)
     if kind is list and isinstance(value, (list, tuple)):
-        return [_coerce(key, item, default[0] if default else item, origin) for item in value]
+        return [_coerce(key, item, default[0] if default else _ITEMS[key], origin) for item in value]
     if kind is list and isinstance(value, str):
         if value.startswith("["):
             # A shell takes the quotes away that are not quoted themselves.
             meant = json.dumps([word.strip() for word in value.strip("[] ").split(",")])
             raise InputError(f"{origin} sets {key} to {value}, which is no list; write it as '{meant}'")
-        return [value]
+        return _coerce(key, [value], default, origin)
     if kind is str and isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
     # torchreid writes model.pretrained as a boolean.
@@ -305,7 +315,8 @@ def _coerce(key: str, value: Any, default: Any, origin: str) -> Any:
     if type(value) is not kind:
         names = {bool: "True or False", int: "a whole number", float: "a number", str: "text", list: "a list"}
         raise InputError(f"{origin} sets {key} to {value!r}, expected {names[kind]}")
-    return value
+    # A shell expands ~ neither in a file nor in --output=~/runs.
+    return os.path.expanduser(value) if kind is str else value
 
 
 def _parse(text: str) -> Any:

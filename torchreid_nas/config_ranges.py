@@ -41,7 +41,7 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "loss.triplet.weight_t": _NOT_NEGATIVE,
     "loss.c3mmd.weight_correlation": _NOT_NEGATIVE,
     "loss.c3mmd.weight_mmd": _NOT_NEGATIVE,
-    "train.seed": _NOT_NEGATIVE,
+    "train.seed": (lambda v: 0 <= v < 2**32, "a whole number from 0 to 4294967295"),
     "train.max_epoch": _AT_LEAST_ONE,
     "train.batch_size": (lambda v: v >= 2, "at least 2"),
     "train.num_batches": _NOT_NEGATIVE,
