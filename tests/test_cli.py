@@ -251,6 +251,20 @@ def test_resume_with_other_settings_is_refused(data_root, copied, capsys):
     assert "train.lr: 0.002 -> 0.5" in error and "--output" in error
 
 
+@pytest.mark.parametrize("changes", [
+    {"data.split_id": 3}, {"model.last_stride": 2}, {"data.height": 96}, {"data.norm_std": [0.5, 0.5, 0.5]},
+])
+def test_a_later_stage_does_not_change_what_the_earlier_one_was_made_with(changes, data_root, copied, tmp_path, capsys):
+    (key,), before = changes, (copied / "config.yaml").read_bytes()
+    error = refused(capsys, *arguments(data_root, copied, "--stages", "test", **changes))
+    assert f"{key}: " in error and f'model.load_weights "{copied / "train" / "model.pth"}"' in error
+    shutil.rmtree(copied / "train")
+    if key == "data.split_id":
+        error = refused(capsys, *arguments(data_root, copied, "--stages", "train", **changes))
+        assert "data.split_id: 0 -> 3" in error and f'model.architecture "{copied / "architecture.json"}"' in error
+    assert (copied / "config.yaml").read_bytes() == before
+
+
 def test_a_folder_with_a_run_is_refused_without_resume(data_root, copied, capsys):
     assert "--resume" in refused(capsys, *arguments(data_root, copied))
 

@@ -48,6 +48,12 @@ _DECIDES = {
                "train.accumulate", "train.compile"),
     "train": ("model", "data", "sampler", "loss", "ecn", "train", "adam", "sgd", "synthetic"),
 }
+# What a later stage cannot change of the one whose work it takes: another split tests on identities that were trained or
+# searched on, and nothing in the weights tells the rest.
+_BINDS = {
+    "search": ("data.split_id",),
+    "train": ("model.last_stride", "data.split_id", "data.height", "data.width", "data.norm_mean", "data.norm_std"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +117,7 @@ class Run:
                 raise InputError(
                     f'"{self.folder}" already holds a {stage} stage; add --resume to go on with it, or choose another --output'
                 )
-            changes = self._changes(stage)
+            changes = self._changes(stage, _DECIDES[stage])
             if changes:
                 raise InputError(
                     f'the {stage} stage in "{self.folder}" was made with another setting ({changes[0]}); use the old one '
@@ -119,6 +125,10 @@ class Run:
                 )
         if "train" in stages and "search" not in stages:
             self.architecture()
+            if self.cfg.model.architecture == SEARCHED:
+                self._check_bound("search", f'model.architecture "{self.folder / "architecture.json"}"')
+        if "test" in stages and "train" not in stages and not self.cfg.model.load_weights:
+            self._check_bound("train", f'model.load_weights "{self.folder / "train" / "model.pth"}"')
         self.prepare(stages)
 
     def prepare(self, stages: Sequence[str]) -> None:
@@ -166,7 +176,7 @@ class Run:
         if not (self.resume and results.exists() and read_json(results).get("config") == self._fingerprint()):
             return False
         made = [stage for stage in stages if stage != "test"]
-        return all((self.folder / stage).exists() and not self._changes(stage) for stage in made)
+        return all((self.folder / stage).exists() and not self._changes(stage, _DECIDES[stage]) for stage in made)
 
     def provide_data(self) -> None:
         """Write the synthetic stand-in where the config asks for one."""
@@ -324,12 +334,21 @@ class Run:
 
     # -- details --------------------------------------------------------------
 
-    def _changes(self, stage: str) -> list[str]:
-        """Return what differs between this config and the one that a stage in the folder was made with."""
+    def _check_bound(self, stage: str, way_out: str) -> None:
+        """Raise InputError where this config would make of a finished stage's work what it is not."""
+        changes = self._changes(stage, _BINDS[stage])
+        if changes:
+            raise InputError(
+                f'the {stage} stage in "{self.folder}" was made with another setting ({changes[0]}); use the old one, or choose '
+                f"another --output and set {way_out}"
+            )
+
+    def _changes(self, stage: str, among: Sequence[str]) -> list[str]:
+        """Return what of ``among`` differs between this config and the one that a stage in the folder was made with."""
         saved = self.folder / stage / "config.yaml"
         if not saved.exists():
             return []
-        return changed_keys(yaml.safe_load(saved.read_text(encoding="utf-8")), self.cfg, _DECIDES[stage], self.task.harmless)
+        return changed_keys(yaml.safe_load(saved.read_text(encoding="utf-8")), self.cfg, among, self.task.harmless)
 
     def _finished(self, stage: str) -> bool:
         if stage == "search":
