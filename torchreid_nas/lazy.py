@@ -13,6 +13,7 @@ def lazy_exports(
 ) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
     """Return ``__all__``, ``__getattr__`` and ``__dir__`` (PEP 562) of a package whose names live in its modules.
 
+    The modules themselves are imported when asked for, too, but are no part of ``__all__``.
     No name may be a module's, for importing that module would bind it::
 
         __all__, __getattr__, __dir__ = lazy_exports(__name__, {"extractor": ("FeatureExtractor",)})
@@ -24,6 +25,8 @@ def lazy_exports(
     module_of = {name: module for module, names in parts.items() for name in names}
 
     def get(name: str) -> Any:
+        if name in parts:
+            return importlib.import_module(f"{package}.{name}")
         if name not in module_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         value = getattr(importlib.import_module(f"{package}.{module_of[name]}"), name)
