@@ -14,6 +14,7 @@ from typing import Any, Iterator, Sequence
 
 import torchreid_nas
 from torchreid_nas.config import load_config
+from torchreid_nas.config_effects import without_effect
 from torchreid_nas.errors import InputError, nearest, plain_warnings
 
 _STAGES = ("search", "train", "test")
@@ -117,6 +118,10 @@ def _experiment(argv: Sequence[str]) -> int:
             overrides += [key, value]
     cfg = load_config(arguments.config, overrides)
     stages = _stages(arguments.stages, searched=cfg.model.architecture == "search")
+    # A config file may hold more than its own task needs; what is typed is meant to change something.
+    vain = without_effect(cfg, arguments.overrides[::2])
+    if vain:
+        print(f"note: set on the command line and without effect on this run: {vain}")
 
     torchreid_nas.register()
     from torchreid_nas import pipeline, series

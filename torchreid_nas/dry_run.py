@@ -1,4 +1,4 @@
-"""``--dry-run``: what a run would do and cost, without training or writing anything."""
+"""``--dry-run``: what a run would do and cost, without training; of what it writes, only generated and decoded images stay."""
 from __future__ import annotations
 
 __all__ = ["dry_run", "model_size"]
