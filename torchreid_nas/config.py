@@ -95,7 +95,7 @@ def default_config() -> CfgNode:
     cfg.train.seed = 1
     cfg.train.max_epoch = 120
     cfg.train.batch_size = 128  # P identities × K visible + K infrared
-    cfg.train.num_batches = 0  # iterations per epoch, 0: the floor(max(visible, infrared) / 64) + 1 of the paper; CDNet, ECN: at most
+    cfg.train.num_batches = 0  # iterations per epoch (CDNet, ECN: at most); 0: floor(max(visible, infrared) / 64) + 1 (paper)
     cfg.train.optim = "adam"
     cfg.train.lr = 0.01
     cfg.train.weight_decay = 5e-4
