@@ -196,6 +196,12 @@ def test_an_ablation_without_the_files_of_its_styles_is_refused_before_anything_
     assert not (tmp_path / "run").exists()
 
 
+def test_an_ablation_is_of_one_split(data_root, tmp_path, capsys):
+    changes = {"ecn.ablation": ["all"], "ecn.camstyle": "none", "data.sources": ["regdb"], "data.targets": ["regdb"]}
+    assert "set ecn.ablation []" in refused(capsys, *arguments(data_root, tmp_path / "run", "--trials", "0,1", **changes))
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_ablation_is_for_ecn(data_root, tmp_path, capsys):
     call = commands.arguments(TINY_CDNET, data_root, tmp_path, **{"ecn.ablation": ["all"], "model.architecture": "cdnet"})
     assert "ecn.ablation []" in refused(capsys, *call)

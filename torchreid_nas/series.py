@@ -38,6 +38,11 @@ def run_trials(cfg: CfgNode, trials: Sequence[int], stages: Sequence[str], resum
     """
     if not all(name.startswith("regdb") for name in cfg.data.sources):
         raise InputError(f"--trials is for RegDB, whose ten splits are trials; data.sources is {', '.join(cfg.data.sources)}")
+    if cfg.ecn.ablation:
+        raise InputError(
+            "--trials runs one config on every split, and ecn.ablation names several; set ecn.ablation [], or leave --trials out "
+            "and set data.split_id"
+        )
     base = Path(cfg.data.save_dir)
     cfgs = [_changed(cfg, {"data.split_id": t, "data.save_dir": str(base / f"split_{t}")}) for t in trials]
     _check_unfinished(cfgs, stages, resume)
