@@ -102,6 +102,8 @@ def test_trials_train_and_test_on_their_own_split_then_average(data_root, tmp_pa
     assert json.loads((tmp_path / "run" / "results.json").read_text())["results"] == mean
     # Figures of other settings never pass for those of this call.
     assert "train.lr: 0.002 -> 0.5" in refused(capsys, *call, "--resume", "train.lr", "0.5")
+    assert main([*call, "--resume", "--stages", "test", "train.lr", "0.5"]) == 0
+    assert "train.lr: 0.002 -> 0.5" in refused(capsys, *call, "--resume", "train.lr", "0.5")
     assert main([*call, "--resume", "--stages", "test", "test.rerank", "True"]) == 0
     again = json.loads((tmp_path / "run" / "results.json").read_text())["results"]
     assert [row["mAP"] for row in again] != [row["mAP"] for row in mean]
@@ -241,7 +243,10 @@ def test_a_run_killed_in_the_middle_ends_in_the_same_numbers(stage, data_root, f
 
 def test_resume_takes_over_what_is_finished(data_root, copied, capsys):
     before = (copied / "train" / "model.pth").stat().st_mtime_ns
+    leftover = copied / "train" / ".checkpoint.123.tmp.pth"
+    leftover.touch()
     assert main(arguments(data_root, copied, "--resume")) == 0
+    assert not leftover.exists()
     assert "search: finished already" in capsys.readouterr().out
     assert (copied / "train" / "model.pth").stat().st_mtime_ns == before
 

@@ -85,6 +85,13 @@ def test_the_variants_share_their_epochs_on_the_source(data_root, tmp_path, caps
     assert not (tmp_path / "run" / "all").exists()
 
 
+def test_with_held_out_identities_every_variant_trains_its_own_epochs_on_the_source(data_root, tmp_path, capsys):
+    changes = {"ecn.target_epoch": 1, "train.max_epoch": 2, "train.holdout": 0.5, "train.eval_freq": 1}
+    call = arguments(data_root, tmp_path / "run", "--stages", "train", **changes, **{"ecn.ablation": ["source", "camera"]})
+    assert main(call) == 0
+    assert "taken from" not in capsys.readouterr().out
+
+
 def test_an_interrupted_run_ends_in_the_same_numbers(data_root, finished, tmp_path, monkeypatch):
     save = ResumableEngine.save_checkpoint
 
