@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from torchreid_nas.layers import SplitBatchNorm2d, modality_context
+from torchreid_nas.layers import SplitBatchNorm2d, modality_context, split_function
 from torchreid_nas.layers.split_function import is_plain
 
 FORMATS = pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
@@ -195,6 +195,27 @@ def test_compiled_it_is_the_same():
     output.backward(upstream), target.backward(upstream)
     torch.testing.assert_close(given.grad, expected.grad, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(split.infrared.running_var, reference.infrared.running_var)
+
+
+@FORMATS
+def test_the_statistics_are_taken_as_cudnn_hands_them_out(monkeypatch, memory_format):
+    """cuDNN writes into statistics of the right size, and returns a reserve that its backward pass wants back."""
+    normalize, differentiate = split_function._normalize, split_function._differentiate
+    reserves = []
+
+    def forward(x, *given, out, save_mean, save_invstd, reserve):
+        assert save_mean.shape == save_invstd.shape == x.shape[1:2]
+        reserves.append(torch.zeros(16, dtype=torch.uint8))
+        return *normalize(x, *given, out=out, save_mean=save_mean, save_invstd=save_invstd, reserve=reserve)[:3], reserves[-1]
+
+    def backward(*given):
+        assert given[-1].data_ptr() == reserves.pop(0).data_ptr()
+        return differentiate(*given)
+
+    monkeypatch.setattr(split_function, "_normalize", forward)
+    monkeypatch.setattr(split_function, "_differentiate", backward)
+    compare(layer(), batch(memory_format=memory_format))
+    assert not reserves
 
 
 @pytest.mark.gpu

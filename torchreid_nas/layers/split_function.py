@@ -77,14 +77,17 @@ class _SplitBatchNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, weight_v, bias_v, weight_t, bias_t, mean_v, var_v, mean_t, var_t, momenta, epsilons):
-        output = torch.empty_like(x)
+        output, channels = torch.empty_like(x), x.shape[1]
         saved = []
         layers = (weight_v, bias_v, mean_v, var_v), (weight_t, bias_t, mean_t, var_t)
         for part, target, tensors, momentum, eps in zip(halves(x), halves(output), layers, momenta, epsilons):
-            # The kernel gives them their size; cuDNN alone uses the last.
-            mean, deviation, reserve = weight_v.new_empty(0), weight_v.new_empty(0), x.new_empty(0, dtype=torch.uint8)
-            _normalize(part, *tensors, momentum, eps, out=target, save_mean=mean, save_invstd=deviation, reserve=reserve)
-            saved += mean, deviation, reserve
+            # cuDNN fills the statistics without giving them their size, and returns a reserve of its own, not the given one.
+            mean, deviation = weight_v.new_empty(channels), weight_v.new_empty(channels)
+            reserve = x.new_empty(0, dtype=torch.uint8)
+            _, *statistics = _normalize(
+                part, *tensors, momentum, eps, out=target, save_mean=mean, save_invstd=deviation, reserve=reserve
+            )
+            saved += statistics
         ctx.save_for_backward(x, weight_v, weight_t, *saved)
         ctx.epsilons = epsilons
         return output
