@@ -10,6 +10,8 @@ demo: setup
 test: setup
 # One process of one thread per core; a file stays together, for the runs that its tests share.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile tests
+# The first run sees no GPU, wherever it is.
+	$(BIN)/python -m pytest -m gpu tests
 
 # Everything of speed and memory, ours against the plain implementation, into benchmarks/RESULTS.md.
 bench: setup

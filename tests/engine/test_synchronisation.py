@@ -3,38 +3,9 @@ import pytest
 import torch
 from torch import nn
 
+from steps import ENGINES, prepared
 from synchronisation import nothing_waits_for
-from tiny import TINY_CDNET, TINY_ECN
 from torchreid_nas.engine.readings import Readings
-from torchreid_nas.pipeline import Run
-
-ENGINES = {
-    "cross-modality": ("train", {"model.architecture": "split"}),
-    "cross-modality, half precision": (
-        "train", {"model.architecture": "split", "train.amp": "bf16", "train.channels_last": True, "train.accumulate": 2}
-    ),
-    "balance neck": ("train", {**TINY_CDNET, "model.architecture": "cdnet"}),
-    "domain adaptation": ("train", {**TINY_ECN, "ecn.neighbour_epoch": 0, "ecn.momentum_step": 0.1}),
-    "positive prediction": (
-        "train", {**TINY_ECN, "ecn.neighbour_epoch": 0, "ecn.momentum_step": 0.1, "ecn.positive_prediction": True,
-                  "ecn.num_candidates": 12}
-    ),
-    "search of BatchNorms": ("search", {"search.interval": 1}),
-    "search of BatchNorms, second order": ("search", {"search.interval": 1, "search.order": 2, "search.sampling": "gumbel"}),
-    "search of blocks, all candidates": ("search", {**TINY_CDNET, "search.relaxation": "softmax"}),
-}
-
-
-def prepared(tiny_config, kind, **more):
-    stage, changes = ENGINES[kind]
-    run = Run(tiny_config(**{**changes, **more}))
-    engine = run.train_engine() if stage == "train" else run.search_engine()[0]
-    engine.epoch = 2
-    engine.begin_epoch()
-    engine.model.train()
-    memories = [part for part in (getattr(engine, "memory", None), getattr(engine, "_positives", None)) if part is not None]
-    modules = [part if isinstance(part, nn.Module) else part.network for part in memories]
-    return engine, list(zip(range(2), engine.train_loader)), modules
 
 
 @pytest.mark.parametrize("kind", ENGINES)

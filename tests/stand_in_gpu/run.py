@@ -50,8 +50,9 @@ def environment(folder: Path, host: bool = False) -> dict[str, str]:
     _compile(folder / "stand_in.so", [*flags, str(_HERE / "library.c"), str(folder / "products.c")])
     _compile(folder / "libcuda.so.1", [str(folder / "driver.c")])
     paths = [str(_HERE / "startup"), os.environ.get("PYTHONPATH", "")]
+    kept = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
     return {
-        **os.environ, "LD_PRELOAD": str(folder / "stand_in.so"), "LD_LIBRARY_PATH": str(folder),
+        **kept, "LD_PRELOAD": str(folder / "stand_in.so"), "LD_LIBRARY_PATH": str(folder),
         "PYTHONPATH": os.pathsep.join(filter(None, paths)), **({"STAND_IN_LAUNCHES": "1"} if host else {}),
     }
 
