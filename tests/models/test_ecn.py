@@ -75,6 +75,14 @@ def test_frozen_stages_stand_still_under_torchreids_open_all_layers(frozen_stage
         assert any("layer2.0.downsample.1.running_mean" in name for name in frozen)
 
 
+def test_frozen_stages_stand_still_before_anybody_calls_train():
+    model = small(frozen_stages=0)
+    before = model.backbone.bn1.running_mean.clone()
+    model(images())
+    assert model.training and torch.equal(model.backbone.bn1.running_mean, before)
+    assert model.backbone.layer1[0].bn1.running_mean.any()
+
+
 def test_the_deployed_network_gives_the_same_features():
     model = small()
     model.train()(images())

@@ -72,6 +72,8 @@ class ECNNetwork(nn.Module):
         nn.init.zeros_(self.classifier.bias)
         for name in self._frozen_names():
             self.backbone.get_submodule(name).requires_grad_(False)
+        # A module is made in train mode without a call of train.
+        self.train()
 
     def train(self, mode: bool = True) -> ECNNetwork:
         """As ``nn.Module.train``; the frozen part stays in eval mode."""
