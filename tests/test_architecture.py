@@ -142,6 +142,9 @@ def test_wrong_ints_are_refused():
         Architecture.from_ints([1] * 52)
     with pytest.raises(InputError, match=r"0 \(split\) and 1 \(share\) only, got 2"):
         Architecture.from_ints([1] * 52 + [2])
+    for wrong in ("split", 0.7):  # the names of choices, and chances, neither of which an int may stand for
+        with pytest.raises(InputError, match=f"only, got {wrong}"):
+            Architecture.from_ints([1] * 52 + [wrong])
 
 
 def test_slots_of_another_backbone_have_no_ints():

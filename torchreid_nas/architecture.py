@@ -132,10 +132,10 @@ class Architecture:
         Raises:
             InputError: a value other than 0 and 1, or a length that fits no ResNet.
         """
+        for value in values:
+            if value not in (0, 1):
+                raise InputError(f"the authors' format holds 0 (split) and 1 (share) only, got {value}")
         values = [int(value) for value in values]
-        wrong = sorted({value for value in values if value not in (0, 1)})
-        if wrong:
-            raise InputError(f"the authors' format holds 0 (split) and 1 (share) only, got {wrong[0]}")
         by_slot = {slot: SHARE if value else SPLIT for slot, value in zip(authors_slots(len(values)), values)}
         slots = _resnet_slots(len(values), downsample_first=False)
         return cls(BN_SPACE, tuple((slot, by_slot[slot]) for slot in slots), source or {})
