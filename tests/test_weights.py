@@ -248,6 +248,15 @@ def test_weights_of_torchreids_networks_in_its_layouts(tmp_path, wrap):
     assert torch.equal(model.classifier.weight, classifier)
 
 
+def test_a_file_from_before_there_were_step_counters(tmp_path):
+    given, model = osnet(7), osnet(4)
+    state = {key: value for key, value in given.state_dict().items() if not key.endswith("num_batches_tracked")}
+    torch.save({"state_dict": state}, tmp_path / "old.pth")
+    load_weights(model, tmp_path / "old.pth")
+    assert torch.equal(model.conv1.conv.weight, given.conv1.conv.weight)
+    assert model.conv1.bn.num_batches_tracked == 0
+
+
 @pytest.mark.parametrize("core", ["numpy._core", "numpy.core"])
 def test_a_checkpoint_as_torchreids_engines_write_it(tmp_path, core):
     """Its Rank-1 is a number of NumPy, which torch refuses to load by itself, under either of NumPy's names."""

@@ -116,7 +116,9 @@ def load_weights(model: nn.Module, path: str | os.PathLike) -> nn.Module:
     given, own = {str(key).removeprefix("module."): value for key, value in content.items()}, model.state_dict()
     for key, value in own.items():
         fits = key in given and given[key].shape == value.shape
-        if not fits and key.rpartition(".")[0].endswith("classifier"):
+        # Files of PyTorch before 0.4.1 have no step counters, which eval mode does not ask for.
+        uncounted = key not in given and key.endswith("num_batches_tracked")
+        if uncounted or not fits and key.rpartition(".")[0].endswith("classifier"):
             given[key] = value
         elif not fits:
             what = f"{tuple(given[key].shape)}, expected {tuple(value.shape)}" if key in given else "missing"
