@@ -85,7 +85,29 @@ def test_torchreids_schedules(name, stepsize, expected):
     assert rates(build_lr_scheduler(sgd(), cfg), 5) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize(("overrides", "expected"), [
+    (["train.lr_scheduler", "multi_step"], [1, 0.5, 0.5, 0.25]),
+    (["train.lr_scheduler", "single_step", "train.stepsize", "[2]"], [1, 1, 0.5, 0.5]),
+    (["train.warmup_epochs", "2", "train.warmup_factor", "0.2"], [0.2, 0.3, 0.5, 0.25]),
+])
+def test_gamma_and_the_warmup_are_heeded(overrides, expected):
+    """Other values than the recipe's, which are torchreid's defaults too."""
+    cfg = load_config(overrides=["train.stepsize", "[1, 3]", "train.gamma", "0.5", *overrides])
+    assert rates(build_lr_scheduler(sgd(), cfg), 4) == pytest.approx(expected)
+
+
 # -- optimisers ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("overrides", "expected"), [
+    (["train.optim", "sgd", "sgd.momentum", "0.7", "sgd.nesterov", "True"], {"momentum": 0.7, "nesterov": True}),
+    (["train.optim", "adam", "adam.beta1", "0.6", "adam.beta2", "0.8"], {"betas": (0.6, 0.8)}),
+])
+def test_an_optimisers_keys_are_heeded(model, overrides, expected):
+    common = ["train.lr", "0.3", "train.weight_decay", "0.2", "train.staged_lr", "False"]
+    group, = build_optimizer(model, load_config(overrides=[*common, *overrides])).param_groups
+    expected = {"lr": 0.3, "weight_decay": 0.2, **expected}
+    assert {key: group[key] for key in expected} == expected
 
 
 def test_the_new_layers_get_the_rate_and_the_backbone_a_tenth(model):

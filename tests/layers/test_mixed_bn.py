@@ -88,8 +88,11 @@ def test_one_candidate_with_all_the_weight_equals_the_plain_layer(choice_is_spli
     mixed = random_mixed()
     with torch.no_grad():
         mixed.logits.copy_(torch.tensor([-1e4, 1e4]) if choice_is_split else torch.tensor([1e4, -1e4]))
+    for bn in (mixed.share, mixed.visible, mixed.infrared):
+        bn.requires_grad_(False)  # as a search fixes them
     layer = mixed.harden(choice_is_split)
     assert isinstance(layer, SplitBatchNorm2d if choice_is_split else nn.BatchNorm2d)
+    assert all(parameter.requires_grad for parameter in layer.parameters())
     mixed.train(training), layer.train(training)
     with modality_context("both"):
         torch.testing.assert_close(mixed(distorted_batch()), layer(distorted_batch()), rtol=1e-12, atol=1e-12)
@@ -138,6 +141,11 @@ def test_one_value_per_channel_is_refused_before_it_spoils_the_statistics(modali
     with modality_context(modality), pytest.raises(InputError, match=r"one value per channel, \(1, 4, 1, 1\)"):
         mixed(torch.randn(images, 4, 1, 1))
     assert (mixed.share.running_var == 1).all() and (mixed.visible.running_var == 1).all()
+
+
+def test_the_mode_is_that_of_the_layer_it_takes_the_place_of():
+    for training in (True, False):
+        assert {part.training for part in MixedBatchNorm2d(nn.BatchNorm2d(3).train(training)).modules()} == {training}
 
 
 def test_refuses_a_batchnorm_without_running_statistics():
