@@ -248,6 +248,17 @@ def test_weights_of_torchreids_networks_in_its_layouts(tmp_path, wrap):
     assert torch.equal(model.classifier.weight, classifier)
 
 
+@pytest.mark.parametrize("name", ["hacnn", "pcb_p4"])
+def test_every_classifier_for_another_number_of_identities_is_left_as_it_is(tmp_path, name):
+    given, model = (torchreid.models.build_model(name, count, pretrained=False, use_gpu=False) for count in (7, 4))
+    torch.save(given.state_dict(), tmp_path / "weights.pth")
+    before = {key: value.clone() for key, value in model.state_dict().items() if "classifier" in key}
+    load_weights(model, tmp_path / "weights.pth")
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key] if key in before else given.state_dict()[key]), key
+    assert len(before) > 2
+
+
 def test_a_file_from_before_there_were_step_counters(tmp_path):
     given, model = osnet(7), osnet(4)
     state = {key: value for key, value in given.state_dict().items() if not key.endswith("num_batches_tracked")}
@@ -290,6 +301,13 @@ def test_what_is_not_of_torchreids_network_is_refused(tmp_path, content, message
     torch.save(content, tmp_path / "other.pth")
     with pytest.raises(InputError, match=message):
         load_weights(osnet(4), tmp_path / "other.pth")
+
+
+def test_what_torchreids_network_lacks_is_refused(tmp_path):
+    model = osnet(4)
+    torch.save({**model.state_dict(), "conv9.weight": torch.zeros(1)}, tmp_path / "more.pth")
+    with pytest.raises(InputError, match='of another model: it also has "conv9.weight", which this one lacks'):
+        load_weights(model, tmp_path / "more.pth")
 
 
 def test_a_config_may_start_torchreids_network_from_a_file(tmp_path):

@@ -118,7 +118,8 @@ def load_weights(model: nn.Module, path: str | os.PathLike) -> nn.Module:
         fits = key in given and given[key].shape == value.shape
         # Files of PyTorch before 0.4.1 have no step counters, which eval mode does not ask for.
         uncounted = key not in given and key.endswith("num_batches_tracked")
-        if uncounted or not fits and key.rpartition(".")[0].endswith("classifier"):
+        # torchreid's HACNN and PCB have several: classifier_global, classifier.0.
+        if uncounted or not fits and "classifier" in key:
             given[key] = value
         elif not fits:
             what = f"{tuple(given[key].shape)}, expected {tuple(value.shape)}" if key in given else "missing"

@@ -48,6 +48,9 @@ def test_the_test_feature_is_the_normalised_pool5():
 def test_the_paper_size():
     model = ecn_resnet50(10, pretrained=False)
     assert (model.feature_dim, model.embedding_dim) == (2048, 4096)
+    assert (model.dropout.p, model.frozen_stages) == (0.5, 2)
+    frozen = {name.split(".")[1] for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    assert frozen == {"conv1", "bn1", "layer1", "layer2"}
     assert model.eval()(torch.zeros(1, 3, 256, 128)).shape == (1, 2048)
     assert model.backbone.featuremaps(torch.zeros(1, 3, 256, 128)).shape[2:] == (8, 4)
 
