@@ -14,7 +14,9 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.export import (
     TOLERANCE, OnnxNetwork, Preprocessed, export_model, export_onnx, export_program, exporter, load_program,
 )
+from torchreid_nas.export.graph import describe
 from torchreid_nas.export.runtime import default_device
+from torchreid_nas.models import ecn_resnet18
 from torchreid_nas.models.necks import FBLNeck
 from torchreid_nas.trained import wrap_model
 
@@ -63,6 +65,12 @@ def test_the_file_says_what_it_takes_and_gives(graphs):
         assert json.loads(said["norm_mean"]) == [0.4, 0.5, 0.6] and json.loads(said["norm_std"]) == [0.2, 0.25, 0.3]
         assert (said["height"], said["width"], said["feature_dim"]) == ("24", "16", "32")
         assert said["torchreid_nas"] == torchreid_nas.__version__ and said["normalises_images"] == "false"
+
+
+def test_nothing_is_said_of_the_features_length_which_some_networks_scale():
+    model = wrap_model(ecn_resnet18(3, pretrained=False, width=0.125, feature_dim=16), 64, 32)
+    torch.testing.assert_close(model.network()(torch.randn(2, 3, 64, 32)).norm(dim=1), torch.ones(2))
+    assert "length" not in describe(model, None, False)["features"]
 
 
 def test_input_and_output_are_named_and_their_batch_is_free(graphs):

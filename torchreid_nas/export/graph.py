@@ -63,7 +63,7 @@ def describe(trained: TrainedModel, modality: str | None, with_preprocessing: bo
         "images": images if with_preprocessing else f"{images}, then (x - norm_mean) / norm_std",
         "normalises_images": with_preprocessing,
         "feature_dim": trained.feature_dim,
-        "features": "float32 (batch, feature_dim), not scaled to length 1",
+        "features": "float32 (batch, feature_dim), as the network gives them",
         "torchreid_nas": torchreid_nas.__version__,
         "torch": torch.__version__,
     }
