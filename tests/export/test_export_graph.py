@@ -163,6 +163,22 @@ def test_a_file_that_differs_from_the_network_is_not_kept(two_modalities, graphs
     assert not list(tmp_path.iterdir())
 
 
+def test_nor_is_one_that_differs_on_real_images_alone(one_modality, tmp_path, monkeypatch):
+    class Pool:
+        def take(self, count, modality):
+            return torch.rand(3, 3, 24, 16, generator=torch.Generator().manual_seed(0))
+
+    def load_wrong(path):
+        program = load_program(path)
+        # The real images come as a batch of two and one of one, the random ones as two.
+        return lambda images: program(images) * (1.01 if len(images) == 1 else 1)
+
+    monkeypatch.setattr(exporter, "load_program", load_wrong)
+    with pytest.raises(InputError, match=r'"small_net.pt2" differs.*at batch size 2.*tolerance of 0.0001'):
+        export_model(one_modality, tmp_path, "torch", images=Pool(), batch_sizes=(2,))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_network_without_a_number_is_not_exported(one_modality, tmp_path):
     broken = wrap_model(one_modality.model, 24, 16, name="broken")
     nn.init.constant_(broken.model.conv2.bias, float("nan"))
