@@ -63,7 +63,8 @@ def test_at_full_width_the_backbone_is_torchreids_network_without_its_head(name)
 def test_width_scales_the_channels():
     assert small().feature_dim == 128
     assert two_stream_resnet50(3, pretrained=False, width=0.125).feature_dim == 256
-    for width in (0, -1, 5):
+    assert small(width=1 / 64).eval()(images(), "visible").shape == (4, 8)
+    for width in (0, -1, 5, 0.01):
         with pytest.raises(InputError, match=f"model.width is {width}, expected a multiplier above 0"):
             small(width=width)
 

@@ -64,8 +64,10 @@ class ResNetBackbone(_RESNET):
     def __init__(self, depth: int, width: float = 1.0, last_stride: int = 1) -> None:
         # torchreid's constructor fixes the channel counts; its parts (blocks, _make_layer, featuremaps) do not.
         nn.Module.__init__(self)
-        if not 0 < width <= 4:
-            raise InputError(f"model.width is {width}, expected a multiplier above 0 and at most 4")
+        if not 1 <= 64 * width <= 4 * 64:
+            raise InputError(
+                f"model.width is {width}, expected a multiplier above 0 and at most 4 that leaves one of 64 channels or more"
+            )
         reference = getattr(torchreid.models, f"resnet{depth}")(num_classes=1, pretrained=False)
         block = _OWN[type(reference.layer1[0])]
         self._norm_layer = nn.BatchNorm2d
