@@ -60,6 +60,12 @@ def test_at_full_width_the_backbone_is_torchreids_network_without_its_head(name)
         torch.testing.assert_close(backbone(images(2)), reference.featuremaps(images(2)))
 
 
+def test_weights_start_as_torchreids_do():
+    # Kaiming's normal distribution by the outputs; torch's own start has less than half the deviation.
+    weight = small(width=1.0).backbone.layer3[1].conv1.weight
+    assert weight.std().item() == pytest.approx((2 / (256 * 9)) ** 0.5, rel=0.02)
+
+
 def test_width_scales_the_channels():
     assert small().feature_dim == 128
     assert two_stream_resnet50(3, pretrained=False, width=0.125).feature_dim == 256
