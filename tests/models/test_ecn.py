@@ -55,6 +55,14 @@ def test_the_paper_size():
     assert model.backbone.featuremaps(torch.zeros(1, 3, 256, 128)).shape[2:] == (8, 4)
 
 
+def test_the_new_layers_start_as_the_authors_do():
+    model = ecn_resnet18(300, pretrained=False)
+    # Kaiming's normal distribution by the outputs.
+    assert model.feat.weight.std().item() == pytest.approx((2 / 4096) ** 0.5, rel=0.02)
+    assert model.classifier.weight.std().item() == pytest.approx(0.001, rel=0.02)
+    assert not model.feat.bias.any() and not model.classifier.bias.any()
+
+
 @pytest.mark.parametrize("frozen_stages, names", [
     (-1, []), (0, ["conv1", "bn1"]), (2, ["conv1", "bn1", "layer1", "layer2"]),
 ])
