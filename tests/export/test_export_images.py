@@ -68,6 +68,19 @@ def test_the_order_is_that_of_paths(folder):
     assert [round(255 * float(image.mean())) for image in taken] == [40, 50, 0, 10, 20, 30]
 
 
+def test_a_run_is_calibrated_on_its_training_part_and_compared_on_its_test_part(folder):
+    class RunData:
+        def train_paths(self, modality):
+            return [folder / "z1.png"] if modality == "visible" else []
+
+        def test_paths(self, modality):
+            return [folder / "z2.png", folder / "z3.png"] if modality == "visible" else []
+
+    pool = ImagePool(8, 4, run_data=RunData())
+    assert greys(pool.take(5, "visible", calibration=True)) == [10]
+    assert greys(pool.take(5, "visible")) == [20, 30]
+
+
 def test_no_source_gives_none():
     pool = ImagePool(8, 4)
     assert pool.origin == "" and pool.take(3, None) is None

@@ -1,4 +1,6 @@
 """Int8 forms: smaller, close to the network, with the metadata, and counted."""
+import shutil
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -81,6 +83,26 @@ def test_it_is_calibrated_on_images_of_the_training_part_and_compared_on_others(
     for file in files:
         file.path.unlink()
     assert asked == [("visible", True), ("visible", False), ("infrared", True), ("infrared", False)]
+
+
+def test_images_are_calibrated_on_as_the_graph_takes_them(one_modality, tmp_path, monkeypatch):
+    images, given = torch.rand(4, 3, 24, 16, generator=torch.Generator().manual_seed(0)), []
+
+    class Pool:
+        def take(self, count, modality, calibration=False):
+            return images
+
+    def quantize(source, target, kind, images):
+        given.append(images)
+        shutil.copy(source, target)
+
+    monkeypatch.setattr(exporter, "quantize_graph", quantize)
+    for inside in (False, True):
+        exported = export_model(one_modality, tmp_path, with_preprocessing=inside, batch_sizes=(2,))
+        quantize_files(one_modality, exported, "static", Pool(), batch_sizes=(2,))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (one_modality.norm_mean, one_modality.norm_std))
+    torch.testing.assert_close(given[0], (images - mean) / std)
+    assert torch.equal(given[1], images)
 
 
 def test_graphs_that_normalise_are_scored_on_the_same_images(one_modality, tmp_path, drawn, monkeypatch):

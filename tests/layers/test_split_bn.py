@@ -10,7 +10,9 @@ from torch import nn
 
 from torchreid_nas.architecture import SPLIT, Architecture
 from torchreid_nas.errors import InputError
-from torchreid_nas.layers import MixedBatchNorm2d, SplitBatchNorm2d, bn_slots, modality_context, split_batchnorm
+from torchreid_nas.layers import (
+    MixedBatchNorm2d, SplitBatchNorm2d, active_modality, bn_slots, modality_context, split_batchnorm,
+)
 
 # name -> number of BatchNorm2d, first and last slot
 BACKBONES = {
@@ -221,6 +223,10 @@ def test_an_unknown_modality():
 
 def test_contexts_nest_and_end_with_an_exception():
     model = split_batchnorm(backbone("resnet18"), "last-1")
+    with modality_context("visible"):
+        with modality_context("infrared"):
+            assert active_modality(training=True) == "infrared"
+        assert active_modality(training=True) == "visible"
     with pytest.raises(KeyError):
         with modality_context("visible"):
             with modality_context("infrared"):
