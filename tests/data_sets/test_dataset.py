@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torchreid
@@ -42,6 +43,14 @@ def test_read_image_refuses_what_is_broken(tmp_path, suffix):
 def test_gray_images_become_rgb(tmp_path):
     Image.new("L", (4, 6), 7).save(tmp_path / "gray.png")
     assert read_image(tmp_path / "gray.png").getpixel((0, 0)) == (7, 7, 7)
+
+
+@pytest.mark.parametrize("name, dtype", [("deep.png", np.uint16), ("deep.tiff", np.int32), ("deep.tif", np.float32)])
+def test_grey_values_beyond_8_bits_are_refused_and_not_clipped_to_white(tmp_path, name, dtype):
+    """As radiometric thermal cameras store them."""
+    Image.fromarray(np.full((6, 4), 9000, dtype)).save(tmp_path / name)
+    with pytest.raises(InputError, match=f"{name}.* has grey values of 16 bits or more .*expected 8 bits; save it again"):
+        read_image(tmp_path / name)
 
 
 def test_items_carry_modality_and_index_through_collate(regdb):

@@ -134,6 +134,7 @@ def test_unreadable_images_among_good_ones_are_named_once_and_skipped(spoilt, pa
         features = extractor.extract(spoilt)
     message, = [str(warning.message) for warning in caught]
     assert "2 of the files" in message and "0_truncated.bmp" in message and "z_page.jpg" in message
+    assert message.endswith("restore the file or unpack the data set again")
     good = sorted(paths[:3], key=lambda path: path.name)
     assert features.paths == tuple(str(spoilt / path.name) for path in good)
     torch.testing.assert_close(features.features, extractor(good), rtol=1e-5, atol=1e-6)

@@ -125,6 +125,7 @@ def test_an_unreadable_image_is_a_picture_without_image(visible, tmp_path):
     (np.zeros((4, 4), np.uint8), r"\(4, 4\).*\(height, width, 3\) uint8"),
     (np.zeros((4, 4, 3)), "float64.*uint8"),
     (np.zeros((3, 4, 4, 3), np.uint8), "as a list"),
+    (Image.new("I;16", (4, 4), 9000), "the image 0 has grey values of 16 bits"),
 ])
 def test_what_is_no_source(source, words):
     with pytest.raises(InputError, match=words):

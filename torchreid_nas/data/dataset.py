@@ -1,8 +1,8 @@
 """An image data set whose cameras see visible light or infrared."""
 from __future__ import annotations
 
-__all__ = ["MODALITIES", "VISIBLE", "INFRARED", "Item", "CrossModalityDataset", "as_cross_modality", "image_size",
-           "read_image", "read_pixels"]
+__all__ = ["MODALITIES", "VISIBLE", "INFRARED", "Item", "CrossModalityDataset", "as_cross_modality", "as_rgb",
+           "image_size", "read_image", "read_pixels"]
 
 import contextlib
 import os
@@ -28,10 +28,24 @@ def read_image(path: str | os.PathLike) -> Image.Image:
     torchreid's own ``read_image`` tries a broken file again for ever.
 
     Raises:
-        InputError: the file is missing, truncated or no image.
+        InputError: the file is missing, truncated or no image, or see :func:`as_rgb`.
     """
     with _opened(path) as image:
-        return image.convert("RGB")
+        return as_rgb(image, f'the image "{path}"')
+
+
+def as_rgb(image: Image.Image, what: str) -> Image.Image:
+    """Return an image of any mode as RGB; ``what`` names it in the sentence of an error.
+
+    Raises:
+        InputError: it has grey values beyond 8 bits, which Pillow would clip: a thermal camera's would all be white.
+    """
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        raise InputError(
+            f"{what} has grey values of 16 bits or more (Pillow's mode {image.mode}), expected 8 bits; save it again "
+            "with the values that matter scaled to 0 to 255"
+        )
+    return image.convert("RGB")
 
 
 def read_pixels(path: str | os.PathLike) -> np.ndarray:
@@ -55,6 +69,8 @@ def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as image:
             yield image
+    except InputError:
+        raise
     except FileNotFoundError as error:
         raise InputError(f'the image "{path}" does not exist; unpack the data set again') from error
     except (OSError, EOFError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:

@@ -139,7 +139,8 @@ class FeatureExtractor:
             names = ", ".join(picture.name for picture in unreadable[:_NAMED])
             more = f" and {len(unreadable) - _NAMED} more" if len(unreadable) > _NAMED else ""
             warnings.warn(
-                f"{len(unreadable)} of the files could not be read and were skipped: {names}{more}",
+                f"{len(unreadable)} of the files could not be read and were skipped: {names}{more}; of the first: "
+                f"{unreadable[0].problem}",
                 UnreadableWarning, stacklevel=2,
             )
 

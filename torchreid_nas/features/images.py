@@ -11,7 +11,7 @@ from typing import Any, Iterable, Iterator, Sequence
 import numpy as np
 from PIL import Image
 
-from torchreid_nas.data.dataset import read_image
+from torchreid_nas.data.dataset import as_rgb, read_image
 from torchreid_nas.errors import InputError
 from torchreid_nas.features.labels import Label, read_label
 
@@ -49,7 +49,7 @@ class Source:
     Raises:
         InputError: a path that does not exist as the only one, a folder
             without images and videos, nothing at all, an array of another
-            form, another type, a stride below 1.
+            form, another type, a PIL image beyond 8 bits, a stride below 1.
     """
 
     def __init__(self, source: Any, stride: int = 1) -> None:
@@ -125,7 +125,7 @@ def read_named(names: Sequence[str]) -> dict[str, Image.Image]:
 
 def _expand(given: Any, index: int) -> list[_Part]:
     if isinstance(given, Image.Image):
-        return [_Part(f"image {index}", image=given.convert("RGB"))]
+        return [_Part(f"image {index}", image=as_rgb(given, f"the image {index}"))]
     if isinstance(given, np.ndarray):
         if given.ndim != 3 or given.shape[2] != 3 or given.dtype != np.uint8 or not given.size:
             raise InputError(
