@@ -60,6 +60,25 @@ def test_a_grey_image_of_a_file_becomes_rgb(tmp_path):
     assert picture.image.mode == "RGB" and picture.image.getpixel((1, 1)) == (77, 77, 77)
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_an_image_stands_upright_as_its_orientation_says(suffix, tmp_path):
+    upright = Image.new("RGB", (8, 16), (0, 0, 255))
+    upright.paste((255, 0, 0), (0, 0, 8, 8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to view
+    path = tmp_path / f"telephone.{suffix}"
+    upright.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif, quality=95, subsampling=0)
+    picture, = Source(path)
+    for image in (picture.image, read_named([str(path)])[str(path)]):
+        np.testing.assert_allclose(np.asarray(image), np.asarray(upright), atol=20)
+
+
+def test_a_damaged_orientation_costs_no_image(tmp_path):
+    Image.new("RGB", (8, 16), 7).save(tmp_path / "a.jpg", exif=b"Exif\0\0damaged")
+    picture, = Source(tmp_path)
+    assert picture.image.size == (8, 16)
+
+
 def test_a_folder_below_the_source_names_the_identity(tmp_path):
     save(tmp_path / "alice" / "x.png")
     save(tmp_path / "x.png")

@@ -3,13 +3,14 @@ from __future__ import annotations
 
 __all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Picture", "Source", "read_named"]
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterable, Iterator, Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from torchreid_nas.data.dataset import as_rgb, read_image
 from torchreid_nas.errors import InputError
@@ -43,7 +44,8 @@ class Source:
         source: one of the following, or a sequence of them: the path of an
             image, a video or a folder (searched with its sub-folders in the
             order of paths; hidden files are skipped), a uint8 array (H, W, 3)
-            in RGB order, a PIL image.
+            in RGB order, a PIL image. Image files are turned as their EXIF
+            orientation says, which torchreid leaves alone.
         stride: take every n-th frame of a video, from the first.
 
     Raises:
@@ -172,9 +174,19 @@ def _unknown(given: Any) -> str:
 
 def _read(part: _Part) -> Picture:
     try:
-        return Picture(part.name, read_image(part.path), part.label)
+        return Picture(part.name, _upright(read_image(part.path)), part.label)
     except InputError as error:
         return Picture(part.name, None, part.label, str(error))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return an image as every viewer shows it: telephones write beside the pixels how they were held."""
+    if "exif" not in image.info:
+        return image
+    # Where that is damaged the pixels are whole all the same.
+    with contextlib.suppress(Exception):
+        return ImageOps.exif_transpose(image)
+    return image
 
 
 def _decode(path: Path, stride: int, wanted: set[int] | None = None) -> Iterator[tuple[int, Image.Image]]:
