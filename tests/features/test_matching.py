@@ -7,6 +7,7 @@ import torch
 from torchreid_nas.errors import InputError
 from torchreid_nas.features import GalleryRanking, matching, pairwise_distances
 from torchreid_nas.features.matching import to_distance, to_score, unit
+from torchreid_nas.features.report import summary
 
 
 def random_features(count, dim=8, seed=0):
@@ -74,6 +75,15 @@ def test_an_image_is_not_ranked_for_itself(make_set):
     matches = rank(both, both.blocks(4), 6)
     for query, path in enumerate(both.paths):
         assert path not in matches.paths[query] and len(matches.paths[query]) == 5
+
+
+def test_a_person_of_whom_the_gallery_has_the_query_alone_is_not_to_be_found(make_set):
+    both = make_set([[1.0, 0], [1, 0.1], [0, 1.0], [0.1, 1], [1, 1]], [7, 7, 8, 9, ""], prefix="x")
+    for blocks in (both.blocks(2), [both, both.blocks(1)[3]]):  # an image that comes twice is still the query itself
+        matches = rank(both, blocks)
+        assert matches.findable == (True, True, False, False, False)
+        assert summary(matches).endswith("first for 2 of the 2 queries whose person is in the gallery")
+    assert rank(both, [make_set([[1.0, 1]], [8], prefix="y")]).findable == (False, False, True, False, False)
 
 
 def test_a_gallery_smaller_than_the_list(make_set):

@@ -4,6 +4,7 @@ from __future__ import annotations
 __all__ = ["METRICS", "GalleryRanking", "Matches", "pairwise_distances", "to_distance", "to_score", "unit"]
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
@@ -60,6 +61,7 @@ class Matches:
         metric: of the distances; see :func:`pairwise_distances`.
         gallery_size: images of the gallery.
         gallery_identities: identities that occur in it.
+        findable: of each query, whether another image of the gallery shows its person.
         gallery_modality: its modality, or ``""``.
     """
 
@@ -70,6 +72,7 @@ class Matches:
     metric: str
     gallery_size: int
     gallery_identities: frozenset[str]
+    findable: tuple[bool, ...]
     gallery_modality: str = ""
 
     def is_correct(self, query: int, rank: int) -> bool | None:
@@ -102,6 +105,7 @@ class GalleryRanking:
         self._rows: dict[str, list[int]] = {}
         for row, path in enumerate(queries.paths):
             self._rows.setdefault(os.path.abspath(path), []).append(row)
+        self._itself: Counter[int] = Counter()
         self._distances = torch.empty(len(queries), 0, dtype=torch.float64)
         self._columns = torch.empty(len(queries), 0, dtype=torch.int64)
         self._paths: list[str] = []
@@ -124,6 +128,7 @@ class GalleryRanking:
             (row, column) for column, path in enumerate(block.paths)
             for row in self._rows.get(os.path.abspath(path), ())
         ]
+        self._itself.update(row for row, column in itself if block.labels[column] == self.queries.labels[row])
         size = max(1, BLOCK_ENTRIES // max(1, len(self.queries)))
         for start in range(0, len(block), size):
             self._merge(gallery[start:start + size], len(self._paths) + start, [
@@ -145,11 +150,15 @@ class GalleryRanking:
             [(distance, column) for distance, column in zip(distances, columns) if distance != float("inf")]
             for distances, columns in zip(self._distances.tolist(), self._columns.tolist())
         ]
+        images = Counter(self._labels)
+        findable = tuple(
+            bool(label) and images[label] > self._itself[row] for row, label in enumerate(self.queries.labels)
+        )
         return Matches(
             self.queries, [[self._paths[column] for _, column in row] for row in kept],
             [[self._labels[column] for _, column in row] for row in kept],
             [[distance for distance, _ in row] for row in kept],
-            self.metric, len(self._paths), frozenset(self._labels) - {""}, self._modality,
+            self.metric, len(self._paths), frozenset(self._labels) - {""}, findable, self._modality,
         )
 
     def _merge(self, gallery: torch.Tensor, offset: int, itself: list[tuple[int, int]]) -> None:

@@ -46,10 +46,7 @@ def matches_table(matches: Matches, threshold: float | None = None) -> str:
 def summary(matches: Matches, threshold: float | None = None) -> str:
     """Return what all lists together say."""
     lines = [f"{len(matches.queries):,} queries, {matches.gallery_size:,} gallery images"]
-    known = [
-        query for query, label in enumerate(matches.queries.labels)
-        if label in matches.gallery_identities and matches.paths[query]
-    ]
+    known = [query for query, findable in enumerate(matches.findable) if findable]
     if known:
         hits = sum(matches.is_correct(query, 0) is True for query in known)
         lines.append(
