@@ -6,6 +6,7 @@ from PIL import Image
 
 from torchreid_nas.features import FeatureSet, GalleryRanking, compute_roc
 from torchreid_nas.features.figures import draw_ranked_lists, draw_roc
+from torchreid_nas.features.report import matches_table, write_csv
 
 GREEN, RED = (26, 127, 55), (207, 34, 46)
 
@@ -66,6 +67,19 @@ def test_a_file_that_is_gone_leaves_its_place_empty(matches, tmp_path):
     (tmp_path / "g0.png").unlink()
     path, _ = draw_ranked_lists(found, tmp_path / "out")
     assert has(path, (30, 30, 200)) == 0 and has(path, (30, 99, 200)) > 0 and has(path, GREEN) > 1e-3
+
+
+def test_names_with_signs_of_formulas_and_bytes_that_are_no_text_are_written(tmp_path):
+    """Both ended in a traceback: matplotlib read the one as a formula, and UTF-8 cannot hold the other."""
+    names = ("a$x^$b.png", "caf\udce9.png")  # as Python names the file caf\xe9.png of a Latin-1 archive
+    part = FeatureSet(torch.eye(2), names, ("$m^$", "caf\udce9"), np.full(2, -1, np.int64))
+    ranking = GalleryRanking(part, 2)
+    ranking.add(part)
+    found = ranking.result()
+    path, = draw_ranked_lists(found, tmp_path)
+    assert path.exists()
+    matches_table(found).encode()
+    assert r"caf\udce9.png,1,a$x^$b.png" in write_csv(found, tmp_path / "matches.csv").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])

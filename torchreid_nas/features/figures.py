@@ -18,6 +18,7 @@ from PIL import Image
 from torchreid_nas.features.images import read_named
 from torchreid_nas.features.labels import NO_LABEL
 from torchreid_nas.features.matching import Matches, to_score
+from torchreid_nas.features.report import printable
 from torchreid_nas.features.threshold import ROC, OperatingPoint
 from torchreid_nas.report.style import FAINT, GRID, INK, SHARE_COLOURS, SPLIT_COLOURS, new_figure, save_figure
 
@@ -80,7 +81,7 @@ def _draw_page(matches: Matches, rows: Sequence[int], path: Path, threshold: flo
         _show(axes, images.get(matches.queries.paths[row]), INK)
         axes.set_title("query", fontsize=7, color=INK, pad=3)
         below = _below(matches.queries.paths[row], matches.queries.labels[row])
-        axes.set_xlabel(below, fontsize=5.5, color=FAINT, labelpad=2)
+        axes.set_xlabel(below, fontsize=5.5, color=FAINT, labelpad=2, parse_math=False)
         for rank, name in enumerate(matches.paths[row]):
             axes = figure.add_subplot(grid[place, rank + 2])
             _show_match(axes, matches, row, rank, images.get(name), threshold)
@@ -98,7 +99,8 @@ def _show_match(
     sign = "" if correct is None else " ✓" if correct else " ✗"
     score = f"{to_score(distance, matches.metric):.3f}"
     axes.set_title(f"{rank + 1}:  {score}{sign}", fontsize=6.5, color=FAINT if correct is None else colour, pad=3)
-    axes.set_xlabel(_below(matches.paths[row][rank], matches.labels[row][rank]), fontsize=5.5, color=FAINT, labelpad=2)
+    below = _below(matches.paths[row][rank], matches.labels[row][rank])
+    axes.set_xlabel(below, fontsize=5.5, color=FAINT, labelpad=2, parse_math=False)
     if beyond:
         axes.text(
             0.5, 0.5, "no\nmatch", transform=axes.transAxes, ha="center", va="center", fontsize=7, color=INK,
@@ -121,9 +123,9 @@ def _show(axes: Axes, image: Image.Image | None, colour: str, pale: bool = False
 
 
 def _below(path: str, label: str) -> str:
-    name = path.rpartition("/")[2]
+    name = printable(path.rpartition("/")[2])
     short = name if len(name) <= 18 else f"{name[:8]}…{name[-9:]}"
-    return f"{short}\nid {textwrap.shorten(label, 16, placeholder='…')}" if label != NO_LABEL else short
+    return f"{short}\nid {textwrap.shorten(printable(label), 16, placeholder='…')}" if label != NO_LABEL else short
 
 
 def _caption(matches: Matches, threshold: float | None) -> str:

@@ -1,7 +1,7 @@
 """Matches as text: the table on the screen, the CSV, and one sentence for a threshold."""
 from __future__ import annotations
 
-__all__ = ["describe_point", "matches_table", "summary", "write_csv"]
+__all__ = ["describe_point", "matches_table", "printable", "summary", "write_csv"]
 
 import csv
 import io
@@ -32,7 +32,7 @@ def matches_table(matches: Matches, threshold: float | None = None) -> str:
         for rank, name in enumerate(matches.paths[query]):
             distance = matches.distances[query][rank]
             score = f"{to_score(distance, matches.metric):.4f}"
-            row = ["" if rank else path[query_base:], rank + 1, name[gallery_base:], score]
+            row = ["" if rank else printable(path[query_base:]), rank + 1, printable(name[gallery_base:]), score]
             row += [_YES_NO[matches.is_correct(query, rank)]] if labelled else []
             row += [_verdict(distance, threshold)] if threshold is not None else []
             rows.append(row)
@@ -82,8 +82,13 @@ def write_csv(matches: Matches, path: str | os.PathLike, threshold: float | None
                 matches.queries.labels[query], matches.labels[query][rank], _YES_NO[matches.is_correct(query, rank)],
                 *([] if threshold is None else [_verdict(distance, threshold)]),
             ])
-    write_text(path, text.getvalue())
+    write_text(path, printable(text.getvalue()))
     return Path(path)
+
+
+def printable(text: str) -> str:
+    r"""Return text with file names in it as UTF-8 can hold it: a byte that is none, of an old archive, as ``\udce9``."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def describe_point(roc: ROC, point: OperatingPoint) -> str:
