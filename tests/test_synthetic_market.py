@@ -294,3 +294,17 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"4 synthetic identities, {images} images of 16 x 32" in said and "no substitute" in said
     assert (tmp_path / "sheet.png").is_file()
     assert read(tmp_path / "market1501").num_train_cams <= 3
+
+
+def test_camera_styles_made_since_are_no_generated_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["market1501", "--root", str(tmp_path), "--identities", "4", "--images", "2", "--cameras", "3"]
+    arguments += ["--height", "32", "--width", "16", "--sheet", str(tmp_path / "sheet.png")]
+    assert main(arguments) == 0
+    said, drawn = capsys.readouterr().out, (tmp_path / "sheet.png").read_bytes()
+    part = tmp_path / "market1501" / "Market-1501-v15.09.15"
+    styles = part / "bounding_box_train_camstyle"
+    styles.mkdir()
+    for file in (part / "bounding_box_train").iterdir():
+        Image.new("RGB", (16, 32)).save(styles / f"{file.stem}_fake_1to2.jpg")
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == said and (tmp_path / "sheet.png").read_bytes() == drawn

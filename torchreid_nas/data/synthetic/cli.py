@@ -9,6 +9,7 @@ from dataclasses import fields
 from torchreid_nas.data.synthetic.layouts import LAYOUTS, write_dataset
 from torchreid_nas.data.synthetic.settings import SyntheticSettings
 from torchreid_nas.data.synthetic.sheet import check_sheet_name, contact_sheet
+from torchreid_nas.data.synthetic.store import generated_images
 
 _HELP = {
     "identities": "number of persons",
@@ -49,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.sheet:
         check_sheet_name(arguments.sheet)
     folder = write_dataset(arguments.layout, arguments.root, settings)
-    images = sum(1 for suffix in ("bmp", "jpg") for _ in folder.rglob(f"*.{suffix}"))
+    images = len(generated_images(folder))
     print(
         f"{folder}: {settings.identities} synthetic identities, {images} images of "
         f"{settings.width} x {settings.height} pixels (width x height).\n"
