@@ -211,6 +211,12 @@ def test_cameras_and_identities_of_market1501(trained, data_root, tmp_path):
         assert int(label) == pid == int(name[:4]) and camid == int(name[6]) - 1
 
 
+def test_labels_that_are_no_pid_of_torchreids(make_set):
+    labels = ["7", "alice", "", str(2**63 - 1), str(2**63), "20261128203000123456"]  # the last two ended in a traceback
+    features = make_set(torch.eye(6), labels)
+    assert features.pids.tolist() == [7, -1, -1, 2**63 - 1, -1, -1] and features.labels == tuple(labels)
+
+
 def test_a_file_that_is_none_of_features(tmp_path, extractor, paths):
     for name, content in (("a.npz", b"PK\x03\x04 broken"), ("b.npz", b""), ("c.npz", b"text")):
         (tmp_path / name).write_bytes(content)

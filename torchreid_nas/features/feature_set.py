@@ -74,8 +74,9 @@ class FeatureSet:
 
     @property
     def pids(self) -> np.ndarray:
-        """(N,) int64: labels that are numbers as torchreid's pids, -1 for all others."""
-        return np.array([int(label) if label.isdecimal() else -1 for label in self.labels], dtype=np.int64)
+        """(N,) int64: labels that are numbers as torchreid's pids, -1 for all others, those beyond 64 bits among them."""
+        numbers = (int(label) if label.isdecimal() else -1 for label in self.labels)
+        return np.array([number if number < 2**63 else -1 for number in numbers], dtype=np.int64)
 
     def save(self, path: str | os.PathLike) -> Path:
         """Write an ``.npz`` of the attributes and :attr:`pids` in one step and return its path.
