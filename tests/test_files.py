@@ -145,6 +145,13 @@ def test_a_folder_that_cannot_be_made_is_named_and_one_that_can_leaves_nothing(t
     assert os.listdir(tmp_path) == ["file"] and file.read_text() == "kept"
 
 
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    """Whoever may write everywhere, as root in a container, is asked in the place of somebody else."""
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+    with pytest.raises(InputError, match=f'--out: the folder "{tmp_path}" cannot be written; name another folder'):
+        check_folder(tmp_path, "--out")
+
+
 # -- checkpoints --------------------------------------------------------------
 
 

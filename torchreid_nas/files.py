@@ -48,7 +48,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def check_folder(folder: str | os.PathLike, option: str) -> None:
-    """Refuse a folder that cannot be made, by making it; what was made is removed again.
+    """Refuse a folder that cannot be made, by making it, or not be written; what was made is removed again.
 
     Raises:
         InputError: the message names ``option``, by which the user chose the folder.
@@ -57,6 +57,8 @@ def check_folder(folder: str | os.PathLike, option: str) -> None:
     missing = [part for part in (folder, *folder.parents) if not os.path.lexists(part)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise InputError(f'{option}: the folder "{folder}" cannot be written; name another folder')
     except OSError as error:
         raise InputError(
             f'{option}: the folder "{folder}" cannot be made ({error.strerror}); name another folder'

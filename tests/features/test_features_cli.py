@@ -6,6 +6,7 @@ import pytest
 
 from commands import refused
 from torchreid_nas.cli import main
+from torchreid_nas.features import FeatureExtractor
 
 
 def test_a_folder_into_a_file(run_folder, infrared, tmp_path, capsys):
@@ -67,3 +68,11 @@ def test_a_bad_word_is_answered_by_one_sentence(change, words, run_folder, infra
     for word in words:
         assert word in error
     assert not (tmp_path / "f.npz").exists()
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_extraction(run_folder, infrared, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(FeatureExtractor, "extract_to", lambda *arguments: pytest.fail("extracted"))
+    (tmp_path / "file").write_text("kept")
+    out = tmp_path / "file" / "features.npz"
+    error = refused(capsys, "features", infrared, "--model", run_folder, "--modality", "infrared", "--out", out)
+    assert f'--out: the folder "{out.parent}" cannot be made' in error

@@ -155,6 +155,13 @@ def test_a_bad_word_is_answered_by_one_sentence(more, words, run_folder, saved, 
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_cannot_be_made_is_refused_before_the_table(run_folder, saved, tmp_path, capsys):
+    (tmp_path / "file").write_text("kept")
+    assert main(match(*saved, run_folder, "--out", tmp_path / "file")) == 2
+    shown = capsys.readouterr()
+    assert f'--out: the folder "{tmp_path / "file"}" cannot be made' in shown.err and shown.out == ""
+
+
 def test_a_missing_modality_names_its_option(run_folder, saved, capsys):
     call = ["match", saved[0], saved[1], "--model", run_folder, "--query-modality", "infrared"]
     assert "--gallery-modality" in refused(capsys, *call)

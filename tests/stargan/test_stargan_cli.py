@@ -168,6 +168,18 @@ def test_images_that_are_there_are_refused_before_the_training(finished, tmp_pat
     assert "camera-style images already; add --overwrite" in said and not (tmp_path / "run").exists()
 
 
+def test_folders_that_cannot_be_made_are_refused_before_the_training(copied, tmp_path, capsys):
+    root, _ = copied
+    folder = next(root.rglob(CAMSTYLE_FOLDER))
+    shutil.rmtree(folder)
+    folder.write_text("kept")
+    said = refused(capsys, *call(root, tmp_path / "new", *TINY))
+    assert f'--root: the folder "{folder}" cannot be made' in said and not (tmp_path / "new").exists()
+    folder.unlink()
+    said = refused(capsys, *call(root, tmp_path / "run" / "checkpoint.pth", *TINY))
+    assert f'--output: the folder "{tmp_path / "run" / "checkpoint.pth"}" cannot be made' in said and not folder.exists()
+
+
 def test_another_run_is_not_overwritten(finished, capsys):
     assert "already holds a StarGAN; add --resume" in refused(capsys, *call(*finished, *TINY))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 __all__ = ["main"]
 
 import argparse
+from pathlib import Path
 
 import torchreid_nas
 from torchreid_nas.features.options import add_extraction_options, positive_int
@@ -32,9 +33,11 @@ def main(argv: list[str] | None = None) -> int:
     torchreid_nas.register()
     from torchreid_nas.features.extractor import FeatureExtractor
     from torchreid_nas.features.feature_set import check_npz
+    from torchreid_nas.files import check_folder
     from torchreid_nas.trained import load_trained
 
     check_npz(arguments.out, "--out")
+    check_folder(Path(arguments.out).parent, "--out")
     trained = load_trained(arguments.model)
     trained.check_modality(arguments.modality, "--modality")
     extractor = FeatureExtractor(

@@ -41,7 +41,10 @@ def main(argv: list[str] | None = None) -> int:
         )
 
     from torchreid_nas.features import matching, report
+    from torchreid_nas.files import check_folder
 
+    if arguments.out:
+        check_folder(arguments.out, "--out")
     sides = _Sides(arguments)
     threshold = None if score is None else matching.to_distance(score, arguments.metric)
     if far is not None:

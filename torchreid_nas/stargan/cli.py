@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from torchreid_nas.data.camstyle.names import is_msmt17
     from torchreid_nas.device import find_device, warn_of_emulation
-    from torchreid_nas.files import remove_leftovers
+    from torchreid_nas.files import check_folder, remove_leftovers
     from torchreid_nas.stargan.generation import CamStyleFiles, generate
     from torchreid_nas.stargan.images import load_camera_images
     from torchreid_nas.stargan.training import CHECKPOINT, Schedule, Trainer
@@ -76,6 +76,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _refuse_other_data(state, arguments, images)
     msmt17 = is_msmt17(arguments.dataset)
     files = CamStyleFiles(images, msmt17)
+    # Before a training of days: images lie beside the training folder, which may be one that is only read.
+    for place in files.folders:
+        check_folder(place, "--root")
+    if not arguments.only_generate:
+        check_folder(folder, "--output")
     if settings.amp == "bf16":
         warn_of_emulation(device, "--amp", "leave it none")
     trainer = Trainer(settings, images, arguments.dataset, device)
