@@ -1,12 +1,13 @@
 """Thresholds by false-accept rate, against loops over all pairs."""
 import itertools
+import os
 
 import numpy as np
 import pytest
 import torch
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.features import ROC, compute_roc, matching, pairwise_distances
+from torchreid_nas.features import ROC, compute_roc, matching, pairwise_distances, threshold
 from torchreid_nas.features.matching import unit
 
 
@@ -60,6 +61,24 @@ def test_an_image_in_both_folders_is_no_pair_with_itself(make_set):
     once = compute_roc(people(make_set))
     both = compute_roc(people(make_set), people(make_set))
     assert (both.num_genuine, both.num_impostor) == (2 * once.num_genuine, 2 * once.num_impostor)
+
+
+def test_an_image_is_itself_by_a_relative_path_too(make_set):
+    relative, absolute = people(make_set), people(make_set, prefix=os.path.join(os.getcwd(), "p"))
+    assert compute_roc(relative, absolute).num_genuine == 2 * compute_roc(relative).num_genuine
+
+
+def test_counts_are_exact_at_the_points_of_the_grid_and_rounded_down_between_them(make_set, monkeypatch):
+    step = 2**-19
+    impostor = step * torch.tensor([0, 1, 1.5, 2, 2.5], dtype=torch.float64)
+    monkeypatch.setattr(threshold, "pairwise_distances", lambda *of: torch.cat([impostor, torch.ones(1)])[None])
+    roc = compute_roc(make_set(torch.ones(1, 2), [1], prefix="q"), make_set(torch.ones(6, 2), [2] * 5 + [1], prefix="g"))
+    for place in range(5):
+        assert roc.at_distance(place * step).false_accepts == (impostor <= place * step).sum()
+    assert roc.at_distance(1.9 * step).false_accepts == 2
+    assert (roc.at_far(0.4).distance, roc.at_far(0.4).false_accepts) == (step, 2)
+    with pytest.raises(InputError, match="no threshold reaches far=0.2"):
+        roc.at_far(0.2)  # equal images come out at up to a step, so that the first is no threshold
 
 
 def test_a_rate_that_is_a_whole_number_of_pairs_allows_them_all():
