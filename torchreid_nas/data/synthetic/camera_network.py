@@ -149,6 +149,11 @@ class CameraNetwork:
         return stored(root, self.folder, self.domain, settings, uses, lambda folder: self._fill(folder, settings))
 
     @property
+    def image_folders(self) -> tuple[str, ...]:
+        """Where the images lie below ``<root>/<folder>``."""
+        return tuple(f"{self.subfolder}/{part}" for part in (_TRAIN, _QUERY, _GALLERY))
+
+    @property
     def asides(self) -> tuple[str, ...]:
         """What else the gallery holds beside the identities: the values of :meth:`aside`."""
         shares = {_DISTRACTORS: self.distractors, _JUNK: self.junk, _LONE: self.lone}

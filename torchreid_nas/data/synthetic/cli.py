@@ -6,10 +6,9 @@ __all__ = ["main"]
 import argparse
 from dataclasses import fields
 
-from torchreid_nas.data.synthetic.layouts import LAYOUTS, write_dataset
+from torchreid_nas.data.synthetic.layouts import LAYOUTS, generated_images, write_dataset
 from torchreid_nas.data.synthetic.settings import SyntheticSettings
 from torchreid_nas.data.synthetic.sheet import check_sheet_name, contact_sheet
-from torchreid_nas.data.synthetic.store import generated_images
 
 _HELP = {
     "identities": "number of persons",
@@ -50,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.sheet:
         check_sheet_name(arguments.sheet)
     folder = write_dataset(arguments.layout, arguments.root, settings)
-    images = len(generated_images(folder))
+    images = len(generated_images(folder, arguments.layout))
     print(
         f"{folder}: {settings.identities} synthetic identities, {images} images of "
         f"{settings.width} x {settings.height} pixels (width x height).\n"

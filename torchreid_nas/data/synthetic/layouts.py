@@ -1,7 +1,9 @@
 """Writers of synthetic pedestrians in the layouts of real data sets."""
 from __future__ import annotations
 
-__all__ = ["CAMERA_NETWORKS", "LAYOUTS", "MODALITY_FOLDERS", "write_dataset", "write_regdb", "write_sysu_mm01"]
+__all__ = [
+    "CAMERA_NETWORKS", "LAYOUTS", "MODALITY_FOLDERS", "generated_images", "write_dataset", "write_regdb", "write_sysu_mm01",
+]
 
 import os
 from pathlib import Path
@@ -217,3 +219,10 @@ def write_dataset(layout: str, root: str | os.PathLike, settings: SyntheticSetti
             f'there is no synthetic data set "{layout}", expected one of {", ".join(LAYOUTS)}{nearest(layout, LAYOUTS)}'
         )
     return LAYOUTS[layout](root, settings)
+
+
+def generated_images(folder: Path, layout: str) -> list[Path]:
+    """Return the images of a generated data set, but not the camera styles that were made of them since."""
+    network = CAMERA_NETWORKS.get(layout)
+    places = network.image_folders if network else sum(MODALITY_FOLDERS[layout].values(), ())
+    return [file for place in places for suffix in ("bmp", "jpg") for file in (folder / place).rglob(f"*.{suffix}")]

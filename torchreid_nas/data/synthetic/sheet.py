@@ -10,8 +10,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from torchreid_nas.data.synthetic.camera_network import CameraNetwork
-from torchreid_nas.data.synthetic.layouts import CAMERA_NETWORKS, MODALITY_FOLDERS
-from torchreid_nas.data.synthetic.store import find_synthetic, generated_images
+from torchreid_nas.data.synthetic.layouts import CAMERA_NETWORKS, MODALITY_FOLDERS, generated_images
+from torchreid_nas.data.synthetic.store import find_synthetic
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import atomic_path
 
@@ -120,7 +120,7 @@ def _by_camera(folder: Path, network: CameraNetwork, cameras: int, identities: i
     """Return one block per identity and one for each aside, with one column per camera."""
     shown = [*range(1, identities + 1), *network.asides]
     columns = {(who, camera): [] for who in shown for camera in range(1, cameras + 1)}
-    for file in sorted(generated_images(folder), key=lambda file: file.name):
+    for file in sorted(generated_images(folder, network.domain), key=lambda file: file.name):
         label, camera = map(int, re.match(r"(-?\d+)_c(\d)", file.name).groups())
         columns.get((network.aside(label) or label, camera), []).append(file)
     return [

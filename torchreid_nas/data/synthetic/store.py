@@ -1,7 +1,7 @@
 """Putting a synthetic data set on disk: whole or not at all, marked as synthetic, reused when the same."""
 from __future__ import annotations
 
-__all__ = ["MARKER", "find_synthetic", "generated_images", "read_marker", "stored"]
+__all__ = ["MARKER", "find_synthetic", "read_marker", "stored"]
 
 import os
 import secrets
@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Callable, Collection
 
-from torchreid_nas.data.camstyle.names import CAMSTYLE_FOLDER
 from torchreid_nas.data.synthetic.settings import SyntheticSettings
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import read_json, write_json
@@ -100,12 +99,6 @@ def find_synthetic(folder: str | os.PathLike) -> tuple[Path, dict[str, Any]]:
             + ("name one of them" if found else "generate one with: torchreid-nas synthetic regdb --root DIR")
         )
     return found[0]
-
-
-def generated_images(folder: str | os.PathLike) -> list[Path]:
-    """Return the images of a generated data set, but not the camera styles that were made of them since."""
-    files = (file for suffix in ("bmp", "jpg") for file in Path(folder).rglob(f"*.{suffix}"))
-    return [file for file in files if file.parent.name != CAMSTYLE_FOLDER]
 
 
 def _require_same(folder: Path, wanted: dict[str, Any]) -> None:
