@@ -14,6 +14,7 @@ from torchreid_nas.architecture import Architecture
 from torchreid_nas.cli import main
 from torchreid_nas.config import load_config
 from torchreid_nas.errors import InputError
+from torchreid_nas.files import read_json
 from torchreid_nas.layers import SplitBatchNorm2d, modality_context, split_batchnorm
 from torchreid_nas.models import cdnet, two_stream_resnet18
 from torchreid_nas.trained import load_trained, wrap_model
@@ -92,6 +93,24 @@ def test_a_run_of_one_modality(data_root, tmp_path, images):
     assert trained.network()(torch.rand(2, 3, 64, 32)).shape == (2, 320)
     with pytest.raises(InputError, match="one network for all images.*leave the modality out"):
         trained.network("visible")
+
+
+def test_a_run_keeps_the_architecture_of_a_file(data_root, tmp_path, images):
+    file = tmp_path / "found.json"
+    slots = Architecture.from_ints([1] * 20).slots
+    Architecture.preset("random-3", slots).save(file)
+    keys = {"model.architecture": file, "train.max_epoch": 1}
+    assert main(arguments(data_root, tmp_path / "run", "--stages", "train", **keys)) == 0
+    features = load_trained(tmp_path / "run").network("visible")(images)
+    file.unlink()
+    kept = load_trained(tmp_path / "run")
+    torch.testing.assert_close(kept.network("visible")(images), features)
+    assert main(arguments(data_root, tmp_path / "run", "--stages", "test", **keys)) == 0
+    # Changed since, it is not what was trained.
+    Architecture.preset("share", slots).save(file)
+    assert main(arguments(data_root, tmp_path / "run", "--stages", "test", **keys)) == 0
+    split = Architecture.preset("random-3", slots)
+    assert read_json(tmp_path / "run" / "results.json")["split_slots"] == sum(choice == "split" for _, choice in split.choices)
 
 
 # -- modules at hand ------------------------------------------------------------

@@ -15,6 +15,7 @@ __all__ = ["STAGES", "Run"]
 
 import dataclasses
 import hashlib
+import os
 from pathlib import Path
 from typing import Any, Sequence
 
@@ -37,6 +38,7 @@ from torchreid_nas.optim import build_lr_scheduler, build_optimizer, check_new_l
 from torchreid_nas.results import result_row
 from torchreid_nas.search import SearchSpace
 from torchreid_nas.tasks import make_task
+from torchreid_nas.trained import kept_architecture
 from torchreid_nas.weights import checkpoint_num_classes, classifier_size, load_weights, read_weights, resolve_weights
 
 STAGES = ("search", "train", "test")
@@ -209,10 +211,12 @@ class Run:
         print(f"found: {architecture}")
 
     def train(self) -> None:
-        """Train the network of the architecture; writes ``train/model.pth``."""
+        """Train the network of the architecture; writes ``train/model.pth``, and a copy of the architecture that a file gave."""
         engine = self.train_engine()
         folder = self.folder / "train"
         self._keep_config("train")
+        if os.path.isfile(self.cfg.model.architecture):
+            Architecture.load(self.cfg.model.architecture).save(folder / "architecture.json")
         engine.run(save_dir=folder, max_epoch=self.cfg.train.max_epoch, start_epoch=engine.resume(folder))
         report.draw_training(report.read_history(folder / "history.jsonl"), self.folder / "figures" / "training.png")
         if engine.best_epoch:
@@ -323,14 +327,16 @@ class Run:
         """
         spec = self.cfg.model.architecture
         if spec != SEARCHED:
-            return spec
+            # That of another training, which its folder may hold, is not asked for.
+            same = not self._changes("train", ("model.architecture",))
+            return kept_architecture(self.folder, spec) if same else spec
         path = self.folder / "architecture.json"
         if not path.exists():
             raise InputError(
                 f'model.architecture is "{SEARCHED}" and "{path}" does not exist; run the search stage first, or set '
                 "model.architecture to a preset (share, split, first-<k>, last-<k>, random-<seed>) or a file"
             )
-        return Architecture.load(path)
+        return kept_architecture(self.folder, spec)
 
     # -- details --------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """A trained network with all that its images need: from a run's folder, from the zoo, or from a module at hand."""
 from __future__ import annotations
 
-__all__ = ["TrainedModel", "load_trained", "wrap_model"]
+__all__ = ["TrainedModel", "kept_architecture", "load_trained", "wrap_model"]
 
 import copy
 import functools
@@ -14,7 +14,7 @@ from typing import Sequence
 import torch
 from torch import nn
 
-from torchreid_nas.architecture import Architecture
+from torchreid_nas.architecture import Architecture, ArchitectureSpec
 from torchreid_nas.config import load_config
 from torchreid_nas.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from torchreid_nas.errors import InputError, nearest
@@ -107,8 +107,9 @@ def load_trained(spec: str | os.PathLike) -> TrainedModel:
 
     Args:
         spec: a run's folder (``config.yaml``, ``train/model.pth`` and, where
-            the architecture was searched, ``architecture.json``), or a name of
-            the zoo. Where both exist the folder is taken; ``zoo:NAME`` asks for the other.
+            the architecture was searched, ``architecture.json``, where it was a
+            file's, ``train/architecture.json``), or a name of the zoo. Where both
+            exist the folder is taken; ``zoo:NAME`` asks for the other.
 
     Raises:
         InputError: neither exists, the run is not trained, or its files are broken.
@@ -149,6 +150,23 @@ def wrap_model(
     )
 
 
+def kept_architecture(run: Path, spec: str) -> ArchitectureSpec:
+    """Return what a run was trained with.
+
+    Args:
+        run: its folder.
+        spec: its ``model.architecture``: ``search``, for what its search found; a file, of which the run keeps a
+            copy beside its weights, for the file may be changed or moved; or the name of a preset, returned as it is.
+
+    Raises:
+        InputError: what the search found is missing or broken.
+    """
+    searched, copied = run / "architecture.json", run / "train" / "architecture.json"
+    if spec == "search":
+        return Architecture.load(searched)
+    return Architecture.load(copied) if copied.is_file() else spec
+
+
 def _from_run(folder: Path, name: str) -> TrainedModel:
     weights = folder / "train" / "model.pth"
     for path in (folder / "config.yaml", weights):
@@ -161,9 +179,7 @@ def _from_run(folder: Path, name: str) -> TrainedModel:
             raise InputError(f'the run "{name}" has no {path.relative_to(folder)}; {hint}')
     cfg = load_config(folder / "config.yaml")
     task = make_task(cfg, torch.device("cpu"))
-    architecture = cfg.model.architecture
-    if architecture == "search":
-        architecture = Architecture.load(folder / "architecture.json")
+    architecture = kept_architecture(folder, cfg.model.architecture)
     model = task.build_model(checkpoint_num_classes(weights), architecture, pretrained=False)
     load_weights(model, weights)
     return wrap_model(model, cfg.data.height, cfg.data.width, cfg.data.norm_mean, cfg.data.norm_std, name)

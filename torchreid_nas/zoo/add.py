@@ -19,6 +19,7 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.files import read_json, write_text
 from torchreid_nas.host import MODELS
 from torchreid_nas.layers import SplitBatchNorm2d, modality_context
+from torchreid_nas.trained import kept_architecture
 from torchreid_nas.zoo.networks import build
 from torchreid_nas.zoo.catalogue import list_entries
 from torchreid_nas.zoo.checks import file_digest
@@ -91,13 +92,13 @@ def add_run(
 
 def _architecture(cfg: CfgNode, run: Path) -> Any:
     """What the run was trained with, so that the entry needs no other file."""
-    spec = cfg.model.architecture
-    if spec == "none":
+    if cfg.model.architecture == "none":
         return None
-    path = run / "architecture.json" if spec == "search" else Path(spec)
-    if spec != "search" and not path.is_file():
-        return spec
-    architecture = Architecture.load(path)
+    architecture = kept_architecture(run, cfg.model.architecture)
+    if not isinstance(architecture, Architecture):
+        if not Path(architecture).is_file():
+            return architecture
+        architecture = Architecture.load(architecture)
     return {"space": architecture.space, "choices": dict(architecture.choices)}
 
 
