@@ -65,8 +65,8 @@ def _batch(batch: int, device: torch.device) -> Mapping[str, Step]:
     """A training step of CM-NAS, two-stream ResNet-50 at 128×64, without its optimiser."""
     half = computes_bfloat16(device)
     memory_format = torch.channels_last if suits_channels_last(device) else torch.contiguous_format
-    images, pids = torch.randn(batch, 3, 128, 64, device=device), _pids(batch // 2, device).repeat(2)
-    own_images, visible_pids = images.contiguous(memory_format=memory_format), pids.chunk(2)[0]
+    images, pids = torch.randn(batch, 3, 128, 64, device=device), _pids(batch // 2)
+    own_images, labels = images.contiguous(memory_format=memory_format), pids.repeat(2).to(device)
     ours = two_stream_resnet50(100, "split", pretrained=False).to(device, memory_format=memory_format).train()
     plain = plain_split(two_stream_resnet50(100, "split", pretrained=False)).to(device).train()
     triplet, c3mmd, weights = CrossModalityTripletLoss(), C3MMDLoss(_INSTANCES), CrossModalityLossWeights()
@@ -76,26 +76,27 @@ def _batch(batch: int, device: torch.device) -> Mapping[str, Step]:
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
             before, after = ours.features(own_images)
             logits = ours.classifier(after)
-        loss = F.cross_entropy(logits.float(), pids) + triplet(*before.chunk(2), visible_pids)
+        loss = F.cross_entropy(logits.float(), labels) + triplet(*before.chunk(2), pids)
         ours.zero_grad(set_to_none=True)
         (loss + c3mmd(*after.chunk(2))).backward()
 
     def plain_step() -> None:
         plain.zero_grad(set_to_none=True)
-        sum(naive.losses({"img": images, "pid": pids}).values()).backward()
+        sum(naive.losses({"img": images, "pid": labels}).values()).backward()
 
     return {"ours": our_step, "plain": plain_step}
 
 
 def _identities(identities: int, device: torch.device) -> Mapping[str, Step]:
     """C3MMD and the cross-modality triplet loss, forward and backward, 4 + 4 images per identity, 2048 numbers each."""
-    pids = _pids(identities * _INSTANCES, device)
+    pids = _pids(identities * _INSTANCES)
+    on_device = pids.to(device)
     halves = [torch.randn(len(pids), 2048, device=device, requires_grad=True) for _ in range(2)]
     triplet, c3mmd = CrossModalityTripletLoss(), C3MMDLoss(_INSTANCES)
     return {
         "ours": _backward(lambda: triplet(*halves, pids) + c3mmd(*halves), halves),
         "plain": _backward(
-            lambda: plain_triplet(*halves, pids, 0.4) + plain_c3mmd(*halves, _INSTANCES, 5.0, 0.05), halves
+            lambda: plain_triplet(*halves, on_device, 0.4) + plain_c3mmd(*halves, _INSTANCES, 5.0, 0.05), halves
         ),
     }
 
@@ -146,8 +147,9 @@ _CURVES: dict[str, tuple[str, str, tuple[int, ...], Callable[[int, torch.device]
 }
 
 
-def _pids(count: int, device: torch.device) -> torch.Tensor:
-    return torch.arange(count // _INSTANCES, device=device).repeat_interleave(_INSTANCES)
+def _pids(count: int) -> torch.Tensor:
+    # On the CPU, as the engines keep them: our triplet loss reads them, for which a GPU need not be waited for.
+    return torch.arange(count // _INSTANCES).repeat_interleave(_INSTANCES)
 
 
 def _backward(loss: Callable[[], torch.Tensor], inputs: list[torch.Tensor]) -> Step:

@@ -137,7 +137,9 @@ class _Training:
         generator = torch.Generator().manual_seed(1)
         images = [torch.randn(2 * half, 3, _HEIGHT, _WIDTH, generator=generator) for _ in range(2)]
         self.batch, self.validation_batch = (x.to(device).contiguous(memory_format=memory_format) for x in images)
-        self.pids = torch.arange(half // _INSTANCES, device=device).repeat_interleave(_INSTANCES)
+        # On the CPU, as the engines keep them: the triplet loss reads them, for which a GPU need not be waited for.
+        self.pids = torch.arange(half // _INSTANCES).repeat_interleave(_INSTANCES)
+        self.labels = self.pids.repeat(2).to(device)
         self.triplet = CrossModalityTripletLoss()
         searched = [layer for layer in model.modules() if isinstance(layer, (MixedBatchNorm2d, PlainMixedBatchNorm2d))]
         alphas = [layer.logits for layer in searched] or [nn.Parameter(torch.zeros(2))]
@@ -150,7 +152,7 @@ class _Training:
     def loss(self, images: torch.Tensor) -> torch.Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half_precision):
             logits, features = self.model(images)
-        return F.cross_entropy(logits.float(), self.pids.repeat(2)) + self.triplet(*features.float().chunk(2), self.pids)
+        return F.cross_entropy(logits.float(), self.labels) + self.triplet(*features.float().chunk(2), self.pids)
 
     def step_weights(self) -> torch.Tensor:
         """A weight step; returns the loss."""

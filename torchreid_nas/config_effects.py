@@ -29,8 +29,8 @@ def _names(prefix: str, cfg: CfgNode) -> bool:
 _ROWS: Sequence[tuple[Sequence[str], str, Callable[[CfgNode], bool]]] = (
     (("ecn", "model.feature_dim", "model.frozen_stages"), "model.name", lambda cfg: not _ecn(cfg)),
     (
-        ("loss.c3mmd", "model.standardize_input", "search.sampling", "search.split", "search.val_fraction",
-         "search.split_cost", "search.train_affine"), "model.name", lambda cfg: not _two_stream(cfg),
+        ("loss.c3mmd", "search.sampling", "search.split", "search.val_fraction", "search.split_cost", "search.train_affine"),
+        "model.name", lambda cfg: not _two_stream(cfg),
     ),
     (
         ("model.neck", "search.neck", "search.relaxation", "search.k", "search.tie_jitter", "search.last_conv",

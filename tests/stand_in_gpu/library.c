@@ -67,8 +67,10 @@ static unsigned count;
 
 static E take(void **p, size_t size) {
   if (posix_memalign(p, 512, size)) return cudaErrorMemoryAllocation;
-  /* As on a device, nobody may count on zeros; where no kernel runs, numbers are to be harmless. */
-  memset(*p, getenv("STAND_IN_LAUNCHES") ? 0 : 0xa5, size);
+  /* As on a device, nobody may count on zeros. Where no kernel runs, numbers are to be harmless, and a large block, whose
+     pages are new, takes no memory before it is written. */
+  if (!getenv("STAND_IN_LAUNCHES")) memset(*p, 0xa5, size);
+  else if (size < 1 << 20) memset(*p, 0, size);
   return 0;
 }
 E cudaMalloc(void **p, size_t size) { return take(p, size); }
@@ -84,7 +86,8 @@ E cudaFreeHost(void *p) { free(p); return 0; }
 E cudaMemGetInfo(size_t *available, size_t *total) { *available = *total = 1ull << 34; return 0; }
 E cudaMemcpy(void *to, const void *from, size_t n, enum cudaMemcpyKind kind) { memmove(to, from, n); return 0; }
 E cudaMemcpyAsync(void *to, const void *from, size_t n, enum cudaMemcpyKind kind, cudaStream_t stream) {
-  memmove(to, from, n);
+  /* Where no kernel runs, nothing on the device is worth a copy to another place there. */
+  if (kind != cudaMemcpyDeviceToDevice || !getenv("STAND_IN_LAUNCHES")) memmove(to, from, n);
   return 0;
 }
 E cudaMemset(void *to, int value, size_t n) { memset(to, value, n); return 0; }
@@ -128,13 +131,20 @@ E cudaStreamGetCaptureInfo(
 }
 E cudaThreadExchangeStreamCaptureMode(enum cudaStreamCaptureMode *mode) DONE
 
-/* Kernels. */
+/* Kernels, which are counted. */
+unsigned long stand_in_launches;
 static E launch(void) {
+  __sync_fetch_and_add(&stand_in_launches, 1);
   if (getenv("STAND_IN_LAUNCHES")) return 0;
   fputs("stand-in GPU: a kernel was launched that startup/sitecustomize.py does not replace\n", stderr);
   abort();
 }
 E cudaLaunchKernel(const void *kernel, struct dim3 grid, struct dim3 block, void **given, size_t shared, cudaStream_t s) {
+  return launch();
+}
+E __cudaGetKernel(cudaKernel_t *kernel, const void *host) { *kernel = (cudaKernel_t)host; return 0; }
+E __cudaLaunchKernel(
+    cudaKernel_t kernel, struct dim3 grid, struct dim3 block, void **given, size_t shared, cudaStream_t stream) {
   return launch();
 }
 E cudaLaunchKernelExC(const cudaLaunchConfig_t *config, const void *kernel, void **given) { return launch(); }
