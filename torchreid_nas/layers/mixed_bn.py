@@ -69,7 +69,7 @@ class MixedBatchNorm2d(nn.Module):
     def probabilities(self) -> torch.Tensor:
         """Return (2,) weights of ``(share, split)`` as the forward pass uses them."""
         logits = self.logits if self.noise is None else self.logits + self.noise
-        return torch.softmax(logits / self.temperature, dim=0)
+        return torch.softmax(logits if self.temperature == 1 else logits / self.temperature, dim=0)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         modality = active_modality(self.training)
@@ -83,6 +83,7 @@ class MixedBatchNorm2d(nn.Module):
             return torch.cat([self._forward_single(part, bn, probabilities, False) for part, bn in zip(halves(x), own)])
         x = dense(x)
         with torch.no_grad():
+            _count(self.share, *own)
             (mean_v, var_v), (mean_t, var_t) = (_statistics(part, bn) for part, bn in zip(halves(x), own))
             mean = torch.lerp(mean_v, mean_t, 0.5)
             means = torch.stack((mean_v, mean_t))
@@ -100,8 +101,8 @@ class MixedBatchNorm2d(nn.Module):
         if by_batch:
             # The statistics of x are those of both candidates, which then differ by their parameters alone.
             with torch.no_grad():
+                _count(self.share, bn)
                 _statistics(x, self.share)
-            bn.num_batches_tracked.add_(1)
             weight, bias = share * self.share.weight + split * bn.weight, share * self.share.bias + split * bn.bias
             return F.batch_norm(x, bn.running_mean, bn.running_var, weight, bias, True, bn.momentum, bn.eps)
         gain = share * self.share.weight * torch.rsqrt(self.share.running_var + self.share.eps)
@@ -126,12 +127,16 @@ def _statistics(x: torch.Tensor, bn: nn.BatchNorm2d) -> tuple[torch.Tensor, torc
             f"a searched BatchNorm got one value per channel, {tuple(x.shape)}, which has no variance; "
             "give each modality more images, or larger ones"
         )
-    bn.num_batches_tracked.add_(1)
     return torch.batch_norm_update_stats(x, bn.running_mean, bn.running_var, bn.momentum)
+
+
+def _count(*layers: nn.BatchNorm2d) -> None:
+    """Count a batch for each layer, in one operation."""
+    torch._foreach_add_([bn.num_batches_tracked for bn in layers], 1)
 
 
 def _track(bn: nn.BatchNorm2d, mean: torch.Tensor, var: torch.Tensor, count: int) -> None:
     """Move the running statistics of ``bn`` as native BatchNorm does: unbiased variance, exponential average."""
-    bn.running_mean.lerp_(mean.to(bn.running_mean.dtype), bn.momentum)
-    bn.running_var.lerp_((var * (count / max(count - 1, 1))).to(bn.running_var.dtype), bn.momentum)
-    bn.num_batches_tracked.add_(1)
+    running = bn.running_mean, bn.running_var
+    batch = mean.to(running[0].dtype), (var * (count / max(count - 1, 1))).to(running[1].dtype)
+    torch._foreach_lerp_(running, batch, bn.momentum)

@@ -20,12 +20,16 @@ from __future__ import annotations
 
 __all__ = ["MixedNormalize"]
 
+from typing import Callable
+
 import torch
 from torch import Tensor
 
 from torchreid_nas.layers.split_function import dense, halves
 
+# Looked up once, as in split_function.py.
 _normalize = torch.ops.aten.native_batch_norm.out
+_normalize_on_gpu = torch.ops.aten.batch_norm_elemt.out
 _reduce = torch.ops.aten.native_batch_norm_backward.default
 
 
@@ -58,9 +62,9 @@ class MixedNormalize(torch.autograd.Function):
         scale = gains[1:] + gain
         shift = torch.addcmul(likely[1:] + likely[0], gain, offsets)
         output = torch.empty_like(x)
-        ones = torch.ones_like(gain)
+        affine = _affine(x, gain)
         for part, target, *coefficients in zip(halves(x), halves(output), scale.unbind(), means.unbind(), shift.unbind()):
-            _affine(part, *coefficients, ones, out=target)
+            affine(part, *coefficients, out=target)
         ctx.save_for_backward(x, chances, weights, biases, means, offsets, rates, gains, scale)
         return output
 
@@ -72,10 +76,9 @@ class MixedNormalize(torch.autograd.Function):
         parts, grads, centres = halves(x), halves(dense(grad, x)), means.unbind()
         own, own_rates = gains[1:], rates[1:]
         rate, *rates_m = rates.unbind()
-        # The kernel takes the dtype of its sums from the weight.
-        ones = torch.ones_like(rate)
         sums = [
-            _reduce(grad_part, part, ones, None, None, mean, rate_m, True, 0.0, [False, True, True])[1:]
+            # Of the weight the kernel takes no more than the dtype of its sums.
+            _reduce(grad_part, part, rate, None, None, mean, rate_m, True, 0.0, [False, True, True])[1:]
             for grad_part, part, mean, rate_m in zip(grads, parts, centres, rates_m)
         ]
         by_scale, by_shift = (torch.stack(rows) for rows in zip(*sums))  # H and G
@@ -90,9 +93,10 @@ class MixedNormalize(torch.autograd.Function):
             shift = torch.addcmul(by_variance * offsets, own, by_shift, value=-1 / count)
             shift.addcmul_(gain, both, value=-0.5 / count)
             grad_x = torch.empty_like(x)
+            affine = _affine(x, gain)
             coefficients = (tensor.unbind() for tensor in (slope, means, shift, scale))
             for target, part, grad_part, *own_of in zip(halves(grad_x), parts, grads, *coefficients):
-                _affine_sum(part, grad_part, *own_of, ones, out=target)
+                _affine_sum(affine, part, grad_part, *own_of, out=target)
         if needs_probabilities or any(needs_parameters):
             of_weights = torch.cat(((by_gain * rate)[None], by_scale))
             of_biases = torch.cat((both[None], by_shift))
@@ -105,25 +109,31 @@ class MixedNormalize(torch.autograd.Function):
         return grad_x, grad_probabilities, *of_parameters, None, None, None
 
 
-def _affine(x: Tensor, slope: Tensor, mean: Tensor, shift: Tensor, ones: Tensor, out: Tensor) -> None:
-    """Write slope · (x − mean) + shift per channel: BatchNorm in eval mode with variance 1, coefficients in full precision."""
-    _normalize(
-        x, slope, shift, mean, ones, False, 0.0, 0.0, out=out, save_mean=mean.new_empty(0), save_invstd=mean.new_empty(0)
+def _affine(x: Tensor, like: Tensor) -> Callable[..., None]:
+    """Return what writes slope · (part − mean) + shift per channel of a part of x, with coefficients of ``like``'s dtype.
+
+    On a GPU that is one kernel. On a CPU it is BatchNorm in eval mode with variance 1.
+    """
+    if x.is_cuda:
+        return lambda part, slope, mean, shift, out: _normalize_on_gpu(part, None, shift, mean, slope, 0.0, out=out)
+    ones = torch.ones_like(like)
+    return lambda part, slope, mean, shift, out: _normalize(
+        part, slope, shift, mean, ones, False, 0.0, 0.0, out=out, save_mean=mean.new_empty(0), save_invstd=mean.new_empty(0)
     )
 
 
 def _affine_sum(
-    x: Tensor, y: Tensor, slope: Tensor, mean: Tensor, shift: Tensor, factor: Tensor, ones: Tensor, out: Tensor,
+    affine: Callable[..., None], x: Tensor, y: Tensor, slope: Tensor, mean: Tensor, shift: Tensor, factor: Tensor, out: Tensor,
 ) -> None:
     """Write slope · (x − mean) + shift + factor · y per channel."""
-    if factor.dtype == x.dtype:
-        _affine(x, slope, mean, shift, ones, out=out)
+    if factor.dtype == x.dtype or x.is_cuda:
+        affine(x, slope, mean, shift, out=out)
         out.addcmul_(y, factor[:, None, None])
         return
-    # addcmul_ would either widen the whole tensors to the factor's dtype or round the factor to theirs. Both summands
-    # are made anew: on CPUs a sum in place takes up to three times as long in bfloat16.
+    # On a CPU addcmul_ would either widen the whole tensors to the factor's dtype or round the factor to theirs. Both
+    # summands are made anew: a sum in place takes up to three times as long in bfloat16 there.
     zero = torch.zeros_like(factor)
     first, second = torch.empty_like(x), torch.empty_like(y)
-    _affine(x, slope, mean, shift, ones, out=first)
-    _affine(y, factor, zero, zero, ones, out=second)
+    affine(x, slope, mean, shift, out=first)
+    affine(y, factor, zero, zero, out=second)
     torch.add(first, second, out=out)

@@ -23,6 +23,16 @@ _OWN = {
 _COMPOSED = {"convolution", "convolution_backward", "copy_"}
 # What takes tensors of the CPU beside those of a GPU.
 _MIXED = {"copy_", "index", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put", "_foreach_copy_"}
+
+
+def _affine(x, weight, bias, mean, invstd, eps, *, out):
+    channel = (-1, *[1] * (x.dim() - 2))
+    weight = invstd if weight is None else weight * invstd
+    return out.copy_((x - mean.view(channel)) * weight.view(channel) + bias.view(channel))
+
+
+# What only CUDA computes.
+_OF_CUDA = {"aten::batch_norm_elemt.out": _affine}
 _generators: dict[int, tuple[torch.Generator, torch.Generator]] = {}
 
 
@@ -54,7 +64,8 @@ def _kernel(operator: torch._ops.OpOverload, base: str):
         # A number stands for a tensor only until a kernel in Python is called.
         numbers = any(isinstance(value, (int, float)) and declared.type.kind() == "TensorType"
                       for declared, value in zip(schema.arguments, args))
-        out = (operator.overloadpacket if numbers else operator)(*lowered, **named)
+        compute = _OF_CUDA.get(str(schema).split("(")[0], operator.overloadpacket if numbers else operator)
+        out = compute(*lowered, **named)
         for tensor, low in zip(tree_leaves((args, kwargs)), tree_leaves((lowered, named))):
             if isinstance(tensor, torch.Tensor) and tensor.is_cuda and tensor.shape != low.shape:
                 # The kernel gave an output its size.
