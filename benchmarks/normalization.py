@@ -62,11 +62,11 @@ def main() -> None:
 
 def _measure(half_precision: bool, half: int, repetitions: int, device: torch.device, limits: Limits) -> list[list[str]]:
     trainings = {
-        "shared": _Training(two_stream("share"), half_precision, half, device),
-        "split, plain": _Training(plain_split(two_stream("split")), half_precision, half, device),
-        "split, training step": _Training(two_stream("split"), half_precision, half, device),
-        "searched": _Training(supernet(), half_precision, half, device),
-        "searched, plain": _Training(plain_supernet(supernet()), half_precision, half, device),
+        "shared": Training(two_stream("share"), half_precision, half, device),
+        "split, plain": Training(plain_split(two_stream("split")), half_precision, half, device),
+        "split, training step": Training(two_stream("split"), half_precision, half, device),
+        "searched": Training(supernet(), half_precision, half, device),
+        "searched, plain": Training(plain_supernet(supernet()), half_precision, half, device),
     }
     steps: dict[str, Callable[[], torch.Tensor]] = {}
     for name, training in trainings.items():
@@ -125,7 +125,7 @@ def supernet() -> nn.Module:
     return BNSplitSpace().build_supernet(two_stream("share"))
 
 
-class _Training:
+class Training:
     """A network with its optimisers and two batches."""
 
     def __init__(self, model: nn.Module, half_precision: bool, half: int, device: torch.device) -> None:

@@ -52,6 +52,8 @@ def python(tmp_path_factory):
                 environments[host] = module.environment(tmp_path_factory.mktemp("stand_in"), host)
             except RuntimeError as error:
                 pytest.skip(f"the stand-in cannot be built: {error}")
+            if run("-c", "import torch; torch.ones(2, device='cuda').cpu()", host=host).returncode:
+                pytest.skip("the stand-in was written for calls of another torch into NVIDIA's libraries")
         return subprocess.run(
             [sys.executable, *arguments], env=environments[host], cwd=ROOT, capture_output=True, text=True, timeout=1200
         )
@@ -84,3 +86,15 @@ def test_the_stand_in_refuses_what_a_gpu_refuses(python):
     assert "Expected all tensors on cuda:0" in done.stderr and done.returncode
     waiting = python("-c", WAITING, host=True)
     assert "called a synchronizing CUDA operation" in waiting.stderr and waiting.returncode
+
+
+def test_a_searched_step_takes_the_memory_of_a_shared_one(python):
+    done = python(str(ROOT / "benchmarks" / "launches.py"), "--repetitions", "1", host=True)
+    assert done.returncode == 0, done.stderr
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if line.startswith("|")]
+    steps = {(row[0], row[1]): (int(row[2].replace(",", "")), float(row[5])) for row in rows[2:]}
+    assert len(steps) == 10
+    for precision in ("fp32 NCHW", "bf16 channels-last"):
+        for step in ("split", "searched"):
+            assert steps[precision, step][1] <= 1.1 < 1.5 < steps[precision, "searched, plain"][1]
+        assert 0 < steps[precision, "split"][0] < steps[precision, "split, plain"][0] < steps[precision, "searched"][0]
