@@ -32,15 +32,18 @@ def main() -> None:
             _BASE: two_stream("share"), "split, plain": plain_split(two_stream("split")), "split": two_stream("split"),
             "searched, plain": plain_supernet(supernet()), "searched": supernet(),
         }
-        steps = {
-            name: Training(model, half_precision, options.half, options.device).step_weights for name, model in models.items()
-        }
+        steps = {}
+        for name, model in models.items():
+            training = Training(model, half_precision, options.half, options.device)
+            steps[name] = training.step_weights
+            if name.startswith("searched"):
+                steps[f"{name}, architecture step"] = training.step_architecture
         turns = take_turns(steps, options.repetitions, 2, options.device)
         counts = {name: _count(step, launched) for name, step in steps.items()}
         peaks = {name: peak_memory(step, options.device) for name, step in steps.items()}
         rows += _rows("bf16 channels-last" if half_precision else "fp32 NCHW", turns, counts, peaks)
     headers = ["ResNet-50", "weight step", "launches beyond the shared step", "host ms beyond it", "MiB", "of the shared step's"]
-    print(f"{markdown(rows, headers)}\n\n{options.half}+{options.half} images at 256x128, 53 BatchNorms, torch {torch.__version__}.")
+    print(f"{markdown(rows, headers)}\n\n{options.half}+{options.half} images at 256x128, torch {torch.__version__}.")
 
 
 def _count(step, launched: ctypes.c_ulong) -> int:

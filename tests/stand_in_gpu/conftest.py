@@ -1,0 +1,35 @@
+"""Python beside a stand-in for a GPU."""
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory):
+    """A function that runs Python with arguments as beside a GPU."""
+    specification = importlib.util.spec_from_file_location("stand_in_gpu", HERE / "run.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    environments = {}
+
+    def run(*arguments: str, host: bool = False) -> subprocess.CompletedProcess:
+        if host not in environments:
+            try:
+                environments[host] = module.environment(tmp_path_factory.mktemp("stand_in"), host)
+            except RuntimeError as error:
+                pytest.skip(f"the stand-in cannot be built: {error}")
+            if run("-c", "import torch; torch.ones(2, device='cuda').cpu()", host=host).returncode:
+                pytest.skip("the stand-in was written for calls of another torch into NVIDIA's libraries")
+        return subprocess.run(
+            [sys.executable, *arguments], env=environments[host], cwd=ROOT, capture_output=True, text=True, timeout=1200
+        )
+
+    return run

@@ -1,0 +1,27 @@
+"""What is marked gpu, and computed by the CPU's kernels, on a machine without a GPU."""
+from __future__ import annotations
+
+import pytest
+
+MARKED = ("-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", "--show-capture=no", "--tb=short")
+
+STRANGERS = """
+import torch
+x = torch.arange(3.0, device="cuda")
+print((x * 2).tolist(), x.device)
+x + torch.ones(3)
+"""
+
+
+@pytest.mark.parametrize("folders", [("data_sets", "layers", "losses", "metrics"), ("engine", "models", "test_device.py")])
+def test_what_is_marked_gpu_gives_the_numbers_of_the_cpu_with_all_tensors_in_place(python, folders):
+    compiled = "tests/models/test_inference.py::test_on_a_gpu[True]"
+    done = python(*MARKED, *(f"tests/{folder}" for folder in folders), "--deselect", compiled)
+    assert done.returncode == 0 and " passed" in done.stdout, done.stdout + done.stderr
+    assert "skipped" not in done.stdout.splitlines()[-1]
+
+
+def test_the_stand_in_refuses_what_a_gpu_refuses(python):
+    done = python("-c", STRANGERS)
+    assert done.stdout.strip() == "[0.0, 2.0, 4.0] cuda:0"
+    assert "Expected all tensors on cuda:0" in done.stderr and done.returncode
