@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
+import torchreid
 from torch import nn
 
 import torchreid_nas
@@ -128,6 +129,21 @@ def test_a_program_per_modality_equals_its_network(two_modalities, tmp_path, dra
 
 
 # -- preprocessing ------------------------------------------------------------
+
+
+@torch.no_grad()
+def test_a_network_of_torchreid_goes_without_classifier_and_batchnorms(tmp_path):
+    torch.manual_seed(0)
+    model = torchreid.models.build_model("osnet_x0_25", 751, pretrained=False).eval()
+    images = torch.rand(3, 3, 64, 32)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+    [file] = export_model(wrap_model(model, 64, 32), tmp_path, "torch", batch_sizes=(2,))
+    program = torch.export.load(file.path)
+    assert not [name for name in program.state_dict if "classifier" in name or "running_var" in name and "fc" not in name]
+    torch.testing.assert_close(program.module()(images), model(images), rtol=1e-3, atol=1e-4)
 
 
 @torch.no_grad()

@@ -25,6 +25,7 @@ from torchreid_nas.export.run_data import RunData, accuracy
 from torchreid_nas.export.runtime import OnnxNetwork, require_onnx
 from torchreid_nas.files import atomic_path, write_json
 from torchreid_nas.metrics import RankingResult
+from torchreid_nas.models import DeployedNetwork, deploy_network
 from torchreid_nas.trained import TrainedModel
 
 _CHECKED, _CALIBRATED = 16, 128
@@ -104,7 +105,9 @@ def export_model(
             path = Path(folder) / f"{_file_name(trained, name)}{FORMATS[format]}"
             temporary = files.enter_context(atomic_path(path))
             network = trained.network(name).eval()
-            written = Preprocessed(network, trained.norm_mean, trained.norm_std) if with_preprocessing else network
+            written = _deployed(network, trained)
+            if with_preprocessing:
+                written = Preprocessed(written, trained.norm_mean, trained.norm_std)
             metadata = describe(trained, name, with_preprocessing)
             if format == "onnx":
                 export_onnx(written, temporary, trained.height, trained.width, metadata, opset)
@@ -175,6 +178,13 @@ def quantization_cost(
         results.append(accuracy(run_data, networks))
     before, after = results
     return {name: (before[name], after[name]) for name in before}
+
+
+def _deployed(network: nn.Module, trained: TrainedModel) -> nn.Module:
+    """Return the test-time form of a network: torchreid's own and those of others have no method that gives it."""
+    if isinstance(network, DeployedNetwork):
+        return network
+    return deploy_network(network, trained.feature_dim, images=torch.zeros(2, 3, trained.height, trained.width))
 
 
 def _file_name(trained: TrainedModel, modality: str | None) -> str:
