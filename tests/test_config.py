@@ -158,6 +158,12 @@ def test_an_override_without_value_is_named():
         load_config(overrides=["train.lr", "0.1", "train.max_epoch"])
 
 
+@pytest.mark.parametrize("overrides", [["configs/demo.yaml"], ["configs/demo.yaml", "train.lr", "0.1"], ["my.yml", "1"]])
+def test_a_config_without_its_option_is_told_the_option(overrides):
+    with pytest.raises(InputError, match=f'"{overrides[0]}" stands where a key is expected; write --config {overrides[0]}'):
+        load_config(None, overrides)
+
+
 @pytest.mark.parametrize("value", ["nan", "inf"])
 def test_a_rate_that_is_no_finite_number_is_refused(write, value):
     with pytest.raises(InputError, match="train.lr"):

@@ -168,8 +168,9 @@ def test_checkpoint_round_trip_with_an_optimisers_state(tmp_path):
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):
-    for path in (tmp_path / "absent.pth", tmp_path):
-        with pytest.raises(InputError, match="does not exist; check the path") as error:
+    cases = ((tmp_path / "absent.pth", "does not exist; check the path"), (tmp_path, "is a folder.*its train/model.pth"))
+    for path, message in cases:
+        with pytest.raises(InputError, match=message) as error:
             load_checkpoint(path)
         assert str(path) in str(error.value)
 

@@ -114,7 +114,8 @@ def default_config() -> CfgNode:
     cfg.train.fused = "auto"  # True or False: one kernel for the steps of Adam and SGD (the others have none)
     cfg.train.accumulate = 1  # batches per step of the optimiser
     cfg.train.compile = False  # torch.compile of the network; it gained nothing on a CPU
-    cfg.train.holdout = 0.0  # ours: share of the training identities that chooses the best epoch; 0: the last epoch
+    # Ours: share of the training identities that chooses the best epoch; 0: the last epoch. A search sees them all.
+    cfg.train.holdout = 0.0
     cfg.train.eval_freq = 10  # epochs between two looks at the held-out identities
 
     cfg.adam = CfgNode()
@@ -210,6 +211,9 @@ def load_config(path: str | os.PathLike | None = None, overrides: Sequence[str] 
     if path is not None:
         for key, value in _flatten(_read_yaml(path)):
             _set(cfg, key, value, f'the config "{path}"')
+    file = next((word for word in overrides[::2] if word.endswith((".yaml", ".yml"))), None)
+    if file is not None:
+        raise InputError(f'"{file}" stands where a key is expected; write --config {file}')
     if len(overrides) % 2:
         raise InputError(f'the override "{overrides[-1]}" has no value; write KEY VALUE pairs, e.g. train.lr 0.02')
     defaults = dict(_flatten(default_config()))

@@ -136,6 +136,8 @@ def load_checkpoint(
     import torch
 
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f'the checkpoint "{path}" is a folder, expected a file; of a run take its train/model.pth')
     if not path.is_file():
         raise InputError(f'the checkpoint "{path}" does not exist; check the path')
     try:
