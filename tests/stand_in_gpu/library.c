@@ -161,7 +161,7 @@ E cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *n, const void *ker
   return 0;
 }
 
-/* The driver, as far as the runtime is asked for it; run.py adds the rest. */
+/* The driver, as far as the runtime is asked for it; see driver.c. */
 static int driver(void) DONE
 E cudaGetDriverEntryPointByVersion(
     const char *name, void **function, unsigned version, unsigned long long flags,

@@ -9,7 +9,7 @@ torch takes ``library.c`` for NVIDIA's libraries: there is one device, whose mem
 it is computed by the CPU's kernels (``startup/sitecustomize.py``), so that numbers are right, and tensors of different
 devices in one operation are refused. With ``--host`` torch's own CUDA code runs instead, up to the launch of each kernel,
 which does nothing: its checks of arguments and its alarm on synchronisation are real, numbers mean nothing. No figure of
-speed, and nothing that Triton compiles, can be had this way.
+speed can be had this way, and what Triton compiles for a GPU is compiled with ``--host`` and launched in name only.
 """
 from __future__ import annotations
 
@@ -33,26 +33,34 @@ def environment(folder: Path, host: bool = False) -> dict[str, str]:
     """
     packages = Path(sysconfig.get_paths()["platlib"])
     # The runtime's headers of NVIDIA's package lack a part that Triton's copy has.
-    includes = [packages / "triton/backends/nvidia/include", *(Path(name) for name in glob.glob(f"{packages}/nvidia/*/include"))]
-    lazy = packages / "torch/lib/libcaffe2_nvrtc.so"
-    missing = [name for name in ("cuda_runtime_api.h", "cublas_api.h", "cublasLt.h", "cudnn.h") if not _found(includes, name)]
-    if missing or not lazy.exists():
-        raise RuntimeError(f"torch is no build for CUDA with NVIDIA's headers beside it: {missing or lazy.name}")
-    source = (_HERE / "library.c").read_text()
-    headers = "".join(_found(includes, name)[0].read_text() for name in ("cublas_api.h", "cublasLt.h"))
-    # What torch only has to find returns 0, success.
-    products = {name for name in re.findall(r"\b(cublas\w+)\s*\(", headers) if f"{name}(" not in source}
-    driver = {name.decode() for name in re.findall(rb"\0(cu[A-Z]\w+)(?=\0)", lazy.read_bytes())}
+    triton, lazy = packages / "triton/backends/nvidia", packages / "torch/lib/libcaffe2_nvrtc.so"
+    includes = [triton / "include", *(Path(name) for name in glob.glob(f"{packages}/nvidia/*/include"))]
+    headers = ("cuda.h", "cuda_runtime_api.h", "cublas_api.h", "cublasLt.h", "cudnn.h")
+    missing = [name for name in headers if not _found(includes, name)] + [
+        path.name for path in (lazy, triton / "driver.c") if not path.exists()
+    ]
+    if missing:
+        raise RuntimeError(f"torch is no build for CUDA with NVIDIA's headers and Triton beside it: {missing} not found")
+    # What torch and Triton only have to find returns 0, success.
+    of_cublas = "".join(_found(includes, name)[0].read_text() for name in headers if name.startswith("cublas"))
+    of_driver = lazy.read_bytes().decode("latin-1") + (triton / "driver.c").read_text()
     folder.mkdir(parents=True, exist_ok=True)
-    for file, names in (("products.c", products), ("driver.c", driver)):
-        (folder / file).write_text("".join(f"int {name}(void) {{ return 0; }}\n" for name in sorted(names)))
     flags = [f"-I{path}" for path in includes]
-    _compile(folder / "stand_in.so", [*flags, str(_HERE / "library.c"), str(folder / "products.c")])
-    _compile(folder / "libcuda.so.1", [str(folder / "driver.c")])
+    for ours, target, pattern, text in (
+        ("library.c", "stand_in.so", r"\bcublas\w+(?=\s*\()", of_cublas),
+        ("driver.c", "libcuda.so.1", r"\bcu[A-Z]\w+", of_driver),
+    ):
+        known = (_HERE / ours).read_text()
+        names = sorted({name for name in re.findall(pattern, text) if f"{name}(" not in known})
+        stubs = folder / f"stubs_of_{ours}"
+        stubs.write_text("".join(f"int {name}(void) {{ return 0; }}\n" for name in names))
+        _compile(folder / target, [*flags, str(_HERE / ours), str(stubs)])
     paths = [str(_HERE / "startup"), os.environ.get("PYTHONPATH", "")]
     kept = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    # Nothing that is compiled for the stand-in is to be found beside a GPU.
+    caches = {name: str(folder / "compiled") for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")}
     return {
-        **kept, "LD_PRELOAD": str(folder / "stand_in.so"), "LD_LIBRARY_PATH": str(folder),
+        **kept, **caches, "LD_PRELOAD": str(folder / "stand_in.so"), "LD_LIBRARY_PATH": str(folder),
         "PYTHONPATH": os.pathsep.join(filter(None, paths)), **({"STAND_IN_LAUNCHES": "1"} if host else {}),
     }
 

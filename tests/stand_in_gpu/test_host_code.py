@@ -12,6 +12,16 @@ with torch.backends.cudnn.flags(enabled=True):
         split(x).sum().backward()
 """
 
+COMPILED = """
+import torch
+from torchreid_nas.models import two_stream_resnet18
+model = two_stream_resnet18(8, "split", pretrained=False, width=0.125).eval()
+network = model.deploy("infrared").optimize("bf16", compile=True, device="cuda")
+for count in (8, 3):
+    features = network(torch.zeros(count, 3, 64, 32, device="cuda"))
+    print(features.device, features.dtype, tuple(features.shape))
+"""
+
 WAITING = """
 import torch
 x = torch.ones(3, device="cuda")
@@ -29,6 +39,12 @@ def test_a_split_batchnorm_passes_what_torch_and_cudnn_check(python):
     done = python("-c", SPLIT_BY_CUDNN, host=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("stand-in cuDNN: forward") == done.stderr.count("stand-in cuDNN: backward") == 4
+
+
+def test_a_network_is_compiled_for_a_gpu(python):
+    done = python("-c", COMPILED, host=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["cuda:0 torch.float32 (8, 64)", "cuda:0 torch.float32 (3, 64)"]
 
 
 def test_waiting_is_found(python):
