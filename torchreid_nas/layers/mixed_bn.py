@@ -24,7 +24,7 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.layers.mixed_function import MixedNormalize
 from torchreid_nas.layers.modality import BOTH, active_modality
 from torchreid_nas.layers.split_bn import SplitBatchNorm2d, check_joint
-from torchreid_nas.layers.split_function import dense, halves
+from torchreid_nas.layers.split_function import count_batch, dense, halves
 
 
 class MixedBatchNorm2d(nn.Module):
@@ -83,7 +83,7 @@ class MixedBatchNorm2d(nn.Module):
             return torch.cat([self._forward_single(part, bn, probabilities, False) for part, bn in zip(halves(x), own)])
         x = dense(x)
         with torch.no_grad():
-            _count(self.share, *own)
+            count_batch(self.share, *own)
             (mean_v, var_v), (mean_t, var_t) = (_statistics(part, bn) for part, bn in zip(halves(x), own))
             mean = torch.lerp(mean_v, mean_t, 0.5)
             means = torch.stack((mean_v, mean_t))
@@ -101,7 +101,7 @@ class MixedBatchNorm2d(nn.Module):
         if by_batch:
             # The statistics of x are those of both candidates, which then differ by their parameters alone.
             with torch.no_grad():
-                _count(self.share, bn)
+                count_batch(self.share, bn)
                 _statistics(x, self.share)
             weight, bias = share * self.share.weight + split * bn.weight, share * self.share.bias + split * bn.bias
             return F.batch_norm(x, bn.running_mean, bn.running_var, weight, bias, True, bn.momentum, bn.eps)
@@ -128,11 +128,6 @@ def _statistics(x: torch.Tensor, bn: nn.BatchNorm2d) -> tuple[torch.Tensor, torc
             "give each modality more images, or larger ones"
         )
     return torch.batch_norm_update_stats(x, bn.running_mean, bn.running_var, bn.momentum)
-
-
-def _count(*layers: nn.BatchNorm2d) -> None:
-    """Count a batch for each layer, in one operation."""
-    torch._foreach_add_([bn.num_batches_tracked for bn in layers], 1)
 
 
 def _track(bn: nn.BatchNorm2d, mean: torch.Tensor, var: torch.Tensor, count: int) -> None:

@@ -7,7 +7,7 @@ has no variant that writes into given memory. In channels-last as in NCHW a half
 """
 from __future__ import annotations
 
-__all__ = ["dense", "halves", "is_plain", "split_batch_norm"]
+__all__ = ["count_batch", "dense", "halves", "is_plain", "split_batch_norm"]
 
 import torch
 from torch import Tensor, nn
@@ -30,10 +30,15 @@ def split_batch_norm(x: Tensor, visible: nn.BatchNorm2d, infrared: nn.BatchNorm2
     layers = visible, infrared
     for bn in layers:
         bn._check_input_dim(x)
-        bn.num_batches_tracked.add_(1)
+    count_batch(*layers)
     parameters = [parameter for bn in layers for parameter in (bn.weight, bn.bias)]
     statistics = [buffer for bn in layers for buffer in (bn.running_mean, bn.running_var)]
     return _SplitBatchNorm.apply(dense(x), *parameters, *statistics, [bn.momentum for bn in layers], [bn.eps for bn in layers])
+
+
+def count_batch(*layers: nn.BatchNorm2d) -> None:
+    """Count a batch for each layer, in one operation."""
+    torch._foreach_add_([bn.num_batches_tracked for bn in layers], 1)
 
 
 def is_plain(x: Tensor, *layers: nn.Module) -> bool:
