@@ -208,6 +208,7 @@ def load_config(path: str | os.PathLike | None = None, overrides: Sequence[str] 
             named), wrong type, value out of range.
     """
     cfg = default_config()
+    defaults = dict(_flatten(cfg))
     if path is not None:
         for key, value in _flatten(_read_yaml(path)):
             _set(cfg, key, value, f'the config "{path}"')
@@ -216,7 +217,6 @@ def load_config(path: str | os.PathLike | None = None, overrides: Sequence[str] 
         raise InputError(f'"{file}" stands where a key is expected; write --config {file}')
     if len(overrides) % 2:
         raise InputError(f'the override "{overrides[-1]}" has no value; write KEY VALUE pairs, e.g. train.lr 0.02')
-    defaults = dict(_flatten(default_config()))
     for key, text in zip(overrides[::2], overrides[1::2]):
         value = _parse(text)
         # What reads as a number may be the name of a folder: 1.10 is not 1.1.
