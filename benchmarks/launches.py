@@ -13,9 +13,7 @@ import ctypes
 
 import torch
 from harness import Turns, arguments, markdown, peak_memory, take_turns
-from normalization import Training, supernet, two_stream
-from plain.mixed_normalization import plain_supernet
-from plain.normalization import plain_split
+from normalization import steps_by_name
 
 _BASE = "shared"
 
@@ -28,21 +26,12 @@ def main() -> None:
         raise SystemExit("error: kernels are counted by the stand-in alone; see the first lines of this script") from None
     rows = []
     for half_precision in (False, True):
-        models = {
-            _BASE: two_stream("share"), "split, plain": plain_split(two_stream("split")), "split": two_stream("split"),
-            "searched, plain": plain_supernet(supernet()), "searched": supernet(),
-        }
-        steps = {}
-        for name, model in models.items():
-            training = Training(model, half_precision, options.half, options.device)
-            steps[name] = training.step_weights
-            if name.startswith("searched"):
-                steps[f"{name}, architecture step"] = training.step_architecture
+        steps = steps_by_name(half_precision, options.half, options.device)
         turns = take_turns(steps, options.repetitions, 2, options.device)
         counts = {name: _count(step, launched) for name, step in steps.items()}
         peaks = {name: peak_memory(step, options.device) for name, step in steps.items()}
         rows += _rows("bf16 channels-last" if half_precision else "fp32 NCHW", turns, counts, peaks)
-    headers = ["ResNet-50", "weight step", "launches beyond the shared step", "host ms beyond it", "MiB", "of the shared step's"]
+    headers = ["ResNet-50", "step", "launches beyond the shared step", "host ms beyond it", "MiB", "of the shared step's"]
     print(f"{markdown(rows, headers)}\n\n{options.half}+{options.half} images at 256x128, torch {torch.__version__}.")
 
 

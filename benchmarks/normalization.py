@@ -60,13 +60,14 @@ def main() -> None:
           "is there before the step. A searched iteration is a weight step and an architecture step.")
 
 
-def _measure(half_precision: bool, half: int, repetitions: int, device: torch.device, limits: Limits) -> list[list[str]]:
+def steps_by_name(half_precision: bool, half: int, device: torch.device) -> dict[str, Callable[[], torch.Tensor]]:
+    """Return the steps that are compared; each returns its loss."""
     trainings = {
-        "shared": Training(two_stream("share"), half_precision, half, device),
-        "split, plain": Training(plain_split(two_stream("split")), half_precision, half, device),
-        "split, training step": Training(two_stream("split"), half_precision, half, device),
-        "searched": Training(supernet(), half_precision, half, device),
-        "searched, plain": Training(plain_supernet(supernet()), half_precision, half, device),
+        "shared": _Training(two_stream("share"), half_precision, half, device),
+        "split, plain": _Training(plain_split(two_stream("split")), half_precision, half, device),
+        "split, training step": _Training(two_stream("split"), half_precision, half, device),
+        "searched": _Training(supernet(), half_precision, half, device),
+        "searched, plain": _Training(plain_supernet(supernet()), half_precision, half, device),
     }
     steps: dict[str, Callable[[], torch.Tensor]] = {}
     for name, training in trainings.items():
@@ -74,6 +75,11 @@ def _measure(half_precision: bool, half: int, repetitions: int, device: torch.de
             # First, for after a weight step the triplets that are hardest may already be others.
             steps[f"{name}, architecture step"] = training.step_architecture
         steps[f"{name}, weight step" if name in _STEPS else name] = training.step_weights
+    return steps
+
+
+def _measure(half_precision: bool, half: int, repetitions: int, device: torch.device, limits: Limits) -> list[list[str]]:
+    steps = steps_by_name(half_precision, half, device)
     first = {name: float(step()) for name, step in steps.items()}
     _check(first, "split, training step", "split, plain", half_precision)
     _check(first, "searched, weight step", "searched, plain, weight step", half_precision)
@@ -125,7 +131,7 @@ def supernet() -> nn.Module:
     return BNSplitSpace().build_supernet(two_stream("share"))
 
 
-class Training:
+class _Training:
     """A network with its optimisers and two batches."""
 
     def __init__(self, model: nn.Module, half_precision: bool, half: int, device: torch.device) -> None:
