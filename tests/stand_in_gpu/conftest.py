@@ -1,15 +1,15 @@
 """Python beside a stand-in for a GPU."""
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+from stand_in_gpu.run import environment
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -19,15 +19,12 @@ def python(tmp_path_factory):
     What is printed tells how it went, not the exit code: now and then torch's threads for a device that is none end the
     process by a signal when all is done.
     """
-    specification = importlib.util.spec_from_file_location("stand_in_gpu", HERE / "run.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
     environments = {}
 
     def run(*arguments: str, host: bool = False) -> subprocess.CompletedProcess:
         if host not in environments:
             try:
-                environments[host] = module.environment(tmp_path_factory.mktemp("stand_in"), host)
+                environments[host] = environment(tmp_path_factory.mktemp("stand_in"), host)
             except RuntimeError as error:
                 pytest.skip(f"the stand-in cannot be built: {error}")
             if "cuda:0" not in run("-c", "import torch; print(torch.ones(2, device='cuda').device)", host=host).stdout:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from typing import Callable
 
 import torch
 from torch.utils._pytree import tree_leaves, tree_map
@@ -46,11 +47,11 @@ def _replace_kernels() -> torch.library.Library:
         is_view = any(out.alias_info is not None and not out.alias_info.is_write for out in operator._schema.returns)
         known = base in _COMPOSED or torch._C._dispatch_has_kernel_for_dispatch_key(name, "CUDA")
         if known and not is_view:
-            library.impl(name.removeprefix("aten::"), _kernel(operator, base), "CUDA")
+            library.impl(name.removeprefix("aten::"), _kernel(operator, base, _OF_CUDA.get(name)), "CUDA")
     return library
 
 
-def _kernel(operator: torch._ops.OpOverload, base: str):
+def _kernel(operator: torch._ops.OpOverload, base: str, formula: Callable | None):
     schema = operator._schema
 
     def run(*args, **kwargs):
@@ -64,8 +65,7 @@ def _kernel(operator: torch._ops.OpOverload, base: str):
         # A number stands for a tensor only until a kernel in Python is called.
         numbers = any(isinstance(value, (int, float)) and declared.type.kind() == "TensorType"
                       for declared, value in zip(schema.arguments, args))
-        compute = _OF_CUDA.get(str(schema).split("(")[0], operator.overloadpacket if numbers else operator)
-        out = compute(*lowered, **named)
+        out = (formula or (operator.overloadpacket if numbers else operator))(*lowered, **named)
         for tensor, low in zip(tree_leaves((args, kwargs)), tree_leaves((lowered, named))):
             if isinstance(tensor, torch.Tensor) and tensor.is_cuda and tensor.shape != low.shape:
                 # The kernel gave an output its size.
