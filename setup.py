@@ -18,7 +18,7 @@ setup(
     license="MIT",
     packages=find_packages(include=["torchreid_nas", "torchreid_nas.*"]),
     py_modules=["torchreid_nas_command"],
-    package_data={"torchreid_nas.zoo": ["entries/*.yaml"]},
+    package_data={"torchreid_nas.hub": ["entries/*.yaml"]},
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.4",

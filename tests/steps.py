@@ -4,7 +4,7 @@ from __future__ import annotations
 from torch import nn
 
 from tiny import TINY_CDNET, TINY_ECN
-from torchreid_nas.pipeline import Run
+from torchreid_nas.run.stages import Run
 
 ENGINES = {
     "cross-modality": ("train", {"model.architecture": "split"}),

@@ -22,7 +22,7 @@ batch = next(iter(manager.train_loader))
 assert set(batch["modality"].tolist()) <= {0, 1} and len(batch["index"]) == 4
 torchreid.losses.C3MMDLoss(num_instances=2), torchreid.losses.CrossModalityTripletLoss()
 from torchreid_nas.config import load_config
-from torchreid_nas.pipeline import Run
+from torchreid_nas.run.stages import Run
 cfg = load_config(None, ["data.root", sys.argv[2], "data.save_dir", sys.argv[3], "model.name", "two_stream_resnet18",
     "model.width", "0.125", "model.pretrained", "False", "data.height", "48", "data.width", "24", "data.workers", "0",
     "sampler.num_instances", "2", "train.batch_size", "8", "train.num_batches", "2", "train.max_epoch", "1",

@@ -75,7 +75,7 @@ print(type(model).__name__, torchreid.losses.C3MMDLoss.__name__, "cdnet" in vars
 def test_an_import_of_the_package_is_enough_for_the_calls_of_the_readme():
     code = """
 import torchreid_nas
-print(torchreid_nas.weights.load_weights.__name__, torchreid_nas.zoo.build.__name__,
+print(torchreid_nas.checkpoints.load.load_weights.__name__, torchreid_nas.zoo.build.__name__,
       torchreid_nas.features.register_trained.__name__, torchreid_nas.metrics.use_fast_ranking.__name__)
 """
     assert python(code) == "load_weights build register_trained use_fast_ranking\n"

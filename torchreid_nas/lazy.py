@@ -20,7 +20,7 @@ def lazy_exports(
 
     Args:
         package: ``__name__`` of the package.
-        parts: its modules, and the names that each of them gives.
+        parts: its modules, and the names that each of them gives; a module of another package by its whole name.
     """
     module_of = {name: module for module, names in parts.items() for name in names}
 
@@ -29,7 +29,8 @@ def lazy_exports(
             return importlib.import_module(f"{package}.{name}")
         if name not in module_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(f"{package}.{module_of[name]}"), name)
+        module = module_of[name]
+        value = getattr(importlib.import_module(module if "." in module else f"{package}.{module}"), name)
         setattr(sys.modules[package], name, value)
         return value
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from tiny import TINY_ECN
 from torchreid_nas.engine import ResumableEngine, TrainingOptions
-from torchreid_nas.pipeline import Run
+from torchreid_nas.run.stages import Run
 
 
 class Batches(list):

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from tiny import TINY_CDNET
 from torchreid_nas.errors import InputError
 from torchreid_nas.metrics import evaluate_market1501
-from torchreid_nas.pipeline import Run
+from torchreid_nas.run.stages import Run
 
 
 def run_of(tiny_config, **changes):

@@ -12,7 +12,7 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.layers import SplitBatchNorm2d
 from torchreid_nas.losses import ClassMMDLoss, CorrelationConsistencyLoss, CrossModalityTripletLoss
 from torchreid_nas.metrics import evaluate_regdb
-from torchreid_nas.pipeline import Run
+from torchreid_nas.run.stages import Run
 
 
 @pytest.fixture

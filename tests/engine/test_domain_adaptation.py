@@ -12,7 +12,7 @@ from torchreid_nas.engine import AdaptationOptions, DomainAdaptationEngine
 from torchreid_nas.errors import InputError
 from torchreid_nas.losses import ExemplarMemory, InvarianceLoss
 from torchreid_nas.models import ecn_resnet18
-from torchreid_nas.pipeline import Run
+from torchreid_nas.run.stages import Run
 
 
 def engine_of(tiny_config, **changes):

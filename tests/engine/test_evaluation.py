@@ -12,7 +12,7 @@ from tiny import TINY, TINY_CDNET, TINY_ECN
 from torchreid_nas.config import load_config
 from torchreid_nas.engine import EvaluationOptions
 from torchreid_nas.metrics import evaluate_sysu_mm01, re_rank_features
-from torchreid_nas.pipeline import Run
+from torchreid_nas.run.stages import Run
 
 TASKS = {
     "cross-modality": (TINY, "split", "regdb"), "CDNet": (TINY_CDNET, "cdnet", "market1501"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.pipeline import Run
+from torchreid_nas.run.stages import Run
 
 
 def search_engine(tiny_config, **changes):

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from torchreid_nas.layers import SplitBatchNorm2d
-from torchreid_nas.trained import wrap_model
+from torchreid_nas.checkpoints.trained import wrap_model
 
 SIZE = (24, 16)
 

@@ -19,7 +19,7 @@ from torchreid_nas.export.graph import describe
 from torchreid_nas.export.runtime import default_device
 from torchreid_nas.models import ecn_resnet18
 from torchreid_nas.models.necks import FBLNeck
-from torchreid_nas.trained import wrap_model
+from torchreid_nas.checkpoints.trained import wrap_model
 
 MODALITIES = ("visible", "infrared")
 

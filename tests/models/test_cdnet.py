@@ -16,7 +16,7 @@ from torchreid_nas.layers import bn_slots, split_batchnorm
 from torchreid_nas.models import (
     CDNet, CDNetBackbone, TwoStreamNetwork, cdnet, cdnet_x0_5, cdnet_x0_25, cdnet_x0_75, cnet,
 )
-from torchreid_nas.weights import load_authors_checkpoint
+from torchreid_nas.checkpoints.load import load_authors_checkpoint
 
 
 def count(*modules: torch.nn.Module) -> int:

@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from recipe import recipe_state
-from torchreid_nas.zoo import download as download_module
+from torchreid_nas.hub import download as download_module
 from zoo.authors import as_file
 from zoo.file_server import serving
 

@@ -8,7 +8,7 @@ import pytest
 
 from torchreid_nas import zoo
 from torchreid_nas.errors import InputError
-from torchreid_nas.zoo.checks import file_digest
+from torchreid_nas.hub.checks import file_digest
 
 
 def refusal(name="test_entry", **options):

@@ -11,8 +11,8 @@ import torchreid
 
 from torchreid_nas import zoo
 from torchreid_nas.errors import InputError
-from torchreid_nas.zoo import drive
-from torchreid_nas.zoo.store import fetch_architecture
+from torchreid_nas.hub import drive
+from torchreid_nas.hub.store import fetch_architecture
 
 File = collections.namedtuple("File", "id path local_path")
 SOURCE = {"kind": "drive", "folder": "FOLDER", "pattern": "*trial1/*.pth.tar"}

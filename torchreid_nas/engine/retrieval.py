@@ -16,7 +16,7 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.layers import MODALITIES, modality_context
 from torchreid_nas.metrics import PROTOCOLS, average_results, evaluate_market1501, rank_features
 from torchreid_nas.models import deploy_network
-from torchreid_nas.models.inference import images_at_once
+from torchreid_nas.deploy.optimize import images_at_once
 
 Forward = Callable[[torch.Tensor, str], Sequence[torch.Tensor]]
 

@@ -26,7 +26,7 @@ from torchreid_nas.export.runtime import OnnxNetwork, require_onnx
 from torchreid_nas.files import atomic_path, write_json
 from torchreid_nas.metrics import RankingResult
 from torchreid_nas.models import DeployedNetwork, deploy_network
-from torchreid_nas.trained import TrainedModel
+from torchreid_nas.checkpoints.trained import TrainedModel
 
 _CHECKED, _CALIBRATED = 16, 128
 
@@ -78,7 +78,7 @@ def export_model(
     real images, at every batch size, within ``TOLERANCE``.
 
     Args:
-        trained: see :func:`torchreid_nas.trained.load_trained`.
+        trained: see :func:`torchreid_nas.checkpoints.trained.load_trained`.
         folder: where the files go, ``<model>[-<modality>].onnx`` or ``.pt2``, the latter with a JSON beside it.
         format: one of ``FORMATS``.
         modality: only this one of a two-stream model.

@@ -20,7 +20,7 @@ import torchreid_nas
 from torchreid_nas.errors import InputError
 from torchreid_nas.export.runtime import quiet
 
-from torchreid_nas.trained import TrainedModel
+from torchreid_nas.checkpoints.trained import TrainedModel
 
 FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
 """Suffixes of the files by the names of the formats."""

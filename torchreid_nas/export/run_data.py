@@ -15,7 +15,7 @@ from torchreid_nas.engine import RetrievalEngine
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers import MODALITIES, active_modality
 from torchreid_nas.metrics import RankingResult
-from torchreid_nas.tasks import make_task
+from torchreid_nas.methods import make_task
 
 
 class RunData:

@@ -19,8 +19,8 @@ from torchreid_nas.device import find_device
 from torchreid_nas.errors import InputError, InputWarning
 from torchreid_nas.features.feature_set import FeatureSet, check_npz
 from torchreid_nas.features.images import Picture, Source
-from torchreid_nas.models.inference import images_at_once, optimize_network
-from torchreid_nas.trained import TrainedModel, load_trained, wrap_model
+from torchreid_nas.deploy.optimize import images_at_once, optimize_network
+from torchreid_nas.checkpoints.trained import TrainedModel, load_trained, wrap_model
 
 _NAMED = 20
 

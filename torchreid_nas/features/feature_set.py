@@ -38,7 +38,7 @@ class FeatureSet:
         camids: (N,) int64, 0-based cameras, -1 where unknown.
         model: name of the model that made them.
         modality: ``"visible"``, ``"infrared"``, or ``""`` for models of one modality.
-        fingerprint: of the model, see :class:`torchreid_nas.trained.TrainedModel`; ``""`` where unknown.
+        fingerprint: of the model, see :class:`torchreid_nas.checkpoints.trained.TrainedModel`; ``""`` where unknown.
     """
 
     features: torch.Tensor

@@ -10,7 +10,7 @@ from typing import Callable
 from torch import nn
 
 from torchreid_nas.registry import register_model
-from torchreid_nas.trained import TrainedModel, load_trained
+from torchreid_nas.checkpoints.trained import TrainedModel, load_trained
 
 
 def register_trained(

@@ -14,9 +14,11 @@ from torch import nn
 from torchreid_nas.architecture import Architecture, ArchitectureSpec
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.genotypes import candidate_kernels
+from torchreid_nas.hub.catalogue import initial_entry
+from torchreid_nas.hub.store import fetch
 from torchreid_nas.layers import CDBlock, ConvBN, MixedBatchNorm2d, SplitBatchNorm2d
 from torchreid_nas.models.cdnet_weights import load_pretrained
-from torchreid_nas.models.deploy import DeployedNetwork, deploy_network
+from torchreid_nas.deploy.fold import DeployedNetwork, deploy_network
 from torchreid_nas.models.necks import BLNeck, FBLNeck
 
 _STEM_CHANNELS = 64
@@ -242,17 +244,14 @@ def _imagenet_weights(architecture: Architecture, width: float, small_images: bo
     Raises:
         InputError: the zoo has none for it, or the file cannot be had.
     """
-    # The zoo builds these models: it stands above them and is asked only when its weights are.
-    from torchreid_nas import zoo
-
-    entry = zoo.initial_entry(architecture, width=width, small_images=small_images)
+    entry = initial_entry(architecture, width=width, small_images=small_images)
     if entry is None:
         raise InputError(
             f"the model zoo has no pretrained weights for this CDNet ({architecture}; width {width:g}"
             f"{', for small images' if small_images else ''}), only for the published one at width 1; name a file of "
             "weights (pretrained=PATH), or train from scratch (pretrained=False)"
         )
-    return zoo.fetch(entry)
+    return fetch(entry)
 
 
 def cdnet_x0_75(

@@ -12,11 +12,11 @@ from torch import nn
 from torchreid_nas.architecture import Architecture, ArchitectureSpec
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.host import MODELS
-from torchreid_nas.weights import checkpoint_num_classes, load_weights
-from torchreid_nas.zoo.catalogue import find_entry
-from torchreid_nas.zoo.entry import FROM_FILE, Entry
-from torchreid_nas.zoo.layouts import Recognised, recognise
-from torchreid_nas.zoo.store import fetch, fetch_architecture
+from torchreid_nas.checkpoints.load import checkpoint_num_classes, load_weights
+from torchreid_nas.hub.catalogue import find_entry
+from torchreid_nas.hub.entry import FROM_FILE, Entry
+from torchreid_nas.checkpoints.recognise import Recognised, recognise
+from torchreid_nas.hub.store import fetch, fetch_architecture
 
 _IMAGENET_CLASSES = 1000
 

@@ -9,9 +9,9 @@ from typing import Iterable, Sequence
 from tabulate import tabulate
 
 from torchreid_nas.architecture import SHARE, SPLIT
-from torchreid_nas.dry_run import model_size
+from torchreid_nas.models.size import model_size
 from torchreid_nas.zoo.networks import build_model
-from torchreid_nas.zoo.entry import FROM_FILE, SCORES, Entry, score_title
+from torchreid_nas.hub.entry import FROM_FILE, SCORES, Entry, score_title
 
 _SECTIONS = {
     "cdnet_authors": "CDNet and CNet, by their authors",

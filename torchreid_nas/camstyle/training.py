@@ -1,0 +1,241 @@
+"""Training a StarGAN across cameras: a function of its settings and images that an interruption does not change."""
+from __future__ import annotations
+
+__all__ = ["CHECKPOINT", "HISTORY", "Schedule", "Trainer"]
+
+import dataclasses
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any, Callable, Mapping
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from torchreid_nas.data.manager import ImageLoader
+from torchreid_nas.errors import InputError
+from torchreid_nas.files import save_checkpoint, write_text
+from torchreid_nas.camstyle.images import CameraImages, ImageStream, derived_generator
+from torchreid_nas.camstyle.losses import discriminator_terms, generator_terms
+from torchreid_nas.camstyle.networks import Discriminator, Generator
+from torchreid_nas.camstyle.settings import StarGANSettings
+
+CHECKPOINT, HISTORY = "checkpoint.pth", "history.jsonl"
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """When training looks up, in iterations; changes no weight.
+
+    Args:
+        log_every: between two rows of the history.
+        checkpoint_every: between two checkpoints.
+        sample_every: between two pictures.
+        workers: processes that load images; 0 loads in this one.
+
+    Raises:
+        InputError: a number out of range.
+    """
+
+    log_every: int = 500
+    checkpoint_every: int = 5000
+    sample_every: int = 5000
+    workers: int = 4
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, least = getattr(self, field.name), int(field.name != "workers")
+            if value < least:
+                raise InputError(f"StarGAN: {field.name} is {value}, expected at least {least}")
+
+
+class Trainer:
+    """Generator, discriminator and their optimisers (Choi et al., CVPR 2018).
+
+    The targets of a batch are its own cameras, permuted, as in the authors'
+    code: generated images then have the cameras in the shares in which real
+    ones have them. Everything drawn for an iteration (images, targets, the
+    mixtures of the gradient penalty) depends on the seed and its number only,
+    and is drawn on the CPU, so that any device sees the same.
+
+    Args:
+        settings: see :class:`StarGANSettings`.
+        images: to learn from, of the size of the settings.
+        name: of the data set, for the checkpoint.
+        device: where the networks live.
+
+    Attributes:
+        iteration: how many are done.
+        history: rows of means since the row before: ``iteration``, the terms
+            of :mod:`torchreid_nas.camstyle.losses` without weights, ``lr``.
+    """
+
+    def __init__(self, settings: StarGANSettings, images: CameraImages, name: str, device: torch.device):
+        self.settings, self.images, self.name, self.device = settings, images, name, device
+        # The weights are drawn on the CPU: the same on every device, and nobody else's random numbers change.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            self.generator = Generator(len(images.camids), settings.channels, settings.residual_blocks)
+            self.discriminator = Discriminator(
+                len(images.camids), settings.height, settings.width, settings.channels, settings.discriminator_layers
+            )
+        self.generator.to(device)
+        self.discriminator.to(device)
+        betas = settings.beta1, settings.beta2
+        self.optimizers = {
+            key: torch.optim.Adam(network.parameters(), settings.lr, betas) for key, network in self._networks.items()
+        }
+        self.iteration = 0
+        self.history: list[dict[str, Any]] = []
+        self._sums: dict[str, tuple[torch.Tensor, int]] = {}
+
+    def step(self, real: torch.Tensor, cameras: torch.Tensor) -> None:
+        """Do one iteration: the discriminator's update, and in every ``n_critic``-th the generator's.
+
+        Args:
+            real: (N, 3, H, W) in [-1, 1], on any device.
+            cameras: (N,) int64 labels.
+        """
+        settings = self.settings
+        draws = derived_generator(settings.seed, 1, self.iteration)
+        targets = cameras[torch.randperm(len(cameras), generator=draws)].to(self.device)
+        mix = torch.rand(len(cameras), 1, 1, 1, generator=draws).to(self.device)
+        real, cameras = real.to(self.device, non_blocking=True), cameras.to(self.device)
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate(self.iteration)
+        with self._autocast():
+            with torch.no_grad():
+                fake = self.generator(real, targets)
+            terms = discriminator_terms(self.discriminator, real, cameras, fake.float(), mix)
+        self._update("discriminator", terms)
+        if (self.iteration + 1) % settings.n_critic == 0:
+            # The discriminator only passes the gradient on: its own would be computed for nothing.
+            self.discriminator.requires_grad_(False)
+            with self._autocast():
+                terms = generator_terms(self.generator, self.discriminator, real, cameras, targets)
+            self._update("generator", terms)
+            self.discriminator.requires_grad_(True)
+        self.iteration += 1
+
+    def run(self, folder: Path, schedule: Schedule, picture: Callable[[int], None]) -> None:
+        """Train to the end, from wherever this is; writes checkpoint and history into ``folder``.
+
+        Args:
+            folder: of the run.
+            schedule: see :class:`Schedule`.
+            picture: called with the number of iterations done, every ``sample_every`` and at the end.
+
+        Raises:
+            InputError: a broken image, a loss that is no number, or a full disk.
+        """
+        settings, start, begun = self.settings, self.iteration, time.time()
+        stream = ImageStream(self.images, settings.seed)
+        positions = range(start * settings.batch_size, settings.iterations * settings.batch_size)
+        loader = ImageLoader(
+            stream, settings.batch_size, sampler=positions, num_workers=schedule.workers,
+            pin_memory=self.device.type == "cuda",
+        )
+        with tqdm(
+            total=settings.iterations, initial=start, desc="StarGAN", disable=not sys.stderr.isatty(), leave=False
+        ) as bar:
+            for real, cameras in loader:
+                self.step(real, cameras)
+                bar.update()
+                last = self.iteration == settings.iterations
+                if last or self.iteration % schedule.log_every == 0:
+                    self._log()
+                    write_text(folder / HISTORY, "".join(f"{json.dumps(row)}\n" for row in self.history))
+                    left = (time.time() - begun) / (self.iteration - start) * (settings.iterations - self.iteration)
+                    tqdm.write(self._report(left))
+                if last or self.iteration % schedule.sample_every == 0:
+                    picture(self.iteration)
+                # Last: a checkpoint at the end says that the training is finished.
+                if last or self.iteration % schedule.checkpoint_every == 0:
+                    self._finite()
+                    save_checkpoint(folder / CHECKPOINT, self.state_dict())
+
+    # -- state ----------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next iteration depends on, and what generation has to know: tensors and plain values."""
+        return {
+            "settings": dataclasses.asdict(self.settings),
+            "dataset": self.name,
+            "camids": list(self.images.camids),
+            "images": len(self.images),
+            "iteration": self.iteration,
+            "history": self.history,
+            "sums": {name: [total.item(), count] for name, (total, count) in self._sums.items()},
+            **{name: network.state_dict() for name, network in self._networks.items()},
+            **{f"{name}_optimizer": optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore :meth:`state_dict`.
+
+        Raises:
+            InputError: the state is not that of such a trainer.
+        """
+        try:
+            for name, network in self._networks.items():
+                network.load_state_dict(state[name])
+            for name, optimizer in self.optimizers.items():
+                optimizer.load_state_dict(state[f"{name}_optimizer"])
+            self.iteration, self.history = state["iteration"], list(state["history"])
+            self._sums = {
+                name: (torch.tensor(total, device=self.device), count) for name, (total, count) in state["sums"].items()
+            }
+        except (KeyError, RuntimeError, ValueError, AttributeError, TypeError) as error:
+            raise InputError(
+                f"the checkpoint is not of this StarGAN ({str(error).splitlines()[-1].strip()}); "
+                "choose another --output to train anew"
+            ) from error
+
+    # -- inside ---------------------------------------------------------------
+
+    @property
+    def _networks(self) -> dict[str, nn.Module]:
+        return {"generator": self.generator, "discriminator": self.discriminator}
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.amp == "bf16")
+
+    def _update(self, network: str, terms: dict[str, torch.Tensor]) -> None:
+        settings = self.settings
+        weights = {
+            "penalty": settings.gradient_penalty, "camera_real": settings.classification,
+            "camera_fake": settings.classification, "reconstruction": settings.reconstruction,
+        }
+        self.optimizers[network].zero_grad(set_to_none=True)
+        sum(weights.get(name, 1.0) * term for name, term in terms.items()).backward()
+        self.optimizers[network].step()
+        for name, term in terms.items():
+            total, count = self._sums.get(name, (torch.zeros((), device=self.device), 0))
+            self._sums[name] = total + term.detach(), count + 1
+
+    def _finite(self) -> dict[str, float]:
+        """Return the means since the last row; a loss that is no number ends the training before it is saved."""
+        means = {name: total.item() / count for name, (total, count) in self._sums.items()}
+        for name, value in means.items():
+            if not math.isfinite(value):
+                raise InputError(
+                    f'the loss "{name}" became {value} by iteration {self.iteration}; lower --lr or use --amp none; '
+                    "the last checkpoint is kept"
+                )
+        return means
+
+    def _log(self) -> None:
+        self.history.append({
+            "iteration": self.iteration, **self._finite(), "lr": self.settings.learning_rate(self.iteration - 1),
+        })
+        self._sums = {}
+
+    def _report(self, seconds_left: float) -> str:
+        row = self.history[-1]
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name not in ("iteration", "lr"))
+        hours, minutes = divmod(int(seconds_left) // 60, 60)
+        return f"iteration {row['iteration']:>6}/{self.settings.iterations}  {shown}  eta {hours}:{minutes:02d} h"

@@ -1,0 +1,10 @@
+"""Checkpoints: whose file is this, and into which network."""
+from torchreid_nas.lazy import lazy_exports
+
+__all__, __getattr__, __dir__ = lazy_exports(__name__, {
+    "load": (
+        "checkpoint_num_classes", "classifier_size", "load_authors_checkpoint", "load_weights", "read_weights", "resolve_weights",
+    ),
+    "recognise": ("Recognised",),
+    "trained": ("TrainedModel", "load_trained", "wrap_model"),
+})

@@ -1,0 +1,156 @@
+"""What a checkpoint is, told from its keys: the authors' layouts and ours."""
+from __future__ import annotations
+
+__all__ = ["Recognised", "recognise"]
+
+import dataclasses
+import os
+import re
+from typing import Any, Mapping
+
+import torch
+
+from torchreid_nas.architecture import BN_SPACE, SHARE, SPLIT, Architecture
+from torchreid_nas.errors import InputError
+from torchreid_nas.files import load_checkpoint
+from torchreid_nas.checkpoints.load import classifier_size
+
+# Numbers of the authors' cells that are blocks; the others are DownSamples.
+_CELLS = (0, 1, 3, 4, 6, 7)
+_CELL = re.compile(r"base\.cells\.(\d+)\.(?:ops\.(\d+)\.)?conv([12])\.(\d+)\.")
+_SLOT_BNS = ("visible_bn", "thermal_bn", "sharable_bn")
+_BN_TENSORS = ("weight", "bias", "running_mean", "running_var")
+_RESNETS = {20: "two_stream_resnet18", 53: "two_stream_resnet50"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Recognised:
+    """What is known of a checkpoint.
+
+    Attributes:
+        format: ``"ours"``, ``"cdnet_authors"`` or ``"cmnas_authors"``.
+        num_classes: training identities of the classifier.
+        model: the name of the factory; of our own layout unknown.
+        architecture: None where the file does not tell it.
+        options: further arguments of the factory.
+    """
+
+    format: str
+    num_classes: int
+    model: str | None = None
+    architecture: Architecture | None = None
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __str__(self) -> str:
+        makers = {"ours": "this package", "cdnet_authors": "the CDNet authors", "cmnas_authors": "the CM-NAS authors"}
+        options = "".join(f", {key} {value}" for key, value in self.options.items())
+        architecture = f"; {self.architecture}" if self.architecture is not None else ""
+        return (
+            f"{self.model or 'a network'} in the layout of {makers[self.format]}, {self.num_classes} classes"
+            f"{options}{architecture}"
+        )
+
+
+def recognise(path: str | os.PathLike) -> Recognised:
+    """Return what the checkpoint ``path`` is.
+
+    The genotype of a CDNet follows from the number of layers in its branches.
+    Which BatchNorms a CM-NAS checkpoint splits follows from what training left
+    alone (ours: the authors keep it in a file beside): the visible and the
+    infrared BatchNorm of a shared slot are still equal, and the shared one of a
+    split slot has seen no batch.
+
+    Raises:
+        InputError: truncated file, or a layout that is none of those known.
+    """
+    content = load_checkpoint(path)
+    ours = isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping)
+    if ours:
+        content = content["state_dict"]
+    elif isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
+        content = content["model"] or content.get("ema") or {}
+    state = {
+        str(key).removeprefix("module."): value
+        for key, value in (content.items() if isinstance(content, Mapping) else ()) if isinstance(value, torch.Tensor)
+    }
+    if any(key.startswith("base.cells.") for key in state):
+        return _cdnet(state, path)
+    if any(key.endswith(".sharable_bn.weight") for key in state):
+        return _cmnas(state, path)
+    if ours:
+        return Recognised("ours", classifier_size(state, path))
+    raise InputError(
+        f'the checkpoint "{path}" has a layout that is not known{_example(state)}; expected that of '
+        "github.com/solicucu/models (CDNet), of github.com/JDAI-CV/CM-NAS, or of this package"
+    )
+
+
+def _cdnet(state: Mapping[str, torch.Tensor], path: str | os.PathLike) -> Recognised:
+    branches: dict[int, dict[tuple[str, str], set[str]]] = {}
+    in_series = False
+    for key in state:
+        match = _CELL.match(key)
+        if match:
+            cell, op, branch, layer = match.groups()
+            in_series |= op is not None
+            branches.setdefault(int(cell), {}).setdefault((op or "0", branch), set()).add(layer)
+    stem = state.get("base.stem.conv1.op.0.weight")
+    if set(branches) != set(_CELLS) or stem is None:
+        raise InputError(
+            f'the checkpoint "{path}" looks like a CDNet of its authors, but has not the stem and the {len(_CELLS)} '
+            "blocks of one; a search network or a cut file cannot be converted"
+        )
+    layers = []
+    for cell in _CELLS:
+        depth = 1 + max(int(op) for op, _ in branches[cell])
+        # A branch for k x k is (k - 1) / 2 Lite convolutions in series.
+        kernels = [2 * len(branches[cell].get(("0", branch), ())) + 1 for branch in "12"]
+        layers.append([*kernels, depth] if in_series else kernels)
+    architecture = Architecture.from_layers(layers, {"checkpoint": str(path)})
+    cnet = architecture == Architecture.genotype("cnet")
+    local = any(key.startswith(("neck.local_", "neck.squeeze")) for key in state)
+    options: dict[str, Any] = {"neck": "fblneck" if local else "blneck"}
+    if stem.shape[0] != 64:
+        options["width"] = stem.shape[0] / 64
+    if stem.shape[-1] == 3:
+        options["small_images"] = True
+    return Recognised("cdnet_authors", classifier_size(state, path), "cnet" if cnet else "cdnet", architecture, options)
+
+
+def _cmnas(state: Mapping[str, torch.Tensor], path: str | os.PathLike) -> Recognised:
+    suffix = ".sharable_bn.weight"
+    slots = {key.removesuffix(suffix) for key in state if key.endswith(suffix)}
+    stem = state.get("backbone.conv1.weight")
+    if len(slots) not in _RESNETS or stem is None:
+        raise InputError(
+            f'the checkpoint "{path}" looks like a network of the CM-NAS authors, but has {len(slots)} BatchNorm '
+            f"slots; expected {' or '.join(map(str, _RESNETS))} and a stem"
+        )
+    options = {} if stem.shape[0] == 64 else {"width": stem.shape[0] / 64}
+    choices = {_our_slot(slot): _choice(state, slot) for slot in slots}
+    architecture, order = None, Architecture.from_ints([1] * len(slots)).slots
+    if None not in choices.values() and set(order) == set(choices):
+        in_order = tuple((slot, choices[slot]) for slot in order)
+        architecture = Architecture(BN_SPACE, in_order, {"checkpoint": str(path)})
+    return Recognised("cmnas_authors", classifier_size(state, path), _RESNETS[len(slots)], architecture, options)
+
+
+def _our_slot(slot: str) -> str:
+    return re.sub(r"downsample\.bn$", "downsample.1", slot.removeprefix("backbone."))
+
+
+def _choice(state: Mapping[str, torch.Tensor], slot: str) -> str | None:
+    """Return what training shows of a slot, None where it shows nothing."""
+    visible, infrared, shared = (
+        [state.get(f"{slot}.{norm}.{tensor}") for tensor in (*_BN_TENSORS, "num_batches_tracked")] for norm in _SLOT_BNS
+    )
+    if any(tensor is None for norm in (visible, infrared, shared) for tensor in norm[:-1]):
+        return None
+    if all(torch.equal(v, t) for v, t in zip(visible[:-1], infrared[:-1])):
+        return SHARE
+    counted = visible[-1] is not None and shared[-1] is not None
+    return SPLIT if counted and shared[-1] == 0 and visible[-1] > 0 else None
+
+
+def _example(state: Mapping[str, Any]) -> str:
+    return f' (it has "{next(iter(state))}")' if state else " (it holds no tensors)"

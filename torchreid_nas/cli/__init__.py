@@ -1,0 +1,173 @@
+"""The command line: ``torchreid-nas`` and ``python tools/main.py``."""
+from __future__ import annotations
+
+__all__ = ["main"]
+
+import argparse
+import contextlib
+import importlib
+import os
+import signal
+import sys
+import threading
+from typing import Any, Iterator, Sequence
+
+import torchreid_nas
+from torchreid_nas.config import load_config
+from torchreid_nas.config.effects import without_effect
+from torchreid_nas.errors import InputError, nearest, plain_warnings
+
+_STAGES = ("search", "train", "test")
+# Each module has main(argv) -> exit code; imported when asked for.
+_COMMANDS = {
+    "camstyle": "torchreid_nas.cli.camstyle",
+    "export": "torchreid_nas.cli.export",
+    "features": "torchreid_nas.cli.features",
+    "match": "torchreid_nas.cli.match",
+    "synthetic": "torchreid_nas.cli.synthetic",
+    "zoo": "torchreid_nas.cli.zoo",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0, 2 for bad input, 130 and 143 for Ctrl-C and SIGTERM (one sentence each)."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        with _sigterm_as_interrupt(), plain_warnings():
+            if argv and argv[0] in _COMMANDS:
+                return importlib.import_module(_COMMANDS[argv[0]]).main(argv[1:])
+            return _experiment(argv)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except _Terminated:
+        print(f"terminated; {_what_is_left(argv)}", file=sys.stderr)
+        return 143
+    except KeyboardInterrupt:
+        print(f"interrupted; {_what_is_left(argv)}", file=sys.stderr)
+        return 130
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, on the way of Ctrl-C."""
+
+
+@contextlib.contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Inside the block SIGTERM, with which batch systems end a job, cleans up as Ctrl-C does; a caller's own handler stays."""
+    owner = os.getpid()
+
+    def stop(*_: Any) -> None:
+        # A second one must not break off the cleaning up.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if os.getpid() == owner else signal.SIG_DFL)
+        if os.getpid() == owner:
+            raise _Terminated
+        # A forked loader process has inherited this handler; it ends as it would without.
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    # Python allows handlers in the main thread only.
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _what_is_left(argv: Sequence[str]) -> str:
+    """Return what an interrupted command leaves."""
+    command = argv[0] if argv else ""
+    if command == "zoo":
+        return "the same command goes on with a download where it broke off"
+    if command == "camstyle" or command not in _COMMANDS and "--dry-run" not in argv:
+        return "the same command with --resume goes on from the last checkpoint"
+    return "no half-written file is left"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="torchreid-nas",
+        description="Search, train and test a cross-modality re-ID network as a config says. "
+        "Further commands, each with its own --help: " + ", ".join(_COMMANDS) + ".",
+    )
+    parser.add_argument("--config", "--config-file", metavar="FILE", help="YAML over the defaults of torchreid_nas/config/load.py")
+    parser.add_argument("--root", metavar="DIR", help="folder of the data sets (data.root)")
+    parser.add_argument("--output", metavar="DIR", help="folder of the run (data.save_dir)")
+    parser.add_argument("--stages", help="comma list of search, train, test; default: all that the config needs")
+    parser.add_argument("--trials", help='RegDB splits by 0-based split_id: "all" or a list such as 0,3; then their mean')
+    parser.add_argument("--resume", action="store_true", help="go on with what --output holds")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, …; default: a GPU where there is one")
+    parser.add_argument("--dry-run", action="store_true", help="show config, data, size, time and memory; train nothing")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="config keys, e.g. train.max_epoch 60")
+    return parser
+
+
+def _experiment(argv: Sequence[str]) -> int:
+    if not argv:
+        _parser().print_help()
+        return 0
+    _refuse_no_command(argv[0])
+    arguments = _parser().parse_intermixed_args(argv)
+    overrides = list(arguments.overrides)
+    for key, value in (
+        ("data.root", arguments.root), ("data.save_dir", arguments.output), ("device", arguments.device),
+    ):
+        if value is not None:
+            overrides += [key, value]
+    cfg = load_config(arguments.config, overrides)
+    stages = _stages(arguments.stages, searched=cfg.model.architecture == "search")
+    # A config file may hold more than its own task needs; what is typed is meant to change something.
+    vain = without_effect(cfg, arguments.overrides[::2])
+    if vain:
+        print(f"note: set on the command line and without effect on this run: {vain}")
+
+    torchreid_nas.register()
+    from torchreid_nas.run import series
+    from torchreid_nas.run.stages import Run
+
+    if arguments.dry_run:
+        from torchreid_nas.run.dry_run import dry_run
+
+        dry_run(Run(cfg, arguments.resume), stages)
+    elif arguments.trials is not None:
+        series.run_trials(cfg, _trials(arguments.trials), stages, arguments.resume)
+    elif cfg.ecn.ablation:
+        series.run_ablation(cfg, stages, arguments.resume)
+    else:
+        Run(cfg, arguments.resume).execute(stages)
+    return 0
+
+
+def _refuse_no_command(word: str) -> None:
+    """Refuse a first word that was meant as a command: it is no option, and of the keys only "device" has no section."""
+    if not word.startswith("-") and "." not in word and word != "device":
+        raise InputError(
+            f'there is no command "{word}", expected one of {", ".join(_COMMANDS)}, or options and KEY VALUE pairs such as '
+            f"train.lr 0.02{nearest(word, _COMMANDS)}"
+        )
+
+
+def _stages(text: str | None, searched: bool) -> list[str]:
+    if text is None:
+        return list(_STAGES) if searched else ["train", "test"]
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in _STAGES:
+            raise InputError(f'--stages names "{name}", expected {", ".join(_STAGES)}{nearest(name, _STAGES)}')
+    if not names:
+        raise InputError(f"--stages is empty, expected one or more of {', '.join(_STAGES)}")
+    return [stage for stage in _STAGES if stage in names]
+
+
+def _trials(text: str) -> list[int]:
+    if text == "all":
+        return list(range(10))
+    try:
+        trials = sorted({int(word) for word in text.split(",")})
+    except ValueError as error:
+        raise InputError(f'--trials is "{text}", expected "all" or 0-based split ids such as 0,1,2') from error
+    if not all(0 <= trial < 10 for trial in trials):
+        raise InputError(f'--trials is "{text}", the split ids of RegDB are 0 to 9')
+    return trials

@@ -1,0 +1,1 @@
+"""Networks at test time: BatchNorms folded into convolutions, layers fused, precision chosen."""

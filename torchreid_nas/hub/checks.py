@@ -1,0 +1,104 @@
+"""Whether a file is the one that an entry describes."""
+from __future__ import annotations
+
+__all__ = ["by_hand", "check_file", "file_digest", "record_sha256", "recorded_sha256"]
+
+import hashlib
+import os
+import zipfile
+from pathlib import Path
+
+from torchreid_nas.errors import InputError
+from torchreid_nas.files import write_text
+from torchreid_nas.hub.download import looks_like_html
+from torchreid_nas.hub.entry import Entry
+
+
+def file_digest(path: str | os.PathLike, kind: str) -> str:
+    """Return the checksum of a file: ``"sha256"``, or ``"git_blob"``, which is what git calls its content.
+
+    A git blob's id is the SHA-1 of ``blob <size>\\0`` and the content.
+    """
+    digest = hashlib.sha256() if kind == "sha256" else hashlib.sha1(usedforsecurity=False)
+    if kind == "git_blob":
+        digest.update(b"blob %d\0" % os.path.getsize(path))
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def recorded_sha256(path: Path) -> str | None:
+    """Return the sha256 that the first download of a file without published checksum left beside it."""
+    record = _record_path(path)
+    words = record.read_text(encoding="utf-8").split() if record.exists() else []
+    return words[0] if words else None
+
+
+def check_file(entry: Entry, path: Path, final: Path) -> str:
+    """Compare a file with what is known of it; returns what was compared.
+
+    Args:
+        entry: what the file should be.
+        path: the file, which may still be a part.
+        final: where it belongs: a recorded sha256 lies beside it.
+
+    Raises:
+        InputError: it is another file, a web page, or cut off.
+    """
+    what = f'"{path}"' if path == final else f"what came from {entry.source.address}"
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        start = file.read(512)
+    if looks_like_html(start):
+        raise InputError(
+            f'{what} is a web page, not the weights of the zoo entry "{entry.name}"; {by_hand(entry, final)}'
+        )
+    if entry.size is not None and size != entry.size:
+        raise InputError(
+            f'{what} has {size:,} bytes, the zoo entry "{entry.name}" has {entry.size:,}; {by_hand(entry, final)}'
+        )
+    if entry.checksum:
+        kind, expected = entry.checksum
+        found = file_digest(path, kind)
+        if found != expected:
+            raise InputError(
+                f'{what} is not the file of the zoo entry "{entry.name}" ({kind} {found}, expected {expected}): it was '
+                f"changed or arrived damaged; {by_hand(entry, final)}"
+            )
+        return f"{kind} {found}, as the entry says"
+    # torch.save writes a zip archive since 1.6, a pickle before.
+    if not (zipfile.is_zipfile(path) or start[:1] == b"\x80"):
+        raise InputError(
+            f'{what} is truncated or no PyTorch file, and not the weights of the zoo entry "{entry.name}"; '
+            f"{by_hand(entry, final)}"
+        )
+    found, first = file_digest(path, "sha256"), recorded_sha256(final)
+    if first is not None and found != first:
+        raise InputError(
+            f'{what} is not the file that the zoo entry "{entry.name}" brought here first (sha256 {found}, then '
+            f'{first}); if the new one is wanted, remove "{_record_path(final)}"'
+        )
+    known = f"as at the first download ({_record_path(final).name})" if first else "which the entry does not know yet"
+    return f"sha256 {found}, {known}"
+
+
+def record_sha256(entry: Entry, path: Path) -> None:
+    """Write the sha256 of a file whose checksum nobody has published, in the form that sha256sum reads."""
+    if entry.checksum is None and not _record_path(path).exists():
+        write_text(_record_path(path), f"{file_digest(path, 'sha256')}  {path.name}\n")
+
+
+def _record_path(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def by_hand(entry: Entry, path: Path) -> str:
+    """Return what a person can do to get the file of an entry to ``path``."""
+    source = entry.source
+    if source.kind == "file":
+        return f'restore the file or correct "{entry.origin}"'
+    if source.kind == "torchreid":
+        return f'get "{source.cached}" by hand as torchreid\'s documentation says and put it at "{path}"'
+    what = f'the file "{source.pattern}" in the folder {source.address}' if source.kind == "drive" else source.address
+    return f'by hand: open {what} in a browser and put the file at "{path}"'

@@ -1,0 +1,176 @@
+"""Downloads over HTTP that go on where they broke off."""
+from __future__ import annotations
+
+__all__ = ["download", "looks_like_html"]
+
+import http.client
+import json
+import re
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from torchreid_nas.errors import InputError
+from torchreid_nas.files import write_json
+from torchreid_nas.hub.errors import DownloadFailed
+
+TRIES = 4
+PAUSE = 1.0
+"""Attempts, and seconds before the second one; the pause doubles each time."""
+
+_TIMEOUT = 60
+_CHUNK = 1 << 18
+_MEANING = {
+    401: "asks for a login", 403: "refuses it", 404: "no longer has it", 410: "no longer has it",
+    429: "wants fewer requests",
+}
+_PAGE = "the server {} sent a web page instead of the file"
+
+
+def download(url: str, part: Path, title: str = "") -> None:
+    """Download ``url`` into ``part``, from where an earlier download into it broke off.
+
+    Beside the part, ``<part>.json`` keeps the address and the server's mark of
+    the version (ETag or date): what has arrived is continued only when both
+    are still the same, and begun again otherwise.
+
+    Args:
+        url: an http(s) address; redirects are followed.
+        part: where the bytes go; whole when the function returns.
+        title: of the progress bar.
+
+    Raises:
+        DownloadFailed: refused, moved, a web page in the place of the file, or
+            broken off :data:`TRIES` times without a byte more.
+        InputError: the disk is full or the folder cannot be written.
+    """
+    failures = 0
+    while True:
+        before = _length(part)
+        try:
+            _attempt(url, part, title)
+            _marks(part).unlink(missing_ok=True)
+            return
+        except _Again as error:
+            failures = 1 if _length(part) > before else failures + 1
+            if failures >= TRIES:
+                arrived = _length(part)
+                kept = f" ({arrived:,} bytes have arrived)" if arrived else ""
+                raise DownloadFailed(f"{error}{kept}", resumable=arrived > 0) from error
+            time.sleep(PAUSE * 2 ** (failures - 1))
+        except OSError as error:
+            raise InputError(
+                f'"{part}" could not be written ({error.strerror or error}); free space, or name another folder by '
+                "TORCHREID_NAS_HOME"
+            ) from error
+
+
+def looks_like_html(start: bytes) -> bool:
+    """Say whether a file that begins with ``start`` is a web page."""
+    return bool(re.match(rb"(?is)\s*(<!--.*?-->\s*)?<(!doctype html|html|head|body|title)", start))
+
+
+class _Again(Exception):
+    """What another attempt may overcome."""
+
+
+def _attempt(url: str, part: Path, title: str) -> None:
+    """Download once; everything that has arrived stays in ``part``."""
+    offset, headers = _continuation(url, part)
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT) as response:
+            offset = _accept(response, offset)
+            _receive(response, url, part, offset, title)
+    except urllib.error.HTTPError as error:
+        _refuse(error, offset, part)
+    except urllib.error.URLError as error:
+        raise _Again(f"the server {_host(url)} cannot be reached") from error
+    except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
+        raise _Again(f"the connection to {_host(url)} broke off") from error
+
+
+def _refuse(error: urllib.error.HTTPError, offset: int, part: Path) -> None:
+    """Say what a status other than success means; returns where it means that everything is here already."""
+    status, host = error.code, _host(error.url)
+    if status == 416:
+        if re.fullmatch(rf"bytes \*/{offset}", error.headers.get("Content-Range", "")):
+            return
+        part.unlink(missing_ok=True)
+        raise _Again(f"the server {host} has fewer bytes than have arrived") from error
+    if status == 429 or status >= 500:
+        raise _Again(f"the server {host} {_MEANING.get(status, 'is in trouble')} (status {status})") from error
+    if 300 <= status < 400:
+        raise DownloadFailed(f"the server {host} redirects without end") from error
+    raise DownloadFailed(f"the server {host} {_MEANING.get(status, 'does not give it')} (status {status})") from error
+
+
+def _continuation(url: str, part: Path) -> tuple[int, dict[str, str]]:
+    """Return how many bytes can be kept, and the headers that ask for the rest."""
+    try:
+        marks = json.loads(_marks(part).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        marks = {}
+    length = _length(part)
+    if not length or marks.get("url") != url or not marks.get("version"):
+        part.unlink(missing_ok=True)
+        return 0, {}
+    return length, {"Range": f"bytes={length}-", "If-Range": marks["version"]}
+
+
+def _accept(response: http.client.HTTPResponse, offset: int) -> int:
+    """Check the kind of an answer; returns where its bytes belong."""
+    if response.headers.get("Content-Type", "").lower().startswith("text/html"):
+        raise DownloadFailed(_PAGE.format(_host(response.url)))
+    if response.status != 206:
+        return 0
+    match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    if not match or int(match[1]) != offset:
+        raise DownloadFailed(f"the server {_host(response.url)} sent another part of the file than asked for")
+    return offset
+
+
+def _receive(response: http.client.HTTPResponse, url: str, part: Path, offset: int, title: str) -> None:
+    length = response.headers.get("Content-Length", "")
+    total = offset + int(length) if length.isdigit() else None
+    # read1 gives what there is, and nothing is lost when the connection breaks off.
+    chunk = response.read1(_CHUNK)
+    if offset == 0:
+        if looks_like_html(chunk[:512]):
+            raise DownloadFailed(_PAGE.format(_host(response.url)))
+        part.parent.mkdir(parents=True, exist_ok=True)
+        _remember(part, url, response)
+    received = offset
+    bar = tqdm(total=total, initial=offset, desc=title, unit="B", unit_scale=True, unit_divisor=1024, disable=None)
+    # Unbuffered: what has arrived when the process is killed is on its way to the disk.
+    with bar, open(part, "ab" if offset else "wb", buffering=0) as file:
+        while chunk:
+            file.write(chunk)
+            received += len(chunk)
+            bar.update(len(chunk))
+            chunk = response.read1(_CHUNK)
+    if total is not None and received < total:
+        raise _Again(f"the connection to {_host(response.url)} broke off, {total:,} bytes were announced")
+
+
+def _remember(part: Path, url: str, response: http.client.HTTPResponse) -> None:
+    version = response.headers.get("ETag") or response.headers.get("Last-Modified")
+    # A weak ETag promises the same meaning, not the same bytes.
+    marks: dict[str, Any] = {"url": url, "version": None if (version or "").startswith("W/") else version}
+    write_json(_marks(part), marks)
+
+
+def _marks(part: Path) -> Path:
+    return part.with_name(part.name + ".json")
+
+
+def _length(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def _host(url: str) -> str:
+    return urllib.parse.urlsplit(url).netloc

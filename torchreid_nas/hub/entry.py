@@ -1,0 +1,289 @@
+"""The entry of a trained network: what it is, where it comes from, what it reaches, and how a file of it is checked."""
+from __future__ import annotations
+
+__all__ = ["FORMATS", "FROM_FILE", "MODALITIES", "SCORES", "ZOO_PREFIX", "Entry", "Figure", "Source", "score_title"]
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any, Callable, Mapping
+
+from torchreid_nas.architecture import Architecture, ArchitectureSpec
+from torchreid_nas.errors import InputError, nearest
+
+FORMATS = ("ours", "cdnet_authors", "cmnas_authors", "torchreid")
+FROM_FILE = "from file"
+ZOO_PREFIX = "zoo:"
+"""Prefix of the names of zoo entries where files are also taken: ``zoo:cdnet_market1501_pretrained``."""
+MODALITIES = ("visible", "visible-infrared")
+SCORES = ("rank1", "rank5", "rank10", "rank20", "mAP", "mINP", "top1")
+_DIGESTS = {"git_blob": 40, "sha256": 64}
+# Required keys of each kind of source; those of _MORE may be there.
+_SOURCES = {"url": ("url",), "drive": ("folder", "pattern"), "torchreid": ("cached",), "file": ("path",)}
+_MORE = {"drive": {"architecture_folder", "architecture_pattern"}}
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """What a network reaches on one data set, in percent, and who says so.
+
+    Attributes:
+        dataset: by the name of torchreid's data managers.
+        scores: some of :data:`SCORES` in percent.
+        source: a paper, a log file, or the run that measured it.
+        protocol: how it was measured, where the data set has several ways.
+        feature: of networks with several, which one.
+    """
+
+    dataset: str
+    scores: Mapping[str, float]
+    source: str
+    protocol: str = ""
+    feature: str = ""
+
+    def percent(self, score: str) -> str:
+        """Return one of the scores as tables show it, ``""`` where it is not known."""
+        return f"{self.scores[score]:.2f}" if score in self.scores else ""
+
+
+def score_title(score: str) -> str:
+    """Return what tables call one of :data:`SCORES`."""
+    return score.replace("rank", "Rank-")
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where the file of an entry comes from.
+
+    Attributes:
+        kind: ``url`` (a file on the web), ``drive`` (a file in a Google Drive
+            folder), ``torchreid`` (torchreid's own loader) or ``file`` (on this machine).
+        url: of a ``url``.
+        folder: id of a ``drive`` folder.
+        pattern: which file in the folder: a glob over its path there.
+        architecture_folder, architecture_pattern: of a ``drive``, the same for
+            the file of the architecture, where one lies there.
+        cached: the name under which torchreid's loader keeps the file.
+        path: of a ``file``; a relative one starts at the folder of the entry's YAML.
+    """
+
+    kind: str
+    url: str = ""
+    folder: str = ""
+    pattern: str = ""
+    architecture_folder: str = ""
+    architecture_pattern: str = ""
+    cached: str = ""
+    path: str = ""
+
+    @property
+    def address(self) -> str:
+        """Where a person finds the file."""
+        if self.kind == "drive":
+            return f"https://drive.google.com/drive/folders/{self.folder}"
+        return {"url": self.url, "torchreid": "torchreid's own loader", "file": self.path}[self.kind]
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A network of the zoo.
+
+    Attributes:
+        name: how the zoo calls it.
+        model: a name that torchreid's ``build_model`` knows.
+        architecture: a preset or genotype, the authors' ints or ``layers``, a
+            mapping of space and choices, ``"from file"`` (it follows from the
+            weights), or None for torchreid's own models.
+        options: further arguments of the model's factory (``neck``, ``width``, …).
+        dataset: what it was trained on.
+        protocol: how its figures are measured.
+        modality: ``"visible"``, or ``"visible-infrared"`` for two-stream networks.
+        feature_dim, height, width: of the feature, of the images in pixels.
+        norm_mean, norm_std: by which images in 0…1 are normalised.
+        format: layout of the file; one of :data:`FORMATS`.
+        source: where the file comes from.
+        licence: what is known of it.
+        file: the name under which the file is kept.
+        size: bytes; None where unknown.
+        checksum: kind (``git_blob``: SHA-1 of ``blob <size>\\0`` and content;
+            ``sha256``) and hexadecimal digest; None where unknown.
+        config: the file of ``configs/`` that reproduces it, and what to change
+            there; None where none does.
+        published: figures of those who made it.
+        measured: figures of this project.
+        initial: whether ``pretrained=True`` of its model starts from it.
+        note: what else is to be known.
+        origin: the YAML file that holds the entry.
+    """
+
+    name: str
+    model: str
+    dataset: str
+    modality: str
+    feature_dim: int
+    height: int
+    width: int
+    format: str
+    source: Source
+    licence: str
+    file: str
+    architecture: str | list | Mapping[str, Any] | None = None
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    protocol: str = ""
+    norm_mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    norm_std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    size: int | None = None
+    checksum: tuple[str, str] | None = None
+    config: tuple[str, Mapping[str, Any]] | None = None
+    published: tuple[Figure, ...] = ()
+    measured: tuple[Figure, ...] = ()
+    initial: bool = False
+    note: str = ""
+    origin: str = ""
+
+    @classmethod
+    def from_mapping(cls, content: Any, origin: str | Path) -> "Entry":
+        """Return the entry that a YAML mapping describes.
+
+        Raises:
+            InputError: a key that is unknown, missing or of another kind; file and key are named.
+        """
+        name = content.get("name") if isinstance(content, Mapping) else None
+        if not isinstance(name, str) or not re.fullmatch(r"[\w.+-]+", name):
+            raise InputError(
+                f'the zoo file "{origin}" holds an entry with the name {name!r}, expected `name:` with letters, digits '
+                "and _ . + - only"
+            )
+        where = f'the zoo file "{origin}", entry "{name}"'
+        known = {field.name for field in dataclasses.fields(cls)} - {"origin"}
+        for key in content:
+            if key not in known:
+                raise InputError(f'{where} has the unknown key "{key}"{nearest(key, known)}')
+        for key, (required, valid, expected) in _KEYS.items():
+            if key not in content and required:
+                raise InputError(f'{where} lacks the key "{key}"; expected {expected}')
+            if key in content and not valid(content[key]):
+                raise InputError(f'{where} sets "{key}" to {content[key]!r}, expected {expected}')
+        values = dict(content, origin=str(origin), source=_source(content["source"], where))
+        values["file"] = content.get("file") or f"{name}.pth"
+        for key in ("norm_mean", "norm_std"):
+            if key in content:
+                values[key] = tuple(map(float, content[key]))
+        for key in ("checksum", "config"):
+            if content.get(key) is not None:
+                values[key] = _PARSERS[key](content[key], where)
+        for key in ("published", "measured"):
+            values[key] = tuple(_figure(figure, f"{where}, {key}") for figure in content.get(key) or ())
+        entry = cls(**values)
+        entry.resolved_architecture()
+        return entry
+
+    def resolved_architecture(self) -> ArchitectureSpec | None:
+        """Return the architecture as model factories take it; None where the file decides or the model has none.
+
+        Raises:
+            InputError: a mapping that is no architecture.
+        """
+        if self.architecture is None or self.architecture == FROM_FILE:
+            return None
+        if not isinstance(self.architecture, Mapping):
+            return self.architecture
+        space, choices = self.architecture.get("space"), self.architecture.get("choices")
+        if not isinstance(space, str) or not isinstance(choices, Mapping) or not choices:
+            raise InputError(
+                f'the zoo file "{self.origin}", entry "{self.name}" sets "architecture" to a mapping without "space" '
+                'and "choices" (a slot: choice mapping); see architecture.json of a run'
+            )
+        return Architecture(space, tuple(choices.items()), {"zoo": self.name})
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_triple(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) == 3 and all(type(x) in (int, float) for x in value)
+
+
+_TEXT = (_is_text, "text")
+_COUNT = (_is_count, "a whole number above 0")
+# Key: required, check, what the sentence expects.
+_KEYS: dict[str, tuple[bool, Callable[[Any], bool], str]] = {
+    "model": (True, *_TEXT),
+    "dataset": (True, *_TEXT),
+    "modality": (True, lambda v: v in MODALITIES, " or ".join(MODALITIES)),
+    "feature_dim": (True, *_COUNT),
+    "height": (True, *_COUNT),
+    "width": (True, *_COUNT),
+    "format": (True, lambda v: v in FORMATS, "one of " + ", ".join(FORMATS)),
+    "source": (True, lambda v: isinstance(v, Mapping), "a mapping with kind: " + ", ".join(_SOURCES)),
+    "licence": (True, *_TEXT),
+    "file": (False, lambda v: _is_text(v) and Path(v).name == v, "a file's name without folder"),
+    "architecture": (
+        False, lambda v: v is None or _is_text(v) or isinstance(v, (list, Mapping)),
+        f'a preset or genotype, the authors\' list, a mapping of space and choices, or "{FROM_FILE}"',
+    ),
+    "options": (False, lambda v: isinstance(v, Mapping), "a mapping of the model's arguments"),
+    "protocol": (False, *_TEXT),
+    "norm_mean": (False, _is_triple, "three numbers"),
+    "norm_std": (False, lambda v: _is_triple(v) and all(x > 0 for x in v), "three numbers above 0"),
+    "size": (False, lambda v: v is None or _is_count(v), "bytes, or null where unknown"),
+    "published": (False, lambda v: v is None or isinstance(v, list), "a list of figures"),
+    "measured": (False, lambda v: v is None or isinstance(v, list), "a list of figures"),
+    "initial": (False, lambda v: isinstance(v, bool), "true or false"),
+    "note": (False, *_TEXT),
+}
+
+
+def _source(content: Mapping[str, Any], where: str) -> Source:
+    kind = content.get("kind")
+    if kind not in _SOURCES:
+        raise InputError(f'{where} sets "source.kind" to {kind!r}, expected one of {", ".join(_SOURCES)}')
+    expected = {"kind", *_SOURCES[kind]}
+    if set(content) - _MORE.get(kind, set()) != expected or not all(_is_text(value) for value in content.values()):
+        raise InputError(
+            f'{where} has a "source" of kind {kind} with {", ".join(map(str, content))}; expected text for '
+            f"{', '.join(sorted(expected))}"
+        )
+    if kind == "url" and not content["url"].startswith(("https://", "http://")):
+        raise InputError(f'{where} sets "source.url" to {content["url"]!r}, expected an address with https://')
+    return Source(**content)
+
+
+def _checksum(content: Any, where: str) -> tuple[str, str]:
+    if isinstance(content, Mapping) and len(content) == 1:
+        (kind, digest), = content.items()
+        if re.fullmatch(rf"[0-9a-f]{{{_DIGESTS.get(kind, 0)}}}", str(digest)) and kind in _DIGESTS:
+            return kind, digest
+    expected = " or ".join(f"{kind}: {length} hexadecimal digits" for kind, length in _DIGESTS.items())
+    raise InputError(f'{where} sets "checksum" to {content!r}, expected {expected}, or null where unknown')
+
+
+def _config(content: Any, where: str) -> tuple[str, dict[str, Any]]:
+    if isinstance(content, Mapping) and _is_text(content.get("file")) and set(content) <= {"file", "overrides"}:
+        overrides = content.get("overrides") or {}
+        if isinstance(overrides, Mapping):
+            return content["file"], dict(overrides)
+    raise InputError(f'{where} sets "config" to {content!r}, expected a file, and overrides (key: value), or null')
+
+
+def _figure(content: Any, where: str) -> Figure:
+    texts = ("dataset", "source", "protocol", "feature")
+    if not isinstance(content, Mapping):
+        raise InputError(f"{where} holds {content!r}, expected a mapping of dataset, source and scores")
+    for key, value in content.items():
+        if key not in (*texts, *SCORES):
+            raise InputError(f'{where} has the unknown key "{key}"{nearest(key, (*texts, *SCORES))}')
+        if key in SCORES and not (type(value) in (int, float) and 0 <= value <= 100):
+            raise InputError(f'{where} sets "{key}" to {value!r}, expected percent')
+    scores = {key: float(content[key]) for key in SCORES if key in content}
+    if not _is_text(content.get("dataset")) or not _is_text(content.get("source")) or not scores:
+        raise InputError(f'{where} lacks "dataset", "source" or a score ({", ".join(SCORES)})')
+    return Figure(scores=scores, **{key: content[key] for key in texts if key in content})
+
+
+_PARSERS = {"checksum": _checksum, "config": _config}

@@ -1,0 +1,46 @@
+"""The layout of the CM-NAS authors' checkpoints (github.com/JDAI-CV/CM-NAS)."""
+from __future__ import annotations
+
+__all__ = ["authors_keys", "unused_keys"]
+
+import re
+from typing import TYPE_CHECKING
+
+from torchreid_nas.layers import bn_slots
+
+if TYPE_CHECKING:
+    from torchreid_nas.models.two_stream import TwoStreamNetwork
+
+_BN_NAMES = {"visible": "visible_bn", "infrared": "thermal_bn", "share": "sharable_bn"}
+
+
+def authors_keys(model: TwoStreamNetwork) -> dict[str, str]:
+    """Map every key of the model's state dict to the authors', step counters left out."""
+    slots = {f"backbone.{slot}" for slot in bn_slots(model.backbone)}
+    keys = {}
+    for key in model.state_dict():
+        module, _, tensor = key.rpartition(".")
+        if tensor == "num_batches_tracked" or module.startswith("standardize"):
+            continue
+        parent, _, leaf = module.rpartition(".")
+        if parent in slots:
+            keys[key] = f"{_authors_module(parent)}.{_BN_NAMES[leaf]}.{tensor}"
+        elif module in slots:
+            keys[key] = f"{_authors_module(module)}.{_BN_NAMES['share']}.{tensor}"
+        else:
+            keys[key] = f"{_authors_module(module)}.{tensor}"
+    return keys
+
+
+def unused_keys(model: TwoStreamNetwork) -> set[str]:
+    """Keys that the authors store beyond the model's needs: the other BatchNorms of a slot, step counters."""
+    tensors = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    slots = [f"backbone.{slot}" for slot in bn_slots(model.backbone)]
+    modules = [f"{_authors_module(slot)}.{bn}" for slot in slots for bn in _BN_NAMES.values()] + ["bnneck"]
+    return {f"{module}.{tensor}" for module in modules for tensor in tensors}
+
+
+def _authors_module(path: str) -> str:
+    """Translate the dotted path of a module of ours into the authors'."""
+    path = re.sub(r"downsample\.0$", "downsample.conv", path)
+    return re.sub(r"downsample\.1$", "downsample.bn", path)

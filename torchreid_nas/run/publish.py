@@ -1,0 +1,134 @@
+"""The entry of a finished run, for a zoo of one's own."""
+from __future__ import annotations
+
+__all__ = ["add_run"]
+
+import inspect
+import os
+from pathlib import Path
+from typing import Any, Mapping
+
+import torch
+import yaml
+from torch import nn
+from yacs.config import CfgNode
+
+from torchreid_nas.architecture import Architecture
+from torchreid_nas.config import load_config
+from torchreid_nas.errors import InputError
+from torchreid_nas.files import read_json, write_text
+from torchreid_nas.host import MODELS
+from torchreid_nas.layers import SplitBatchNorm2d, modality_context
+from torchreid_nas.checkpoints.trained import kept_architecture
+from torchreid_nas.zoo.networks import build
+from torchreid_nas.hub.catalogue import list_entries
+from torchreid_nas.hub.checks import file_digest
+from torchreid_nas.hub.entry import Entry
+from torchreid_nas.run.published import measured_figure
+
+_FILES = ("config.yaml", "train/model.pth", "results.json")
+_UNSTATED = "not stated by those who trained it"
+
+
+def add_run(
+    run: str | os.PathLike, name: str | None = None, output: str | os.PathLike | None = None, licence: str = _UNSTATED,
+) -> tuple[Entry, Path]:
+    """Write the entry of a finished run and return it with its file.
+
+    The network is built from the entry and its weights are loaded before
+    anything is written, so that an entry written is one that works.
+
+    Args:
+        run: the folder that :class:`torchreid_nas.run.stages.Run` filled.
+        name: of the entry; None takes the folder's.
+        output: the YAML file; None puts ``zoo.yaml`` into the folder.
+        licence: what to say of it.
+
+    Raises:
+        InputError: an unfinished run, a name that is taken, or a file that exists.
+    """
+    run = Path(run)
+    for file in _FILES:
+        if not (run / file).is_file():
+            raise InputError(f'"{run}" is no finished run: it lacks {file}; run the stages train and test there first')
+    output = Path(output) if output is not None else run / "zoo.yaml"
+    if output.exists():
+        raise InputError(f'"{output}" exists already; remove it or choose another --output')
+    name = name or run.resolve().name
+    if name in {entry.name for entry in list_entries()}:
+        raise InputError(f'the zoo has an entry "{name}" already; choose another --name')
+    cfg, results = load_config(run / "config.yaml"), read_json(run / "results.json")
+    weights = run / "train" / "model.pth"
+    content: dict[str, Any] = {
+        "name": name,
+        "model": cfg.model.name,
+        "architecture": _architecture(cfg, run),
+        "options": _options(cfg),
+        "dataset": "+".join(cfg.data.sources),
+        "modality": "visible",
+        "feature_dim": 1,
+        "height": cfg.data.height,
+        "width": cfg.data.width,
+        "norm_mean": list(cfg.data.norm_mean),
+        "norm_std": list(cfg.data.norm_std),
+        "format": "ours",
+        "source": {"kind": "file", "path": _relative(weights, output)},
+        "file": weights.name,
+        "licence": licence,
+        "size": weights.stat().st_size,
+        "checksum": {"sha256": file_digest(weights, "sha256")},
+        "config": {"file": _relative(run / "config.yaml", output)},
+        "measured": [_measured(row, cfg, results) for row in results["results"]],
+    }
+    # What only the network itself tells.
+    network = build(Entry.from_mapping(content, output))
+    content["feature_dim"] = _feature_dim(network, cfg.data.height, cfg.data.width)
+    if hasattr(network, "bnneck") or any(isinstance(module, SplitBatchNorm2d) for module in network.modules()):
+        content["modality"] = "visible-infrared"
+    entry = Entry.from_mapping(content, output)
+    write_text(output, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))
+    return entry, output
+
+
+def _architecture(cfg: CfgNode, run: Path) -> Any:
+    """What the run was trained with, so that the entry needs no other file."""
+    if cfg.model.architecture == "none":
+        return None
+    architecture = kept_architecture(run, cfg.model.architecture)
+    if not isinstance(architecture, Architecture):
+        if not Path(architecture).is_file():
+            return architecture
+        architecture = Architecture.load(architecture)
+    return {"space": architecture.space, "choices": dict(architecture.choices)}
+
+
+def _options(cfg: CfgNode) -> dict[str, Any]:
+    """Return the keys of ``model`` that its factory takes; ``cnet`` hands its own to ``cdnet``."""
+    factory = MODELS.get("cdnet" if cfg.model.name == "cnet" else cfg.model.name)
+    if factory is None:
+        raise InputError(f'the model "{cfg.model.name}" of the run is unknown to torchreid; import what registers it')
+    taken = set(inspect.signature(factory).parameters) - {"pretrained", "architecture"}
+    return {key: value for key, value in cfg.model.items() if key in taken}
+
+
+def _measured(row: Mapping[str, Any], cfg: CfgNode, results: Mapping[str, Any]) -> dict[str, Any]:
+    figure = measured_figure(row)
+    generated = "generated images, " if cfg.synthetic.enabled else ""
+    return {
+        "dataset": figure.dataset,
+        **{score: round(value, 2) for score, value in figure.scores.items()},
+        "protocol": generated + figure.protocol,
+        **({"feature": figure.feature} if figure.feature else {}),
+        "source": f"torchreid_nas {results['version']}, config {results['config']}, seed {results['seed']}",
+    }
+
+
+def _feature_dim(network: nn.Module, height: int, width: int) -> int:
+    with torch.no_grad(), modality_context("visible"):
+        return network(torch.zeros(1, 3, height, width)).shape[1]
+
+
+def _relative(path: Path, output: Path) -> str:
+    """Return ``path`` as seen from the folder of ``output`` where it lies below it, so that both can move together."""
+    path, folder = path.resolve(), output.resolve().parent
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)

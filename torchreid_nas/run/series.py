@@ -1,0 +1,149 @@
+"""Several runs of one config and their common table: the trials of RegDB, the ablation of ECN."""
+from __future__ import annotations
+
+__all__ = ["run_ablation", "run_trials"]
+
+import shutil
+from pathlib import Path
+from typing import Any, Mapping, Sequence
+
+from yacs.config import CfgNode
+
+import torchreid_nas
+from torchreid_nas import report
+from torchreid_nas.engine import SOURCE_CHECKPOINT
+from torchreid_nas.errors import InputError
+from torchreid_nas.files import atomic_path, read_json, write_json, write_text
+from torchreid_nas.run.stages import Run
+from torchreid_nas.run.results import average_rows
+from torchreid_nas.methods import DomainAdaptationTask
+
+# What each row of ECN's ablation (Table 3 of the paper) changes, and what it is called there.
+_VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "source": ("source only", {"ecn.weight_target": 0.0}),
+    "exemplar": ("exemplar", {"ecn.camstyle": "none", "ecn.num_neighbours": 0}),
+    "camera": ("exemplar + camera", {"ecn.num_neighbours": 0}),
+    "neighbourhood": ("exemplar + neighbourhood", {"ecn.camstyle": "none"}),
+    "all": ("all (ECN)", {}),
+    "supervised": ("supervised on the target", {"ecn.weight_target": 0.0}),
+}
+
+
+def run_trials(cfg: CfgNode, trials: Sequence[int], stages: Sequence[str], resume: bool) -> None:
+    """Run every RegDB trial on its own split in ``<output>/split_<t>`` and average those with results.
+
+    Every trial searches, trains and tests on its own split alone: the training
+    identities of one are test identities of another. With ``resume`` the first
+    unfinished trial goes on.
+    """
+    if not all(name.startswith("regdb") for name in cfg.data.sources):
+        raise InputError(f"--trials is for RegDB, whose ten splits are trials; data.sources is {', '.join(cfg.data.sources)}")
+    if cfg.ecn.ablation:
+        raise InputError(
+            "--trials runs one config on every split, and ecn.ablation names several; set ecn.ablation [], or leave --trials out "
+            "and set data.split_id"
+        )
+    base = Path(cfg.data.save_dir)
+    cfgs = [_changed(cfg, {"data.split_id": t, "data.save_dir": str(base / f"split_{t}")}) for t in trials]
+    _check_unfinished(cfgs, stages, resume)
+    results = []
+    for trial, own in zip(trials, cfgs):
+        print(f"==== trial with split_id {trial}")
+        rows = _rows_of(own, stages, resume)
+        if rows is not None:
+            results.append(rows)
+    if "test" in stages and len(results) > 1:
+        rows = [average_rows(same) for same in zip(*results)]
+        averaged = {"results": rows, "split_ids": list(trials), "version": torchreid_nas.__version__}
+        write_json(base / "results.json", averaged)
+        print(f"==== mean over {len(results)} trials")
+        print(report.results_table(averaged))
+
+
+def run_ablation(cfg: CfgNode, stages: Sequence[str], resume: bool) -> None:
+    """Run every variant of ``ecn.ablation`` in ``<output>/<variant>/``, then print and draw them side by side.
+
+    The variants share everything but what is ablated, so the epochs on the
+    source alone (``ecn.target_epoch``) are trained once: the first variant
+    trains them and the others go on from its checkpoint, to the numbers that
+    they would reach on their own. With ``resume`` the first unfinished one goes on.
+
+    Raises:
+        InputError: no model of ECN; before anything is trained also where the training data or camera styles of any
+            variant cannot be had.
+    """
+    base = Path(cfg.data.save_dir)
+    if cfg.model.name not in DomainAdaptationTask.models():
+        raise InputError(f"ecn.ablation is for ECN's models, model.name is {cfg.model.name}; set ecn.ablation []")
+    unfinished = _check_unfinished([_variant(cfg, variant) for variant in cfg.ecn.ablation], stages, resume)
+    # A run alone reads its camera styles at once; here those before it may take days.
+    styled = [run for run in unfinished if run.cfg.ecn.weight_target and run.cfg.ecn.camstyle != "none"]
+    if styled and "train" in stages:
+        styled[0].task.data([], cfg.train.holdout)
+    rows, first = [], None
+    for variant in cfg.ecn.ablation:
+        title, _ = _VARIANTS[variant]
+        print(f"==== {title}")
+        shares = "train" in stages and variant != "supervised"
+        begun = shares and first is not None and _begin_from(first, base / variant, cfg, resume)
+        own = _rows_of(_variant(cfg, variant), stages, resume or begun)
+        first = base / variant if shares and first is None else first
+        rows += [{**row, "variant": title} for row in own or ()]
+    if "test" in stages and rows:
+        results = {"results": rows, "version": torchreid_nas.__version__, "seed": cfg.train.seed}
+        write_json(base / "results.json", results)
+        report.draw_ablation(results, base / "figures" / "ablation.png")
+        print("==== " + " + ".join(cfg.data.sources) + " → " + " + ".join(cfg.data.targets))
+        print(report.results_table(results))
+
+
+def _check_unfinished(cfgs: Sequence[CfgNode], stages: Sequence[str], resume: bool) -> list[Run]:
+    """Refuse what any of the runs would stumble over, for those before it may take days; returns the unfinished ones."""
+    unfinished = [run for run in (Run(cfg, resume) for cfg in cfgs) if not run.is_finished(stages)]
+    for run in unfinished:
+        run.check(stages)
+    return unfinished
+
+
+def _rows_of(cfg: CfgNode, stages: Sequence[str], resume: bool) -> list[dict[str, Any]] | None:
+    """Run ``cfg`` unless it is finished; returns its results, None without any."""
+    run = Run(cfg, resume)
+    if not run.is_finished(stages):
+        run.execute(stages)
+    results = run.folder / "results.json"
+    return read_json(results)["results"] if results.exists() else None
+
+
+def _begin_from(first: Path, folder: Path, cfg: CfgNode, resume: bool) -> bool:
+    """Give a run that has not begun what the run in ``first`` had after its epochs on the source alone, if that is of use."""
+    source, own = first / "train", folder / "train"
+    began = (own / "checkpoint.pth").exists() or (folder / "results.json").exists() or (own.exists() and not resume)
+    # With held-out identities the best epoch so far has weights of its own, which a later epoch of `first` replaces.
+    if began or cfg.train.holdout or not (source / SOURCE_CHECKPOINT).exists():
+        return False
+    lines = (source / "history.jsonl").read_text(encoding="utf-8").splitlines()[: cfg.ecn.target_epoch]
+    write_text(own / "history.jsonl", "".join(f"{line}\n" for line in lines))
+    # Last: a resumed run counts its epochs by it.
+    with atomic_path(own / "checkpoint.pth") as temporary:
+        shutil.copyfile(source / SOURCE_CHECKPOINT, temporary)
+    print(f"epochs on the source alone: taken from {source}")
+    return True
+
+
+def _variant(cfg: CfgNode, variant: str) -> CfgNode:
+    """Return the config of one row of the ablation."""
+    changes = {**_VARIANTS[variant][1], "ecn.ablation": [], "data.save_dir": str(Path(cfg.data.save_dir) / variant)}
+    if variant == "supervised":
+        changes["data.sources"] = list(cfg.data.targets)
+    return _changed(cfg, changes)
+
+
+def _changed(cfg: CfgNode, changes: Mapping[str, Any]) -> CfgNode:
+    """Return a copy of ``cfg`` with other values."""
+    copy = cfg.clone()
+    copy.defrost()
+    for key, value in changes.items():
+        section, _, name = key.rpartition(".")
+        copy[section][name] = value
+    copy.freeze()
+    return copy
