@@ -13,7 +13,7 @@ from __future__ import annotations
 
 __all__ = ["main"]
 
-from typing import Sequence
+from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:

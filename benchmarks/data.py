@@ -18,13 +18,13 @@ import os
 import tempfile
 import time
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import torch
-from PIL import Image
-
 from harness import arguments, copy_bandwidth, machine, markdown, peak_memory, take_turns
+from PIL import Image
 
 from torchreid_nas.data import DomainAdaptationDataManager
 from torchreid_nas.data.cache import DecodedImages, StoredImages

@@ -14,16 +14,16 @@ next: 1 is proportional.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Callable, Mapping
-
-import torch
-from torch.nn import functional as F
 
 import memory as memory_benchmark
+import torch
 from harness import Step, arguments, machine, markdown, take_turns
 from plain.normalization import plain_split
 from plain.training import PlainTraining, plain_c3mmd, plain_triplet
+from torch.nn import functional as F
+
 from torchreid_nas.device import computes_bfloat16, suits_channels_last
 from torchreid_nas.engine import CrossModalityLossWeights
 from torchreid_nas.losses import C3MMDLoss, CrossModalityTripletLoss, ExemplarMemory

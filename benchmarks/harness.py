@@ -16,7 +16,8 @@ import os
 import platform
 import statistics
 import time
-from typing import Any, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from tabulate import tabulate

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import copy
 import time
-from typing import Callable, Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torchreid
 from harness import (
-    Limits, Turns, arguments, flops_of, machine, markdown, measure_limits, peak_memory, synchronize, take_turns,
+    Limits,
+    Turns,
+    arguments,
+    flops_of,
+    machine,
+    markdown,
+    measure_limits,
+    peak_memory,
+    synchronize,
+    take_turns,
 )
 from torch import nn
 

@@ -14,12 +14,12 @@ do without, measured in the same run.
 """
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 import torch
+from harness import Limits, arguments, machine, markdown, measure_limits, peak_memory, take_turns
 from torch.nn import functional as F
 
-from harness import Limits, arguments, machine, markdown, measure_limits, peak_memory, take_turns
 from torchreid_nas.losses import ExemplarMemory, InvarianceLoss
 
 _TEMPERATURE, _NEIGHBOURS, _MOMENTUM = 0.05, 6, 0.1

@@ -13,7 +13,7 @@ architecture step sees a batch of its own and the same two losses.
 """
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 from harness import Limits, Turns, arguments, flops_of, machine, markdown, measure_limits, peak_memory, take_turns

@@ -17,11 +17,10 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 import torch
-
 from harness import arguments, copy_bandwidth, machine, markdown, peak_memory, take_turns
 
 with warnings.catch_warnings():

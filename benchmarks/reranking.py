@@ -17,7 +17,6 @@ import warnings
 
 import numpy as np
 import torch
-
 from harness import arguments, machine, markdown, matmul_rate, take_turns
 
 with warnings.catch_warnings():

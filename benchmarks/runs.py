@@ -6,8 +6,8 @@ __all__ = ["REPOSITORY", "run_main"]
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Sequence
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

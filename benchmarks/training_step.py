@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import statistics
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from harness import arguments, flops_of, machine, markdown, measure_limits, peak_memory, take_turns

@@ -3,12 +3,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 import numpy as np
 import pytest
-
 from tiny import TINY
 
 DATA = Path(__file__).resolve().parent / "data"
@@ -43,7 +42,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny synthetic RegDB, SYSU-MM01, Market-1501 and DukeMTMC-reID."""
     from torchreid_nas.data.synthetic import (
-        SyntheticSettings, write_dukemtmcreid, write_market1501, write_regdb, write_sysu_mm01,
+        SyntheticSettings,
+        write_dukemtmcreid,
+        write_market1501,
+        write_regdb,
+        write_sysu_mm01,
     )
 
     root = tmp_path_factory.mktemp("reid-data")
@@ -60,6 +63,7 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole run of the tiny config from the command line: search, train, test."""
     from commands import arguments
+
     from torchreid_nas.cli import main
 
     folder = tmp_path_factory.mktemp("finished") / "run"

@@ -1,9 +1,9 @@
 """Steps of every engine, for tests."""
 from __future__ import annotations
 
+from tiny import TINY_CDNET, TINY_ECN
 from torch import nn
 
-from tiny import TINY_CDNET, TINY_ECN
 from torchreid_nas.run.stages import Run
 
 ENGINES = {

@@ -1,9 +1,10 @@
 """What the command line says of doubtful input."""
 import warnings
 
-import torchreid_nas.device
 from commands import arguments
 from tiny import TINY
+
+import torchreid_nas.device
 from torchreid_nas.cli import main
 from torchreid_nas.errors import InputWarning, plain_warnings
 

@@ -55,10 +55,9 @@ def test_the_data_are_on_disk_before_the_name_is(tmp_path, monkeypatch):
 def test_a_block_that_raises_leaves_the_old_file_and_its_own_exception(tmp_path, failure):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(type(failure)) as error:
-        with atomic_path(path) as temporary:
-            temporary.write_text("ne")
-            raise failure
+    with pytest.raises(type(failure)) as error, atomic_path(path) as temporary:
+        temporary.write_text("ne")
+        raise failure
     assert error.value is failure
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-
 from scripts import BENCHMARKS
+
 from torchreid_nas.engine import ExponentialMovingAverage
 from torchreid_nas.layers import SplitBatchNorm2d
 from torchreid_nas.losses import C3MMDLoss, CrossModalityTripletLoss

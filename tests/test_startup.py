@@ -75,10 +75,24 @@ print(type(model).__name__, torchreid.losses.C3MMDLoss.__name__, "cdnet" in vars
 def test_an_import_of_the_package_is_enough_for_the_calls_of_the_readme():
     code = """
 import torchreid_nas
-print(torchreid_nas.checkpoints.load.load_weights.__name__, torchreid_nas.zoo.build.__name__,
+print(torchreid_nas.checkpoints.load_weights.__name__, torchreid_nas.zoo.build.__name__,
       torchreid_nas.features.register_trained.__name__, torchreid_nas.metrics.use_fast_ranking.__name__)
 """
     assert python(code) == "load_weights build register_trained use_fast_ranking\n"
+
+
+def test_the_old_name_of_checkpoints_works_and_warns():
+    code = """
+import warnings
+import torchreid_nas
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    from torchreid_nas.weights import load_weights
+    import torchreid_nas.weights
+assert torchreid_nas.weights.load_authors_checkpoint is torchreid_nas.checkpoints.load_authors_checkpoint
+print(load_weights is torchreid_nas.checkpoints.load_weights, {w.category.__name__ for w in caught})
+"""
+    assert python(code) == "True {'DeprecationWarning'}\n"
 
 
 def test_the_command_registers_before_it_works():

@@ -8,13 +8,19 @@ import dataclasses
 import os
 import random
 import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping, Sequence, Union
+from typing import Any, Union
 
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.files import read_json, write_json, write_text
 from torchreid_nas.genotypes import (
-    BLOCK_SLOTS, CANDIDATES, GENOTYPES, candidate_kernels, check_candidates, genotype_of_layers,
+    BLOCK_SLOTS,
+    CANDIDATES,
+    GENOTYPES,
+    candidate_kernels,
+    check_candidates,
+    genotype_of_layers,
 )
 
 SHARE, SPLIT = "share", "split"
@@ -97,7 +103,7 @@ class Architecture:
     # -- making ---------------------------------------------------------------
 
     @classmethod
-    def preset(cls, name: str, slots: Sequence[str]) -> "Architecture":
+    def preset(cls, name: str, slots: Sequence[str]) -> Architecture:
         """Return a hand-made point of the BN space for a backbone with ``slots``.
 
         ``share`` and ``split`` treat all slots alike; ``first-<k>`` / ``last-<k>``
@@ -126,7 +132,7 @@ class Architecture:
         return cls(BN_SPACE, choices, {"preset": name})
 
     @classmethod
-    def from_ints(cls, values: Sequence[int], source: Mapping[str, Any] | None = None) -> "Architecture":
+    def from_ints(cls, values: Sequence[int], source: Mapping[str, Any] | None = None) -> Architecture:
         """Read the CM-NAS authors' list: 0 = split, 1 = share, in their order of a ResNet's BatchNorms.
 
         Raises:
@@ -141,7 +147,7 @@ class Architecture:
         return cls(BN_SPACE, tuple((slot, by_slot[slot]) for slot in slots), source or {})
 
     @classmethod
-    def from_layers(cls, layers: Sequence[Any], source: Mapping[str, Any] | None = None) -> "Architecture":
+    def from_layers(cls, layers: Sequence[Any], source: Mapping[str, Any] | None = None) -> Architecture:
         """Read the CDNet authors' ``layers``: ``[k1, k2, depth]`` or ``[k1, k2]`` for each of six blocks.
 
         Raises:
@@ -150,7 +156,7 @@ class Architecture:
         return cls(*genotype_of_layers(layers), source or {})
 
     @classmethod
-    def genotype(cls, spec: "ArchitectureSpec") -> "Architecture":
+    def genotype(cls, spec: ArchitectureSpec) -> Architecture:
         """Return the architecture of CDNet's spaces that ``spec`` names.
 
         Args:
@@ -186,7 +192,7 @@ class Architecture:
         return architecture
 
     @classmethod
-    def resolve(cls, spec: "ArchitectureSpec", slots: Sequence[str]) -> "Architecture":
+    def resolve(cls, spec: ArchitectureSpec, slots: Sequence[str]) -> Architecture:
         """Return the architecture of the BN space that ``spec`` names, checked against a backbone with ``slots``.
 
         Raises:
@@ -211,8 +217,8 @@ class Architecture:
 
     @classmethod
     def _read(
-        cls, spec: "ArchitectureSpec", from_sequence: Callable[[Sequence[Any]], "Architecture"],
-    ) -> tuple["Architecture", str]:
+        cls, spec: ArchitectureSpec, from_sequence: Callable[[Sequence[Any]], Architecture],
+    ) -> tuple[Architecture, str]:
         """Return what a path, an architecture or a sequence means, and how messages call it."""
         if isinstance(spec, (str, os.PathLike)):
             return cls.load(spec), f'the architecture file "{spec}"'
@@ -221,7 +227,7 @@ class Architecture:
     # -- files ----------------------------------------------------------------
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> "Architecture":
+    def load(cls, path: str | os.PathLike) -> Architecture:
         """Read an architecture file: our JSON, the CM-NAS authors' ints, or the CDNet authors' JSON.
 
         The latter holds ``layers``, and the logits ``alphas1``, which are kept in the source.

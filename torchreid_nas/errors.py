@@ -7,7 +7,8 @@ import contextlib
 import difflib
 import sys
 import warnings
-from typing import Any, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 
 class InputError(ValueError):

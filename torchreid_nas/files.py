@@ -9,8 +9,9 @@ import json
 import os
 import pickle
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterator
+from typing import TYPE_CHECKING, Any
 
 from torchreid_nas.errors import InputError
 

@@ -12,7 +12,8 @@ __all__ = [
     "check_candidates", "genotype_of_layers",
 ]
 
-from typing import Any, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from torchreid_nas.errors import InputError, nearest
 

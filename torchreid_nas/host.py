@@ -3,7 +3,8 @@ from __future__ import annotations
 
 __all__ = ["IMAGE_DATASETS", "MODELS"]
 
-from typing import Any, Callable, MutableMapping
+from collections.abc import Callable, MutableMapping
+from typing import Any
 
 import torchreid
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 __all__ = ["build_optimizer", "build_lr_scheduler", "check_new_layers", "fuse", "warmup_multi_step"]
 
 from bisect import bisect_right
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch
 import torchreid

@@ -4,8 +4,9 @@ from __future__ import annotations
 __all__ = ["register_all", "register_model", "register_image_dataset", "register_loss", "register_engine"]
 
 import functools
+from collections.abc import Callable, MutableMapping
 from types import ModuleType
-from typing import Any, Callable, MutableMapping
+from typing import Any
 
 import torchreid
 

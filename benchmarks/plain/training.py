@@ -5,7 +5,8 @@ from __future__ import annotations
 __all__ = ["PlainAverage", "PlainTraining", "plain_c3mmd", "plain_triplet"]
 
 import copy
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn

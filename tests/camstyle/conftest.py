@@ -1,8 +1,8 @@
 """Images of several cameras, each with a colour cast of its own."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 import numpy as np
 import pytest

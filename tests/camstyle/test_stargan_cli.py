@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import refused
 
 import torchreid_nas.device
-from commands import refused
+from torchreid_nas.camstyle.generation import MARKER
+from torchreid_nas.camstyle.images import load_camera_images
 from torchreid_nas.cli import main
 from torchreid_nas.data.camstyle import FileStyler
 from torchreid_nas.data.camstyle.names import CAMSTYLE_FOLDER
 from torchreid_nas.files import load_checkpoint
-from torchreid_nas.camstyle.generation import MARKER
-from torchreid_nas.camstyle.images import load_camera_images
 
 TINY = ["--height", "32", "--width", "16", "--channels", "4", "--residual-blocks", "1", "--iterations", "6",
         "--batch-size", "4", "--n-critic", "2"]

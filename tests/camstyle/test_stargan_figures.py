@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from torchreid_nas.report.style import SHARE_COLOURS, SPLIT_COLOURS
 from torchreid_nas.camstyle.figures import draw_losses, sample_grid, sample_indices
 from torchreid_nas.camstyle.images import to_pillow
+from torchreid_nas.report.style import SHARE_COLOURS, SPLIT_COLOURS
 
 COLOURS = ((-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, -1.0, -1.0))
 

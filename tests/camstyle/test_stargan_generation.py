@@ -11,12 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from torchreid_nas.data.camstyle.names import CAMSTYLE_FOLDER
-from torchreid_nas.errors import InputError
 from torchreid_nas.camstyle import generation
 from torchreid_nas.camstyle.generation import MARKER, CamStyleFiles, generate, weights_digest
 from torchreid_nas.camstyle.images import CameraImages, to_tensor
 from torchreid_nas.camstyle.networks import Generator
+from torchreid_nas.data.camstyle.names import CAMSTYLE_FOLDER
+from torchreid_nas.errors import InputError
 
 CPU = torch.device("cpu")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from msmt17 import CAMERAS, PERSONS, write_msmt17
 from PIL import Image
 
-from msmt17 import CAMERAS, PERSONS, write_msmt17
-from torchreid_nas.errors import InputError
 from torchreid_nas.camstyle.images import ImageStream, derived_generator, load_camera_images, to_pillow, to_tensor
+from torchreid_nas.errors import InputError
 
 
 def test_labels_count_the_cameras_that_are_there(camera_images):

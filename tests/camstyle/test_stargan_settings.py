@@ -5,8 +5,8 @@ import dataclasses
 
 import pytest
 
-from torchreid_nas.errors import InputError
 from torchreid_nas.camstyle.settings import StarGANSettings
+from torchreid_nas.errors import InputError
 
 
 @pytest.mark.parametrize("values, said", [

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from torchreid_nas.errors import InputError
-from torchreid_nas.files import load_checkpoint
 from torchreid_nas.camstyle.images import derived_generator
 from torchreid_nas.camstyle.settings import StarGANSettings
 from torchreid_nas.camstyle.training import CHECKPOINT, HISTORY, Schedule, Trainer
+from torchreid_nas.errors import InputError
+from torchreid_nas.files import load_checkpoint
 
 CPU = torch.device("cpu")
 TINY = {"height": 32, "width": 16, "channels": 4, "residual_blocks": 1, "batch_size": 3, "n_critic": 2, "lr": 1e-3}

@@ -5,20 +5,20 @@ import copy
 import pickle
 import re
 import zipfile
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 import torchreid
-
 from recipe import recipe_state
+
 from torchreid_nas.architecture import SHARE, Architecture
+from torchreid_nas.checkpoints.load import checkpoint_num_classes, load_authors_checkpoint, load_weights
 from torchreid_nas.config import load_config
 from torchreid_nas.errors import InputError
-from torchreid_nas.models import TwoStreamNetwork, two_stream_resnet18, two_stream_resnet50
 from torchreid_nas.methods import make_task
-from torchreid_nas.checkpoints.load import checkpoint_num_classes, load_authors_checkpoint, load_weights
+from torchreid_nas.models import TwoStreamNetwork, two_stream_resnet18, two_stream_resnet50
 
 
 @pytest.fixture(scope="module")

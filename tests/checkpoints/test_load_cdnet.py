@@ -5,10 +5,10 @@ import pytest
 import torch
 from recipe import recipe, recipe_state
 
+from torchreid_nas.checkpoints.load import checkpoint_num_classes, load_authors_checkpoint, load_weights
 from torchreid_nas.errors import InputError
 from torchreid_nas.models import CDNet, cdnet, cnet
 from torchreid_nas.models.cdnet_weights import authors_keys
-from torchreid_nas.checkpoints.load import checkpoint_num_classes, load_authors_checkpoint, load_weights
 
 IMAGES = torch.randn(2, 3, 64, 32, generator=torch.Generator().manual_seed(0))
 

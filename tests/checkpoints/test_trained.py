@@ -3,21 +3,21 @@ import functools
 import shutil
 from pathlib import Path
 
+import commands
 import pytest
 import torch
 import torchreid
+from tiny import TINY, TINY_CDNET
 from torch import nn
 
-import commands
-from tiny import TINY, TINY_CDNET
 from torchreid_nas.architecture import Architecture
+from torchreid_nas.checkpoints.trained import load_trained, wrap_model
 from torchreid_nas.cli import main
 from torchreid_nas.config import load_config
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import read_json
 from torchreid_nas.layers import SplitBatchNorm2d, modality_context, split_batchnorm
 from torchreid_nas.models import cdnet, two_stream_resnet18
-from torchreid_nas.checkpoints.trained import load_trained, wrap_model
 
 arguments = functools.partial(commands.arguments, TINY)
 

@@ -9,14 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import commands
 import pytest
 import torch
 import yaml
-
-import commands
-import torchreid_nas.device
 from commands import refused
 from tiny import TINY
+
+import torchreid_nas.device
 from torchreid_nas.architecture import Architecture
 from torchreid_nas.cli import main
 from torchreid_nas.device import computes_bfloat16, fuses_optimizers

@@ -4,9 +4,9 @@ from __future__ import annotations
 import json
 
 import pytest
-
 from commands import arguments, refused
 from tiny import TINY
+
 from torchreid_nas.cli import main
 from torchreid_nas.config import load_config
 

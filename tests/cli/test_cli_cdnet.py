@@ -4,17 +4,16 @@ import json
 import shutil
 from pathlib import Path
 
+import commands
 import pytest
 import torch
-
-import commands
 from commands import refused
 from tiny import TINY, TINY_CDNET
+
 from torchreid_nas.architecture import Architecture
 from torchreid_nas.cli import main
 from torchreid_nas.genotypes import BLOCK_SLOTS
 from torchreid_nas.models.necks import BLNeck, FBLNeck
-
 
 arguments = functools.partial(commands.arguments, TINY_CDNET)
 

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-
 from commands import refused
+
 from torchreid_nas.cli import main
 
 REPOSITORY = Path(__file__).resolve().parents[2]

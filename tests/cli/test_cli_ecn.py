@@ -4,13 +4,13 @@ import json
 import shutil
 from pathlib import Path
 
+import commands
 import pytest
 import torch
-from PIL import Image
-
-import commands
 from commands import refused
+from PIL import Image
 from tiny import TINY_CDNET, TINY_ECN
+
 from torchreid_nas.cli import main
 from torchreid_nas.config import load_config
 from torchreid_nas.data.camstyle import camstyle_folder, camstyle_name

@@ -4,12 +4,12 @@ import functools
 import shutil
 from pathlib import Path
 
+import commands
 import pytest
 import torch
-
-import commands
 from commands import refused
 from tiny import TINY
+
 from torchreid_nas.cli import main
 from torchreid_nas.engine import ResumableEngine
 

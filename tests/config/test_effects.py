@@ -2,13 +2,12 @@
 from __future__ import annotations
 
 import pytest
-from yacs.config import CfgNode
-
 from commands import arguments
 from tiny import TINY, TINY_CDNET, TINY_ECN
-from torchreid_nas.config import effects
+from yacs.config import CfgNode
+
 from torchreid_nas.cli import main
-from torchreid_nas.config import config_to_yaml, default_config, load_config
+from torchreid_nas.config import config_to_yaml, default_config, effects, load_config
 from torchreid_nas.config.effects import without_effect
 from torchreid_nas.run.stages import Run
 

@@ -3,9 +3,9 @@ import shutil
 
 import pytest
 import torch
+from msmt17 import CAMERAS, PERSONS, write_msmt17
 from PIL import Image
 
-from msmt17 import CAMERAS, PERSONS, write_msmt17
 from torchreid_nas.data import CAMERA_STYLES, CachedLoader, DomainAdaptationDataManager, readers
 from torchreid_nas.data.camstyle import camstyle_folder, camstyle_name
 from torchreid_nas.data.loading import load_dataset

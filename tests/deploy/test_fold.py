@@ -7,12 +7,19 @@ import pytest
 import torch
 from torch import nn
 
+from torchreid_nas.deploy.fold import DeployedNetwork, drop_unused, fold_batchnorm, select_modality
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers import BNNeck, MixedBatchNorm2d, SplitBatchNorm2d, bn_slots, modality_context, split_batchnorm
 from torchreid_nas.models import (
-    CDNet, CDNetBackbone, TwoStreamNetwork, cdnet, cdnet_x0_25, cnet, two_stream_resnet18, two_stream_resnet50,
+    CDNet,
+    CDNetBackbone,
+    TwoStreamNetwork,
+    cdnet,
+    cdnet_x0_25,
+    cnet,
+    two_stream_resnet18,
+    two_stream_resnet50,
 )
-from torchreid_nas.deploy.fold import DeployedNetwork, drop_unused, fold_batchnorm, select_modality
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 

@@ -10,8 +10,8 @@ import torchreid
 from torch import nn
 from torch.nn import functional as F
 
-from torchreid_nas.models import cdnet_x0_25, deploy_network, two_stream_resnet18, two_stream_resnet50
 from torchreid_nas.deploy.fuse import FusedConv2d, PackedConv2d, can_fuse, fuse_layers, mean_of_map
+from torchreid_nas.models import cdnet_x0_25, deploy_network, two_stream_resnet18, two_stream_resnet50
 
 pytestmark = pytest.mark.skipif(not can_fuse("cpu"), reason="this PyTorch has no oneDNN")
 

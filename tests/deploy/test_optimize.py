@@ -7,17 +7,22 @@ import shutil
 import pytest
 import torch
 import torchreid
+from calibrated import calibrated, noise
 from torch import nn
 from torch.nn import functional as F
 
-from calibrated import calibrated, noise
 from torchreid_nas import device as devices
-from torchreid_nas.errors import InputError, InputWarning
-from torchreid_nas.models import (
-    cdnet_x0_25, deploy_network, optimize_network, two_stream_cdnet, two_stream_resnet18, two_stream_resnet50,
-)
 from torchreid_nas.deploy.fuse import can_fuse
 from torchreid_nas.deploy.optimize import images_at_once
+from torchreid_nas.errors import InputError, InputWarning
+from torchreid_nas.models import (
+    cdnet_x0_25,
+    deploy_network,
+    optimize_network,
+    two_stream_cdnet,
+    two_stream_resnet18,
+    two_stream_resnet50,
+)
 
 compiler = pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
 

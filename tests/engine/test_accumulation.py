@@ -3,9 +3,9 @@ import copy
 
 import pytest
 import torch
+from tiny import TINY_ECN
 from torch import nn
 
-from tiny import TINY_ECN
 from torchreid_nas.engine import ResumableEngine, TrainingOptions
 from torchreid_nas.run.stages import Run
 

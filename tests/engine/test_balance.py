@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 import torchreid
+from tiny import TINY_CDNET
 from torch.nn import functional as F
 
-from tiny import TINY_CDNET
 from torchreid_nas.errors import InputError
 from torchreid_nas.metrics import evaluate_market1501
 from torchreid_nas.run.stages import Run

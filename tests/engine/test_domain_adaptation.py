@@ -4,9 +4,9 @@ import copy
 import pytest
 import torch
 import torchreid
+from tiny import TINY_ECN
 from torch.nn import functional as F
 
-from tiny import TINY_ECN
 from torchreid_nas.data import DomainAdaptationDataManager
 from torchreid_nas.engine import AdaptationOptions, DomainAdaptationEngine
 from torchreid_nas.errors import InputError

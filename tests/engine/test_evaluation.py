@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 import torch
+from tiny import TINY, TINY_CDNET, TINY_ECN
 from torch.nn import functional as F
 
-from tiny import TINY, TINY_CDNET, TINY_ECN
 from torchreid_nas.config import load_config
 from torchreid_nas.engine import EvaluationOptions
 from torchreid_nas.metrics import evaluate_sysu_mm01, re_rank_features

@@ -1,7 +1,6 @@
 """Steps on a GPU are those on a CPU."""
 import pytest
 import torch
-
 from steps import ENGINES, prepared
 
 

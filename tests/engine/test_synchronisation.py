@@ -1,10 +1,10 @@
 """No step waits for the GPU: checked on the CPU by following what is computed, and on a GPU by torch's own alarm."""
 import pytest
 import torch
-from torch import nn
-
 from steps import ENGINES, prepared
 from synchronisation import nothing_waits_for
+from torch import nn
+
 from torchreid_nas.engine.readings import Readings
 
 

@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch import nn
 
-from torchreid_nas.layers import SplitBatchNorm2d
 from torchreid_nas.checkpoints.trained import wrap_model
+from torchreid_nas.layers import SplitBatchNorm2d
 
 SIZE = (24, 16)
 

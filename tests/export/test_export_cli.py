@@ -4,19 +4,19 @@ import json
 import shutil
 import sys
 
+import commands
 import numpy as np
 import onnx
 import pytest
 import torch
-from PIL import Image
-
-import commands
 from commands import refused
+from PIL import Image
 from tiny import TINY
+
+from torchreid_nas.checkpoints.trained import load_trained
 from torchreid_nas.cli import main
 from torchreid_nas.export import OnnxNetwork, RunData, load_program
 from torchreid_nas.export.run_data import accuracy
-from torchreid_nas.checkpoints.trained import load_trained
 
 arguments = functools.partial(commands.arguments, TINY)
 

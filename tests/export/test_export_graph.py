@@ -11,15 +11,22 @@ import torchreid
 from torch import nn
 
 import torchreid_nas
+from torchreid_nas.checkpoints.trained import wrap_model
 from torchreid_nas.errors import InputError
 from torchreid_nas.export import (
-    TOLERANCE, OnnxNetwork, Preprocessed, export_model, export_onnx, export_program, exporter, load_program,
+    TOLERANCE,
+    OnnxNetwork,
+    Preprocessed,
+    export_model,
+    export_onnx,
+    export_program,
+    exporter,
+    load_program,
 )
 from torchreid_nas.export.graph import describe
 from torchreid_nas.export.runtime import default_device
 from torchreid_nas.models import ecn_resnet18
 from torchreid_nas.models.necks import FBLNeck
-from torchreid_nas.checkpoints.trained import wrap_model
 
 MODALITIES = ("visible", "infrared")
 

@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 import torch
-
 from tiny import TINY_CDNET
+
 from torchreid_nas.config import config_to_yaml
 from torchreid_nas.errors import InputError
 from torchreid_nas.export import RunData

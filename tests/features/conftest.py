@@ -3,13 +3,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import commands
 import cv2
 import numpy as np
 import pytest
 import torch
-
-import commands
 from tiny import TINY
+
 from torchreid_nas.cli import main
 from torchreid_nas.features import FeatureSet
 

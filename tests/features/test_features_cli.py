@@ -3,8 +3,8 @@ import shutil
 
 import numpy as np
 import pytest
-
 from commands import refused
+
 from torchreid_nas.cli import main
 from torchreid_nas.features import FeatureExtractor
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from commands import refused
+
 from torchreid_nas.cli import main
 from torchreid_nas.features import FeatureExtractor, FeatureSet, compute_roc, pairwise_distances
 from torchreid_nas.features.matching import unit

@@ -4,12 +4,11 @@ import importlib
 
 import pytest
 import torch
+from scripts import BENCHMARKS
 from torch import nn
 
-from scripts import BENCHMARKS
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers import MixedBatchNorm2d, SplitBatchNorm2d, modality_context
-
 
 with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(str(BENCHMARKS))

@@ -11,7 +11,12 @@ from torch import nn
 from torchreid_nas.architecture import SPLIT, Architecture
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers import (
-    MixedBatchNorm2d, SplitBatchNorm2d, active_modality, bn_slots, modality_context, split_batchnorm,
+    MixedBatchNorm2d,
+    SplitBatchNorm2d,
+    active_modality,
+    bn_slots,
+    modality_context,
+    split_batchnorm,
 )
 
 # name -> number of BatchNorm2d, first and last slot
@@ -216,9 +221,8 @@ def test_an_unknown_modality():
     with pytest.raises(InputError, match='modality "thermal" is unknown, expected one of visible, infrared, both'):
         with modality_context("thermal"):
             pass
-    with pytest.raises(InputError, match='did you mean "visible"'):
-        with modality_context("visibel"):
-            pass
+    with pytest.raises(InputError, match='did you mean "visible"'), modality_context("visibel"):
+        pass
 
 
 def test_contexts_nest_and_end_with_an_exception():
@@ -227,10 +231,8 @@ def test_contexts_nest_and_end_with_an_exception():
         with modality_context("infrared"):
             assert active_modality(training=True) == "infrared"
         assert active_modality(training=True) == "visible"
-    with pytest.raises(KeyError):
-        with modality_context("visible"):
-            with modality_context("infrared"):
-                raise KeyError
+    with pytest.raises(KeyError), modality_context("visible"), modality_context("infrared"):
+        raise KeyError
     with pytest.raises(InputError, match="eval mode"):
         model(images())
 

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
+from scripts import benchmark_script
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from scripts import benchmark_script
 from torchreid_nas.errors import InputError
 from torchreid_nas.losses.positive_prediction import GraphConvolution, PositivePrediction
 

@@ -11,12 +11,19 @@ from recipe import recipe_state
 from torch.utils.flop_counter import FlopCounterMode
 
 from torchreid_nas.architecture import Architecture
+from torchreid_nas.checkpoints.load import load_authors_checkpoint
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers import bn_slots, split_batchnorm
 from torchreid_nas.models import (
-    CDNet, CDNetBackbone, TwoStreamNetwork, cdnet, cdnet_x0_5, cdnet_x0_25, cdnet_x0_75, cnet,
+    CDNet,
+    CDNetBackbone,
+    TwoStreamNetwork,
+    cdnet,
+    cdnet_x0_5,
+    cdnet_x0_25,
+    cdnet_x0_75,
+    cnet,
 )
-from torchreid_nas.checkpoints.load import load_authors_checkpoint
 
 
 def count(*modules: torch.nn.Module) -> int:

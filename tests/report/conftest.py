@@ -37,7 +37,7 @@ def words():
         written = [(text.get_text(), text.get_window_extent(renderer)) for text in texts]
         width, height = figure.canvas.get_width_height()
         for text, box in written:
-            assert 0 <= box.x0 and box.x1 <= width and 0 <= box.y0 and box.y1 <= height, text
+            assert box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height, text
         for (a, first), (b, second) in itertools.combinations(written, 2):
             # Fonts keep air above and below their letters; a pixel of shared air is none of ink.
             across = min(first.x1, second.x1) - max(first.x0, second.x0)

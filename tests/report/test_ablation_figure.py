@@ -3,8 +3,7 @@ import pytest
 from PIL import Image
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.report import draw_ablation, style
-from torchreid_nas.report import ablation_figure
+from torchreid_nas.report import ablation_figure, draw_ablation, style
 
 
 def results(trials=1, datasets=("market1501",)):

@@ -4,9 +4,9 @@ from __future__ import annotations
 import matplotlib.image
 import numpy as np
 import pytest
+from histories import RESNET18, RESNET50, RESNET101, search, torchreid_slots
 from matplotlib.colors import to_rgb
 
-from histories import RESNET18, RESNET50, RESNET101, search, torchreid_slots
 from torchreid_nas import report
 from torchreid_nas.architecture import SHARE, SPLIT, Architecture
 from torchreid_nas.errors import InputError

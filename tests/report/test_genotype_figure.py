@@ -91,7 +91,7 @@ def test_the_panels_show_the_history(tmp_path, drawn, genotype_search, space):
 
 def test_a_choice_that_does_not_end_as_the_likeliest_has_no_frame(tmp_path, drawn):
     history = uniform("combined", 4)
-    better = {**history[0]["probabilities"], "stage1.0": {name: 0.1 for name in CANDIDATES["combined"]}}
+    better = {**history[0]["probabilities"], "stage1.0": dict.fromkeys(CANDIDATES["combined"], 0.1)}
     better["stage1.0"]["7,9"] = 0.5
     history[1]["probabilities"] = history[3]["probabilities"] = better
     chosen = {**dict.fromkeys(BLOCK_SLOTS, "3,5"), "stage1.0": "7,9"}

@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 import pytest
-
 from histories import RESNET50, search
+
 from torchreid_nas import report
 from torchreid_nas.architecture import SHARE, SPLIT
 from torchreid_nas.errors import InputError

@@ -4,8 +4,8 @@ from __future__ import annotations
 import itertools
 
 import pytest
-
 from histories import RESNET50, torchreid_slots
+
 from torchreid_nas import report
 
 

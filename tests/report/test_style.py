@@ -7,9 +7,9 @@ import itertools
 import matplotlib
 import pytest
 import torch
+from histories import RESNET18, search
 from matplotlib.figure import Figure
 
-from histories import RESNET18, search
 from torchreid_nas import report
 from torchreid_nas.errors import InputError
 from torchreid_nas.report.style import epoch_ticks

@@ -4,8 +4,8 @@ from __future__ import annotations
 import matplotlib.image
 import numpy as np
 import pytest
-
 from histories import RESNET18, search
+
 from torchreid_nas import report
 from torchreid_nas.errors import InputError
 

@@ -1,6 +1,5 @@
 """RESULTS.md: what a benchmark printed takes the place of what it printed before, and nothing else moves."""
 import pytest
-
 from scripts import benchmark_script
 
 WRITTEN = "# Measurements\n\n## By hand\n\nstays\n"

@@ -417,7 +417,7 @@ def test_the_terms_gradient_is_that_of_its_formula():
     model = supernet(space).double()
     choose(space, model, seed=0, size=0.3)
     space.set_budget(model, "parameters", space.set_budget(model, "parameters", 1e9).of(
-        {slot: "3,5" for slot in BLOCK_SLOTS}), input_size=(32, 32))
+        dict.fromkeys(BLOCK_SLOTS, "3,5")), input_size=(32, 32))
     alphas = space.architecture_parameters(model)
     space.cost(model).backward()
     for alpha in alphas:

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from scripts import benchmark_script
+
 from torchreid_nas.search.relaxation import TopK
 
 

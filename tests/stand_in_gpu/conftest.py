@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from stand_in_gpu.run import environment
 
 ROOT = Path(__file__).resolve().parents[2]

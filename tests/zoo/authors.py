@@ -4,8 +4,8 @@ from __future__ import annotations
 import io
 
 import torch
-
 from recipe import recipe
+
 from torchreid_nas.models import two_stream_resnet18
 from torchreid_nas.models.cdnet_weights import authors_keys
 

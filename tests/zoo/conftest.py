@@ -6,11 +6,11 @@ import hashlib
 import pytest
 import torch
 import yaml
-
 from recipe import recipe_state
-from torchreid_nas.hub import download as download_module
 from zoo.authors import as_file
 from zoo.file_server import serving
+
+from torchreid_nas.hub import download as download_module
 
 
 @pytest.fixture(autouse=True)

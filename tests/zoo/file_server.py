@@ -4,7 +4,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import threading
-from typing import Iterator
+from collections.abc import Iterator
 
 PAGE = b"<!DOCTYPE html><html><body>Quota exceeded</body></html>"
 

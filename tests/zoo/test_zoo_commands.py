@@ -9,19 +9,19 @@ import sys
 import pytest
 import torch
 import torchreid
-
 from commands import arguments, refused
 from recipe import recipe_state
 from tiny import TINY, TINY_CDNET
+from zoo.authors import as_file, authors_cdnet, authors_resnet18, released, trained_cmnas
+
 from torchreid_nas import zoo
 from torchreid_nas.architecture import Architecture
+from torchreid_nas.checkpoints.load import load_authors_checkpoint, resolve_weights
 from torchreid_nas.cli import main
 from torchreid_nas.config import load_config
 from torchreid_nas.errors import InputError
 from torchreid_nas.models import cdnet, cdnet_x0_5
-from torchreid_nas.checkpoints.load import load_authors_checkpoint, resolve_weights
 from torchreid_nas.run.publish import add_run
-from zoo.authors import as_file, authors_cdnet, authors_resnet18, released, trained_cmnas
 
 PUBLISHED = [{"dataset": "market1501", "rank1": 95.1, "mAP": 86.0, "source": "their paper"}]
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-
 from recipe import recipe_state
+from zoo.authors import authors_cdnet, authors_resnet18, released, trained_cmnas
+
 from torchreid_nas.architecture import Architecture
+from torchreid_nas.checkpoints.load import load_authors_checkpoint, load_weights
+from torchreid_nas.checkpoints.recognise import recognise
 from torchreid_nas.errors import InputError
 from torchreid_nas.models import cdnet, cnet, two_stream_resnet50
-from torchreid_nas.checkpoints.load import load_authors_checkpoint, load_weights
 from torchreid_nas.zoo.convert import convert
-from torchreid_nas.checkpoints.recognise import recognise
-from zoo.authors import authors_cdnet, authors_resnet18, released, trained_cmnas
 
 GENOTYPE = ["7,9x2", "3,5x1", "3,9x1", "5,9x2", "3,7x1", "7,9x1"]
 IMAGES = torch.randn(2, 3, 64, 32, generator=torch.Generator().manual_seed(0))

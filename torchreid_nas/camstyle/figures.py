@@ -4,15 +4,16 @@ from __future__ import annotations
 __all__ = ["draw_losses", "sample_grid", "sample_indices"]
 
 import os
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
+from torchreid_nas.camstyle.images import CameraImages, derived_generator, to_pillow
 from torchreid_nas.files import atomic_path
 from torchreid_nas.report.style import FAINT, GRID, INK, SHARE_COLOURS, SPLIT_COLOURS, new_figure, save_figure
-from torchreid_nas.camstyle.images import CameraImages, derived_generator, to_pillow
 
 _MARGIN, _CAPTION = 6, 16
 _PAPER, _LETTERS = (250, 250, 250), (70, 70, 70)

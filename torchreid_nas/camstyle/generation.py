@@ -6,20 +6,21 @@ __all__ = ["MARKER", "CamStyleFiles", "generate", "weights_digest"]
 import hashlib
 import os
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
+from torchreid_nas.camstyle.images import CameraImages, to_pillow
 from torchreid_nas.data.camstyle.names import camstyle_folder, camstyle_name, shared_camstyle_file
 from torchreid_nas.data.manager import ImageLoader
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import atomic_path, read_json, remove_leftovers, write_json
-from torchreid_nas.camstyle.images import CameraImages, to_pillow
 
 MARKER = "camstyle.json"
 """Beside the images: which network they are of."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 __all__ = ["CameraImages", "ImageStream", "derived_generator", "load_camera_images", "to_pillow", "to_tensor"]
 
 import os
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 __all__ = ["discriminator_terms", "generator_terms", "gradient_penalty"]
 
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 from torch import nn

@@ -110,7 +110,8 @@ class StarGANSettings:
     @property
     def discriminator_layers(self) -> int:
         """Convolutions that halve the map, the paper's 6 where the shorter side then keeps 2 pixels, fewer on
-        smaller images (ours)."""
+        smaller images (ours).
+        """
         return min(6, int(math.log2(min(self.height, self.width))) - 1)
 
     @classmethod

@@ -8,20 +8,21 @@ import json
 import math
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Callable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
 from tqdm import tqdm
 
-from torchreid_nas.data.manager import ImageLoader
-from torchreid_nas.errors import InputError
-from torchreid_nas.files import save_checkpoint, write_text
 from torchreid_nas.camstyle.images import CameraImages, ImageStream, derived_generator
 from torchreid_nas.camstyle.losses import discriminator_terms, generator_terms
 from torchreid_nas.camstyle.networks import Discriminator, Generator
 from torchreid_nas.camstyle.settings import StarGANSettings
+from torchreid_nas.data.manager import ImageLoader
+from torchreid_nas.errors import InputError
+from torchreid_nas.files import save_checkpoint, write_text
 
 CHECKPOINT, HISTORY = "checkpoint.pth", "history.jsonl"
 

@@ -7,8 +7,9 @@ __all__ = [
 ]
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -46,7 +47,7 @@ def read_weights(path: str | os.PathLike) -> Any:
         InputError: see :func:`torchreid_nas.files.load_checkpoint`, or the file is what ``--resume`` goes on from.
     """
     content = load_checkpoint(path)
-    if isinstance(content, Mapping) and _STATE <= set(content):
+    if isinstance(content, Mapping) and set(content) >= _STATE:
         # Beside it, or beside the search's, whose own model.pth is of the supernet.
         weights = Path(path).parent.parent / "train" / "model.pth"
         named = f'"{weights}"' if weights.exists() else "the train/model.pth that a run has once it is trained"

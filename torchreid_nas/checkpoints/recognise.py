@@ -6,14 +6,15 @@ __all__ = ["Recognised", "recognise"]
 import dataclasses
 import os
 import re
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
 from torchreid_nas.architecture import BN_SPACE, SHARE, SPLIT, Architecture
+from torchreid_nas.checkpoints.load import classifier_size
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import load_checkpoint
-from torchreid_nas.checkpoints.load import classifier_size
 
 # Numbers of the authors' cells that are blocks; the others are DownSamples.
 _CELLS = (0, 1, 3, 4, 6, 7)

@@ -7,9 +7,9 @@ import copy
 import functools
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Sequence
 
 import torch
 from torch import nn
@@ -23,8 +23,8 @@ from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.hub.catalogue import find_entry
 from torchreid_nas.hub.entry import ZOO_PREFIX
 from torchreid_nas.layers import MODALITIES, SplitBatchNorm2d, modality_context
-from torchreid_nas.models import TwoStreamNetwork
 from torchreid_nas.methods import make_task
+from torchreid_nas.models import TwoStreamNetwork
 from torchreid_nas.zoo.networks import build
 
 

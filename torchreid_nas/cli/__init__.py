@@ -10,7 +10,8 @@ import os
 import signal
 import sys
 import threading
-from typing import Any, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torchreid_nas
 from torchreid_nas.config import load_config

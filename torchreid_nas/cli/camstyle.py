@@ -5,12 +5,13 @@ __all__ = ["main"]
 
 import argparse
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torchreid_nas
-from torchreid_nas.errors import InputError
 from torchreid_nas.camstyle.settings import StarGANSettings
+from torchreid_nas.errors import InputError
 
 if TYPE_CHECKING:
     from torchreid_nas.camstyle.generation import CamStyleFiles
@@ -57,12 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     torchreid_nas.register()
     import torch
 
-    from torchreid_nas.data.camstyle.names import is_msmt17
-    from torchreid_nas.device import find_device, warn_of_emulation
-    from torchreid_nas.files import check_folder, remove_leftovers
     from torchreid_nas.camstyle.generation import CamStyleFiles, generate
     from torchreid_nas.camstyle.images import load_camera_images
     from torchreid_nas.camstyle.training import CHECKPOINT, Schedule, Trainer
+    from torchreid_nas.data.camstyle.names import is_msmt17
+    from torchreid_nas.device import find_device, warn_of_emulation
+    from torchreid_nas.files import check_folder, remove_leftovers
 
     schedule = Schedule(**{name: getattr(arguments, name) for name in _SCHEDULE_HELP})
     device = find_device(arguments.device)

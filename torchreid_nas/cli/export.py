@@ -4,8 +4,8 @@ from __future__ import annotations
 __all__ = ["main"]
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Sequence
 
 import torchreid_nas
 from torchreid_nas.errors import InputError, nearest
@@ -21,12 +21,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
 
     torchreid_nas.register()
+    from torchreid_nas.checkpoints.trained import load_trained
     from torchreid_nas.device import find_device
     from torchreid_nas.export import exporter, graph, quantize, table
     from torchreid_nas.export.images import ImagePool
     from torchreid_nas.export.run_data import RunData
     from torchreid_nas.export.runtime import default_device, require_onnx
-    from torchreid_nas.checkpoints.trained import load_trained
 
     onnx = arguments.format == "onnx"
     _check_options(arguments, graph.OPSETS, tuple(graph.FORMATS), quantize.QUANTIZATIONS)

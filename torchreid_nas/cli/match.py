@@ -6,12 +6,13 @@ __all__ = ["main"]
 import argparse
 import math
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterator
+from typing import TYPE_CHECKING
 
 import torchreid_nas
-from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.cli.options import add_extraction_options, positive_int
+from torchreid_nas.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from torchreid_nas.features.feature_set import FeatureSet
@@ -73,8 +74,8 @@ class _Sides:
     """The extractors of query and gallery, one where both are of one modality."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        from torchreid_nas.features.extractor import FeatureExtractor
         from torchreid_nas.checkpoints.trained import load_trained
+        from torchreid_nas.features.extractor import FeatureExtractor
 
         self._arguments = arguments
         self.modalities = {"query": arguments.query_modality, "gallery": arguments.gallery_modality}

@@ -5,8 +5,9 @@ __all__ = ["main"]
 
 import argparse
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING
 
 import torchreid_nas
 
@@ -95,7 +96,7 @@ def _info(arguments: argparse.Namespace) -> None:
     print(tabulate(_facts(entry), tablefmt="plain", disable_numparse=True))
 
 
-def _facts(entry: "Entry") -> list[list[str]]:
+def _facts(entry: Entry) -> list[list[str]]:
     from torchreid_nas import zoo
     from torchreid_nas.hub.checks import recorded_sha256
 
@@ -132,7 +133,7 @@ def _facts(entry: "Entry") -> list[list[str]]:
     return [[key, wrapper.fill(value)] for key, value in rows]
 
 
-def _figure(figure: "Figure") -> str:
+def _figure(figure: Figure) -> str:
     from torchreid_nas.hub.entry import score_title
 
     scores = ", ".join(f"{score_title(score)} {figure.percent(score)}" for score in figure.scores)
@@ -140,7 +141,7 @@ def _figure(figure: "Figure") -> str:
     return f"{scores} on {where} ({figure.source})"
 
 
-def _command(entry: "Entry") -> str:
+def _command(entry: Entry) -> str:
     if entry.config is None:
         return "no config of this package"
     file, overrides = entry.config

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 __all__ = ["without_effect"]
 
+from collections.abc import Callable, Sequence
 from functools import reduce
-from typing import Callable, Sequence
 
 from yacs.config import CfgNode
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 __all__ = ["AUTO_OR_BOOL", "RANGES", "check_together"]
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from yacs.config import CfgNode
 

@@ -5,7 +5,8 @@ __all__ = ["BatchTransform", "Erase", "Flip", "PadCrop", "Translate"]
 
 import dataclasses
 import functools
-from typing import Any, Callable, Protocol, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import cv2
 import numpy as np

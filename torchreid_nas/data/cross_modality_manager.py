@@ -3,7 +3,7 @@ from __future__ import annotations
 
 __all__ = ["CrossModalityDataManager"]
 
-from typing import Sequence
+from collections.abc import Sequence
 
 from torch.utils.data import DataLoader
 

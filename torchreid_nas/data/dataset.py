@@ -7,7 +7,8 @@ __all__ = ["MODALITIES", "VISIBLE", "INFRARED", "Item", "CrossModalityDataset", 
 import contextlib
 import os
 import struct
-from typing import Any, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torchreid

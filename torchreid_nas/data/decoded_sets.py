@@ -4,8 +4,8 @@ from __future__ import annotations
 __all__ = ["DecodedSets"]
 
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Iterable, Sequence
 
 from torchreid_nas.data.augmentation import BatchTransform
 from torchreid_nas.data.cache import DecodedImages, StoredImages

@@ -5,7 +5,8 @@ __all__ = ["DomainAdaptationDataManager"]
 
 import functools
 import operator
-from typing import Any, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, RandomSampler, Sampler

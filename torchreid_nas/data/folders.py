@@ -5,9 +5,9 @@ __all__ = ["Layout", "read_lines"]
 
 import os
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable
 
 from torchreid_nas.errors import InputError
 

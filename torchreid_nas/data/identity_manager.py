@@ -3,7 +3,7 @@ from __future__ import annotations
 
 __all__ = ["BoundedSampler", "IdentityDataManager"]
 
-from typing import Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torchreid
 from torch.utils.data import DataLoader, Sampler

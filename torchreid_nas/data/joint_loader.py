@@ -3,7 +3,8 @@ from __future__ import annotations
 
 __all__ = ["EPOCH_LENGTHS", "JointLoader"]
 
-from typing import Any, Iterator, Sized
+from collections.abc import Iterator, Sized
+from typing import Any
 
 from torchreid_nas.errors import InputError, nearest
 

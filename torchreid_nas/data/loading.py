@@ -7,8 +7,9 @@ import contextlib
 import os
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 from torchreid_nas.data.dataset import CrossModalityDataset, as_cross_modality
 from torchreid_nas.data.splits import relabel

@@ -7,7 +7,8 @@ import contextlib
 import functools
 import io
 import operator
-from typing import Any, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 __all__ = ["PieceReader", "Reader", "RowReader"]
 
-from typing import Any, Protocol, Sequence
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch

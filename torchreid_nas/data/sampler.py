@@ -4,7 +4,7 @@ from __future__ import annotations
 __all__ = ["CrossModalityIdentitySampler", "group_by_identity"]
 
 import warnings
-from typing import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from torch.utils.data import Sampler

@@ -4,7 +4,7 @@ from __future__ import annotations
 __all__ = ["relabel", "split_identities", "split_images", "split_images_by_count"]
 
 import math
-from typing import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 

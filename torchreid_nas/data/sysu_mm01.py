@@ -8,8 +8,9 @@ import random
 import re
 import warnings
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any
 
 import numpy as np
 import scipy.io

@@ -4,7 +4,7 @@ from __future__ import annotations
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "TRANSFORMS", "RandomSizedRectCrop", "build_cross_modality_transforms"]
 
 import math
-from typing import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 import torchreid

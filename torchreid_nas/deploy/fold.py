@@ -15,16 +15,17 @@ __all__ = ["DeployedNetwork", "deploy_network", "drop_unused", "fold_batchnorm",
 import contextlib
 import copy
 from collections import Counter
-from typing import Any, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 
+from torchreid_nas.deploy.optimize import OptimizedNetwork, optimize_network
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.layers import MODALITIES, MixedBatchNorm2d, SplitBatchNorm2d
-from torchreid_nas.deploy.optimize import OptimizedNetwork, optimize_network
 
 # Height and width of the trace, those of the re-ID literature; weights depend on neither.
 _HEIGHT, _WIDTH = 256, 128
@@ -59,7 +60,7 @@ class DeployedNetwork(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.network(images)
 
-    def train(self, mode: bool = True) -> "DeployedNetwork":
+    def train(self, mode: bool = True) -> DeployedNetwork:
         """Keep eval mode; torchreid's engines switch modes without asking."""
         return super().train(False)
 

@@ -69,7 +69,7 @@ class PackedConv2d(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_packed": None}
 
-    def _apply(self, *args: Any, **options: Any) -> "PackedConv2d":
+    def _apply(self, *args: Any, **options: Any) -> PackedConv2d:
         self._packed = None
         return super()._apply(*args, **options)
 

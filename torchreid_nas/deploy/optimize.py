@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from torchreid_nas.deploy.fuse import can_fuse, fuse_layers
 from torchreid_nas.device import computes_bfloat16, warn_of_emulation
 from torchreid_nas.errors import InputError, nearest
-from torchreid_nas.deploy.fuse import can_fuse, fuse_layers
 
 PRECISIONS = ("fp32", "bf16", "auto")
 """What a network computes in; ``"auto"`` is bfloat16 where the hardware multiplies in it, else float32."""
@@ -72,7 +72,7 @@ class OptimizedNetwork(nn.Module):
             ) from error
         return features[:len(images) - missing]
 
-    def train(self, mode: bool = True) -> "OptimizedNetwork":
+    def train(self, mode: bool = True) -> OptimizedNetwork:
         """Keep eval mode."""
         return super().train(False)
 

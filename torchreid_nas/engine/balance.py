@@ -3,7 +3,8 @@ from __future__ import annotations
 
 __all__ = ["BalanceNeckEngine"]
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn

@@ -9,8 +9,9 @@ import json
 import math
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -195,7 +196,7 @@ class ResumableEngine(torchreid.engine.Engine):
             self._save_weights(Path(save_dir), max(epoch + 1, self.start_epoch))
 
     def test(self, **kwargs) -> float:
-        """torchreid's evaluation of every target; without targets there is nothing to do."""
+        """Torchreid's evaluation of every target; without targets there is nothing to do."""
         return super().test(**kwargs) if self.test_loader else 0.0
 
     @torch.no_grad()
@@ -204,7 +205,7 @@ class ResumableEngine(torchreid.engine.Engine):
         normalize_feature=False, visrank=False, visrank_topk=10, save_dir="", use_metric_cuhk03=False,
         ranks=(1, 5, 10, 20), rerank=False,
     ) -> tuple[float, float]:
-        """torchreid's hook: score one target and say the result; the last feature of :meth:`score` is the one that counts.
+        """Torchreid's hook: score one target and say the result; the last feature of :meth:`score` is the one that counts.
 
         Raises:
             InputError: CUHK03's single-gallery-shot metric is asked for, which no protocol here is.
@@ -229,7 +230,7 @@ class ResumableEngine(torchreid.engine.Engine):
         return float(mean.cmc[0]), mean.mAP
 
     def run(self, save_dir: str = "log", **kwargs) -> None:
-        """torchreid's loop; ``save_dir`` is also where the run goes on from when :meth:`resume` was called."""
+        """Torchreid's loop; ``save_dir`` is also where the run goes on from when :meth:`resume` was called."""
         self.save_dir = Path(save_dir)
         super().run(save_dir=str(save_dir), **kwargs)
 

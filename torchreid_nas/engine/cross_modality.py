@@ -4,7 +4,8 @@ from __future__ import annotations
 __all__ = ["CrossModalityEngine", "CrossModalityLossWeights", "FEATURES"]
 
 import dataclasses
-from typing import Any, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn

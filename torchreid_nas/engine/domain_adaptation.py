@@ -4,7 +4,8 @@ from __future__ import annotations
 __all__ = ["SOURCE_CHECKPOINT", "AdaptationOptions", "DomainAdaptationEngine"]
 
 import dataclasses
-from typing import Any, ContextManager, Mapping
+from collections.abc import Mapping
+from typing import Any, ContextManager
 
 import torch
 from torch import nn

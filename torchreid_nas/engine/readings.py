@@ -4,7 +4,7 @@ from __future__ import annotations
 __all__ = ["Readings"]
 
 from collections import deque
-from typing import Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor

@@ -4,19 +4,20 @@ from __future__ import annotations
 __all__ = ["EvaluationOptions", "RetrievalEngine"]
 
 import dataclasses
-from typing import Any, Callable, ClassVar, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from torchreid_nas.deploy.optimize import images_at_once
 from torchreid_nas.engine.base import ResumableEngine, distances
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers import MODALITIES, modality_context
 from torchreid_nas.metrics import PROTOCOLS, average_results, evaluate_market1501, rank_features
 from torchreid_nas.models import deploy_network
-from torchreid_nas.deploy.optimize import images_at_once
 
 Forward = Callable[[torch.Tensor, str], Sequence[torch.Tensor]]
 
@@ -130,7 +131,7 @@ class RetrievalEngine(ResumableEngine):
         return {"score": result.mAP, "rank1": float(result.cmc[0])}
 
     def test(self, **kwargs) -> float:
-        """torchreid's evaluation of every target.
+        """Torchreid's evaluation of every target.
 
         Raises:
             InputError: pictures of rankings are asked for and a target has no distance matrix to draw them from.

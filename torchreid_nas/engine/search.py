@@ -5,8 +5,9 @@ __all__ = ["BalanceNeckSearchEngine", "BilevelSearch", "CrossModalitySearchEngin
 
 import dataclasses
 from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 

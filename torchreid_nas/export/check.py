@@ -5,8 +5,8 @@ __all__ = ["Agreement", "TOLERANCE", "agreement", "compare", "latencies"]
 
 import statistics
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Callable, Sequence
 
 import torch
 from torch.nn import functional as F

@@ -7,17 +7,24 @@ import contextlib
 import dataclasses
 import os
 import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
 
+from torchreid_nas.checkpoints.trained import TrainedModel
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.export.check import TOLERANCE, Agreement, compare, latencies
 from torchreid_nas.export.graph import (
-    DEFAULT_OPSET, FORMATS, Preprocessed, describe, export_onnx, export_program, load_program,
+    DEFAULT_OPSET,
+    FORMATS,
+    Preprocessed,
+    describe,
+    export_onnx,
+    export_program,
+    load_program,
 )
 from torchreid_nas.export.images import ImagePool, normalise, random_images
 from torchreid_nas.export.quantize import quantize_graph
@@ -26,7 +33,6 @@ from torchreid_nas.export.runtime import OnnxNetwork, require_onnx
 from torchreid_nas.files import atomic_path, write_json
 from torchreid_nas.metrics import RankingResult
 from torchreid_nas.models import DeployedNetwork, deploy_network
-from torchreid_nas.checkpoints.trained import TrainedModel
 
 _CHECKED, _CALIBRATED = 16, 128
 

@@ -10,17 +10,17 @@ import json
 import os
 import pickle
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 import torchreid_nas
+from torchreid_nas.checkpoints.trained import TrainedModel
 from torchreid_nas.errors import InputError
 from torchreid_nas.export.runtime import quiet
-
-from torchreid_nas.checkpoints.trained import TrainedModel
 
 FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
 """Suffixes of the files by the names of the formats."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 __all__ = ["ImagePool", "normalise", "random_images"]
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Sequence
 
 import numpy as np
 import torch

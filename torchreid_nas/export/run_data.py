@@ -4,8 +4,8 @@ from __future__ import annotations
 __all__ = ["RunData", "accuracy"]
 
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Callable, Mapping
 
 import torch
 from torch import nn
@@ -14,8 +14,8 @@ from torchreid_nas.config import load_config
 from torchreid_nas.engine import RetrievalEngine
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers import MODALITIES, active_modality
-from torchreid_nas.metrics import RankingResult
 from torchreid_nas.methods import make_task
+from torchreid_nas.metrics import RankingResult
 
 
 class RunData:

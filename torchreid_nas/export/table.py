@@ -3,7 +3,7 @@ from __future__ import annotations
 
 __all__ = ["accuracy_table", "check_table"]
 
-from typing import Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from tabulate import tabulate
 

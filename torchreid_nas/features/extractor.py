@@ -6,7 +6,8 @@ __all__ = ["FeatureExtractor", "UnreadableWarning"]
 import dataclasses
 import os
 import warnings
-from typing import Any, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,13 +15,13 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from torchreid_nas.checkpoints.trained import TrainedModel, load_trained, wrap_model
 from torchreid_nas.data.transforms import build_cross_modality_transforms
+from torchreid_nas.deploy.optimize import images_at_once, optimize_network
 from torchreid_nas.device import find_device
 from torchreid_nas.errors import InputError, InputWarning
 from torchreid_nas.features.feature_set import FeatureSet, check_npz
 from torchreid_nas.features.images import Picture, Source
-from torchreid_nas.deploy.optimize import images_at_once, optimize_network
-from torchreid_nas.checkpoints.trained import TrainedModel, load_trained, wrap_model
 
 _NAMED = 20
 

@@ -5,9 +5,9 @@ __all__ = ["FeatureSet", "check_npz"]
 
 import os
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Sequence
 
 import numpy as np
 import torch

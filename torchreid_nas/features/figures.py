@@ -9,8 +9,9 @@ __all__ = ["draw_ranked_lists", "draw_roc"]
 import os
 import re
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image

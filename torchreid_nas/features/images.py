@@ -5,9 +5,10 @@ __all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Picture", "Source", "read_named"
 
 import contextlib
 import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps

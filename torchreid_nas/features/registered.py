@@ -5,12 +5,12 @@ __all__ = ["register_trained"]
 
 import functools
 import os
-from typing import Callable
+from collections.abc import Callable
 
 from torch import nn
 
-from torchreid_nas.registry import register_model
 from torchreid_nas.checkpoints.trained import TrainedModel, load_trained
+from torchreid_nas.registry import register_model
 
 
 def register_trained(

@@ -4,8 +4,9 @@ from __future__ import annotations
 __all__ = ["find_entry", "initial_entry", "list_entries"]
 
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Iterator, Mapping
+from typing import Any
 
 import yaml
 

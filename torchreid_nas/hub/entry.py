@@ -5,8 +5,9 @@ __all__ = ["FORMATS", "FROM_FILE", "MODALITIES", "SCORES", "ZOO_PREFIX", "Entry"
 
 import dataclasses
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Callable, Mapping
+from typing import Any
 
 from torchreid_nas.architecture import Architecture, ArchitectureSpec
 from torchreid_nas.errors import InputError, nearest
@@ -142,7 +143,7 @@ class Entry:
     origin: str = ""
 
     @classmethod
-    def from_mapping(cls, content: Any, origin: str | Path) -> "Entry":
+    def from_mapping(cls, content: Any, origin: str | Path) -> Entry:
         """Return the entry that a YAML mapping describes.
 
         Raises:

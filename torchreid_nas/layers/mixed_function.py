@@ -20,7 +20,7 @@ from __future__ import annotations
 
 __all__ = ["MixedNormalize"]
 
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor

@@ -9,7 +9,7 @@ from __future__ import annotations
 __all__ = ["MODALITIES", "BOTH", "modality_context", "active_modality"]
 
 import contextlib
-from typing import Iterator
+from collections.abc import Iterator
 
 from torchreid_nas.errors import InputError, nearest
 

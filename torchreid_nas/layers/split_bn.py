@@ -12,7 +12,7 @@ import copy
 import torch
 from torch import nn
 
-from torchreid_nas.architecture import Architecture, ArchitectureSpec, SHARE
+from torchreid_nas.architecture import SHARE, Architecture, ArchitectureSpec
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers.modality import BOTH, MODALITIES, active_modality
 from torchreid_nas.layers.split_function import halves, is_plain, split_batch_norm

@@ -5,7 +5,7 @@ __all__ = ["full_precision_halves", "check_num_instances", "check_nonnegative"]
 
 import contextlib
 import math
-from typing import Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor

@@ -4,7 +4,7 @@ from __future__ import annotations
 __all__ = ["PositivePrediction", "GraphConvolution"]
 
 import math
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn

@@ -5,9 +5,9 @@ from torch import device as Device
 from yacs.config import CfgNode
 
 from torchreid_nas.methods.base import Task
+from torchreid_nas.methods.cdnet import SingleModalityTask
 from torchreid_nas.methods.cmnas import CrossModalityTask
 from torchreid_nas.methods.ecn import DomainAdaptationTask
-from torchreid_nas.methods.cdnet import SingleModalityTask
 
 __all__ = ["CrossModalityTask", "DomainAdaptationTask", "SingleModalityTask", "Task", "make_task"]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 __all__ = ["Task"]
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import nn

@@ -3,8 +3,9 @@ from __future__ import annotations
 
 __all__ = ["SingleModalityTask"]
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any
 
 import torchreid
 from torch import nn
@@ -12,16 +13,16 @@ from torch.utils.data import DataLoader
 
 from torchreid_nas import models
 from torchreid_nas.architecture import ArchitectureSpec
+from torchreid_nas.checkpoints.load import load_weights
 from torchreid_nas.data import IdentityDataManager
 from torchreid_nas.engine import BalanceNeckEngine, BalanceNeckSearchEngine
 from torchreid_nas.errors import InputError
 from torchreid_nas.genotypes import COMBINED_DEPTH_SPACE, COMBINED_SPACE
 from torchreid_nas.host import MODELS
+from torchreid_nas.methods.base import Task
 from torchreid_nas.search import CombinedDepthSpace, CombinedSpace
 from torchreid_nas.search.cost import COST_KINDS
 from torchreid_nas.search.relaxation import relaxation
-from torchreid_nas.methods.base import Task
-from torchreid_nas.checkpoints.load import load_weights
 
 _SPACES = {COMBINED_DEPTH_SPACE: CombinedDepthSpace, COMBINED_SPACE: CombinedSpace}
 _CDNETS = ("cdnet", "cnet")

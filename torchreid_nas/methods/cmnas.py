@@ -3,7 +3,8 @@ from __future__ import annotations
 
 __all__ = ["CrossModalityTask"]
 
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 from torch.utils.data import DataLoader
@@ -14,9 +15,9 @@ from torchreid_nas.data import CrossModalityDataManager
 from torchreid_nas.engine import CrossModalityEngine, CrossModalityLossWeights, CrossModalitySearchEngine
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers import SplitBatchNorm2d, bn_slots
+from torchreid_nas.methods.base import Task
 from torchreid_nas.search import BNSplitSpace
 from torchreid_nas.search.cost import COST_KINDS
-from torchreid_nas.methods.base import Task
 
 
 class CrossModalityTask(Task):

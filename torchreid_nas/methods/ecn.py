@@ -4,7 +4,8 @@ from __future__ import annotations
 __all__ = ["DomainAdaptationTask"]
 
 import dataclasses
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 

@@ -5,8 +5,9 @@ __all__ = ["evaluate_rank", "use_fast_ranking"]
 
 import functools
 import sys
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 import torchreid

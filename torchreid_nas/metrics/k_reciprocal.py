@@ -3,7 +3,7 @@ from __future__ import annotations
 
 __all__ = ["encode", "nearest"]
 
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 import torch

@@ -5,8 +5,8 @@ __all__ = ["GalleryIndex", "count_closer", "in_row_pieces", "sort_rows"]
 
 import functools
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable
 
 import numpy as np
 import torch

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 __all__ = ["PROTOCOLS", "evaluate_market1501", "evaluate_regdb", "evaluate_sysu_mm01"]
 
-from typing import Any, Callable, Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 __all__ = ["rank_queries", "average_results"]
 
-from typing import Any, Callable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch

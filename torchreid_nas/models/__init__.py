@@ -1,8 +1,8 @@
 """Models: networks that torchreid's ``build_model`` knows once ``torchreid_nas`` is imported."""
-from torchreid_nas.models.cdnet import CDNet, CDNetBackbone, cdnet, cdnet_x0_5, cdnet_x0_25, cdnet_x0_75, cnet
 from torchreid_nas.deploy.fold import DeployedNetwork, deploy_network
-from torchreid_nas.models.ecn import ECNNetwork, ecn_resnet18, ecn_resnet50
 from torchreid_nas.deploy.optimize import OptimizedNetwork, optimize_network
+from torchreid_nas.models.cdnet import CDNet, CDNetBackbone, cdnet, cdnet_x0_5, cdnet_x0_25, cdnet_x0_75, cnet
+from torchreid_nas.models.ecn import ECNNetwork, ecn_resnet18, ecn_resnet50
 from torchreid_nas.models.necks import BLNeck, BNNeck, FBLNeck
 from torchreid_nas.models.resnet import ResNetBackbone
 from torchreid_nas.models.two_stream import TwoStreamNetwork, two_stream_cdnet, two_stream_resnet18, two_stream_resnet50

@@ -5,20 +5,21 @@ __all__ = ["CDNetBackbone", "CDNet", "init_params", "cdnet", "cdnet_x0_75", "cdn
 
 import os
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import torch
 from torch import nn
 
 from torchreid_nas.architecture import Architecture, ArchitectureSpec
+from torchreid_nas.deploy.fold import DeployedNetwork, deploy_network
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.genotypes import candidate_kernels
 from torchreid_nas.hub.catalogue import initial_entry
 from torchreid_nas.hub.store import fetch
 from torchreid_nas.layers import CDBlock, ConvBN, MixedBatchNorm2d, SplitBatchNorm2d
 from torchreid_nas.models.cdnet_weights import load_pretrained
-from torchreid_nas.deploy.fold import DeployedNetwork, deploy_network
 from torchreid_nas.models.necks import BLNeck, FBLNeck
 
 _STEM_CHANNELS = 64
@@ -84,7 +85,7 @@ class CDNetBackbone(nn.Module):
     @classmethod
     def from_architecture(
         cls, architecture: ArchitectureSpec = "cdnet", width: float = 1.0, small_images: bool = False,
-    ) -> "CDNetBackbone":
+    ) -> CDNetBackbone:
         """Return the backbone of an architecture of CDNet's spaces; see :meth:`Architecture.genotype`."""
         choices = dict(Architecture.genotype(architecture).choices)
 

@@ -5,7 +5,8 @@ __all__ = ["authors_block_key", "authors_keys", "authors_counters", "rename_neck
 
 import os
 import re
-from typing import TYPE_CHECKING, Any, Mapping
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import load_checkpoint

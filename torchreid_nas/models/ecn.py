@@ -11,9 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from torchreid_nas.architecture import SHARE, ArchitectureSpec
+from torchreid_nas.deploy.fold import DeployedNetwork, deploy_network
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers import split_batchnorm
-from torchreid_nas.deploy.fold import DeployedNetwork, deploy_network
 from torchreid_nas.models.resnet import ResNetBackbone, resnet_backbone
 
 _STEM = ("conv1", "bn1", "relu", "maxpool")

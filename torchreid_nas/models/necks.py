@@ -9,7 +9,8 @@ from __future__ import annotations
 
 __all__ = ["BNNeck", "BalanceBranch", "BLNeck", "FBLNeck"]
 
-from typing import Sequence, Union
+from collections.abc import Sequence
+from typing import Union
 
 import torch
 from torch import nn

@@ -6,8 +6,8 @@ __all__ = ["ResNetBackbone", "resnet_backbone"]
 import os
 import sys
 import urllib.error
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Mapping
 
 import torch
 import torchreid

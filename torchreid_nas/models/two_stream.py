@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from torchreid_nas.architecture import SPLIT, ArchitectureSpec
+from torchreid_nas.deploy.fold import DeployedNetwork, deploy_network
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.layers import BNNeck, SplitBatchNorm2d, modality_context, split_batchnorm
 from torchreid_nas.models.cdnet import CDNetBackbone
-from torchreid_nas.deploy.fold import DeployedNetwork, deploy_network
 from torchreid_nas.models.resnet import resnet_backbone
 
 FEATURES = ("before BNNeck", "after BNNeck")

@@ -4,7 +4,8 @@ from __future__ import annotations
 __all__ = ["draw_ablation"]
 
 import os
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from torchreid_nas.errors import InputError
 from torchreid_nas.report.style import FAINT, GRID, INK, SHARE_COLOURS, SPLIT_COLOURS, new_figure, save_figure

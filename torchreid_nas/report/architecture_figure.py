@@ -5,7 +5,8 @@ __all__ = ["draw_architecture", "draw_bn_split"]
 
 import math
 import os
-from typing import TYPE_CHECKING, Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from torchreid_nas.architecture import BN_SPACE, SPLIT, Architecture
 from torchreid_nas.errors import InputError
@@ -14,7 +15,15 @@ from torchreid_nas.report.genotype_figure import draw_genotype
 from torchreid_nas.report.history import choice_probabilities, decision_epochs, warmup_epochs
 from torchreid_nas.report.slots import is_downsample, short_names, stages
 from torchreid_nas.report.style import (
-    FAINT, INK, MIDDLE, SHARE_COLOURS, SPLIT_COLOURS, WARMUP, epoch_ticks, new_figure, save_figure,
+    FAINT,
+    INK,
+    MIDDLE,
+    SHARE_COLOURS,
+    SPLIT_COLOURS,
+    WARMUP,
+    epoch_ticks,
+    new_figure,
+    save_figure,
 )
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from __future__ import annotations
 __all__ = ["draw_genotype"]
 
 import os
-from typing import TYPE_CHECKING, Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from torchreid_nas.architecture import Architecture
 from torchreid_nas.genotypes import CANDIDATES, candidate_kernels
@@ -12,7 +13,14 @@ from torchreid_nas.report.history import choice_probabilities, warmup_epochs
 from torchreid_nas.report.network_figure import BLOCK_WIDTH, NETWORK_HEIGHT, Column, draw_network, network_columns
 from torchreid_nas.report.network_parts import NetworkPart, network_parts
 from torchreid_nas.report.style import (
-    FAINT, INK, MIDDLE, SHARE_COLOURS, WARMUP, epoch_ticks, new_figure, save_figure,
+    FAINT,
+    INK,
+    MIDDLE,
+    SHARE_COLOURS,
+    WARMUP,
+    epoch_ticks,
+    new_figure,
+    save_figure,
 )
 
 if TYPE_CHECKING:

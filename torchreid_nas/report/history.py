@@ -5,8 +5,9 @@ __all__ = ["choice_probabilities", "decision_epochs", "read_history", "warmup_ep
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from torchreid_nas.architecture import SHARE, SPLIT
 from torchreid_nas.errors import InputError

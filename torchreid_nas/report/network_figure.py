@@ -3,7 +3,8 @@ from __future__ import annotations
 
 __all__ = ["BLOCK_WIDTH", "NETWORK_HEIGHT", "Column", "draw_network", "network_columns"]
 
-from typing import TYPE_CHECKING, NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from torchreid_nas.architecture import Architecture
 from torchreid_nas.genotypes import BLOCK_SLOTS, candidate_kernels

@@ -4,7 +4,7 @@ from __future__ import annotations
 __all__ = ["NetworkPart", "network_parts"]
 
 import dataclasses
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 from torch import nn

@@ -4,7 +4,7 @@ from __future__ import annotations
 __all__ = ["is_downsample", "short_names", "stages"]
 
 import re
-from typing import Sequence
+from collections.abc import Sequence
 
 
 def stages(slots: Sequence[str]) -> list[tuple[str, int, int]]:

@@ -12,7 +12,8 @@ __all__ = [
 ]
 
 import os
-from typing import TYPE_CHECKING, Any, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from torchreid_nas.files import atomic_path
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 __all__ = ["results_table"]
 
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torchreid_nas.errors import InputError
 

@@ -6,7 +6,7 @@ __all__ = ["dry_run"]
 import resource
 import sys
 import time
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch
 from tabulate import tabulate

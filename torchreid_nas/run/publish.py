@@ -5,8 +5,9 @@ __all__ = ["add_run"]
 
 import inspect
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
 import torch
 import yaml
@@ -14,17 +15,17 @@ from torch import nn
 from yacs.config import CfgNode
 
 from torchreid_nas.architecture import Architecture
+from torchreid_nas.checkpoints.trained import kept_architecture
 from torchreid_nas.config import load_config
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import read_json, write_text
 from torchreid_nas.host import MODELS
-from torchreid_nas.layers import SplitBatchNorm2d, modality_context
-from torchreid_nas.checkpoints.trained import kept_architecture
-from torchreid_nas.zoo.networks import build
 from torchreid_nas.hub.catalogue import list_entries
 from torchreid_nas.hub.checks import file_digest
 from torchreid_nas.hub.entry import Entry
+from torchreid_nas.layers import SplitBatchNorm2d, modality_context
 from torchreid_nas.run.published import measured_figure
+from torchreid_nas.zoo.networks import build
 
 _FILES = ("config.yaml", "train/model.pth", "results.json")
 _UNSTATED = "not stated by those who trained it"

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 __all__ = ["comparison_table", "measured_figure", "tested_entry"]
 
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from yacs.config import CfgNode
 

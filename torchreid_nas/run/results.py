@@ -4,7 +4,8 @@ from __future__ import annotations
 __all__ = ["average_rows", "result_row"]
 
 import math
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from yacs.config import CfgNode
 

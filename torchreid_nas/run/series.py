@@ -4,8 +4,9 @@ from __future__ import annotations
 __all__ = ["run_ablation", "run_trials"]
 
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 from yacs.config import CfgNode
 
@@ -14,9 +15,9 @@ from torchreid_nas import report
 from torchreid_nas.engine import SOURCE_CHECKPOINT
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import atomic_path, read_json, write_json, write_text
-from torchreid_nas.run.stages import Run
-from torchreid_nas.run.results import average_rows
 from torchreid_nas.methods import DomainAdaptationTask
+from torchreid_nas.run.results import average_rows
+from torchreid_nas.run.stages import Run
 
 # What each row of ECN's ablation (Table 3 of the paper) changes, and what it is called there.
 _VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {

@@ -16,8 +16,9 @@ __all__ = ["STAGES", "Run"]
 import dataclasses
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any
 
 import torch
 import yaml
@@ -27,6 +28,8 @@ from yacs.config import CfgNode
 import torchreid_nas
 from torchreid_nas import report, zoo
 from torchreid_nas.architecture import BN_SPACE, Architecture, ArchitectureSpec, authors_slots
+from torchreid_nas.checkpoints.load import checkpoint_num_classes, classifier_size, load_weights, read_weights, resolve_weights
+from torchreid_nas.checkpoints.trained import kept_architecture
 from torchreid_nas.config import changed_keys, config_to_yaml
 from torchreid_nas.data import ReIDDataManager
 from torchreid_nas.data.synthetic import LAYOUTS, SyntheticSettings, write_dataset
@@ -34,12 +37,10 @@ from torchreid_nas.device import find_device, resolve_config
 from torchreid_nas.engine import BilevelSearch, EvaluationOptions, ResumableEngine, SearchOptions, load_state, seed_everything
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import check_folder, read_json, remove_leftovers, write_json, write_text
+from torchreid_nas.methods import make_task
 from torchreid_nas.optim import build_lr_scheduler, build_optimizer, check_new_layers, fuse
 from torchreid_nas.run.results import result_row
 from torchreid_nas.search import SearchSpace
-from torchreid_nas.methods import make_task
-from torchreid_nas.checkpoints.trained import kept_architecture
-from torchreid_nas.checkpoints.load import checkpoint_num_classes, classifier_size, load_weights, read_weights, resolve_weights
 
 STAGES = ("search", "train", "test")
 SEARCHED = "search"

@@ -4,7 +4,8 @@ from __future__ import annotations
 __all__ = ["BNSplitSpace"]
 
 import copy
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn

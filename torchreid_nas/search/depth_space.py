@@ -10,7 +10,8 @@ __all__ = ["CombinedDepthSpace", "CombinedSpace", "MBlock"]
 
 import copy
 import dataclasses
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn

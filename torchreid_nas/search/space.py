@@ -3,7 +3,8 @@ from __future__ import annotations
 
 __all__ = ["SearchSpace"]
 
-from typing import Any, Mapping, Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import torch
 from torch import nn

@@ -9,13 +9,13 @@ import re
 from pathlib import Path
 
 from torchreid_nas.architecture import Architecture
+from torchreid_nas.checkpoints.load import load_authors_checkpoint
+from torchreid_nas.checkpoints.recognise import Recognised, recognise
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.files import save_checkpoint
 from torchreid_nas.host import MODELS
 from torchreid_nas.layers import bn_slots
-from torchreid_nas.checkpoints.load import load_authors_checkpoint
 from torchreid_nas.zoo.networks import build_model
-from torchreid_nas.checkpoints.recognise import Recognised, recognise
 
 
 @dataclasses.dataclass(frozen=True)

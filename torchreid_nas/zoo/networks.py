@@ -10,12 +10,12 @@ import torchreid
 from torch import nn
 
 from torchreid_nas.architecture import Architecture, ArchitectureSpec
+from torchreid_nas.checkpoints.load import checkpoint_num_classes, load_weights
+from torchreid_nas.checkpoints.recognise import Recognised, recognise
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.host import MODELS
-from torchreid_nas.checkpoints.load import checkpoint_num_classes, load_weights
 from torchreid_nas.hub.catalogue import find_entry
 from torchreid_nas.hub.entry import FROM_FILE, Entry
-from torchreid_nas.checkpoints.recognise import Recognised, recognise
 from torchreid_nas.hub.store import fetch, fetch_architecture
 
 _IMAGENET_CLASSES = 1000

@@ -4,14 +4,14 @@ from __future__ import annotations
 __all__ = ["network_size", "zoo_markdown"]
 
 import json
-from typing import Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from tabulate import tabulate
 
 from torchreid_nas.architecture import SHARE, SPLIT
+from torchreid_nas.hub.entry import FROM_FILE, SCORES, Entry, score_title
 from torchreid_nas.models.size import model_size
 from torchreid_nas.zoo.networks import build_model
-from torchreid_nas.hub.entry import FROM_FILE, SCORES, Entry, score_title
 
 _SECTIONS = {
     "cdnet_authors": "CDNet and CNet, by their authors",

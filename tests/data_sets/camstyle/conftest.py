@@ -1,8 +1,8 @@
 """A small Market-1501 of the test's own, with camera-style images beside it."""
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Callable, Sequence
 
 import numpy as np
 import pytest

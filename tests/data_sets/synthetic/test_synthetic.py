@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+from digests import digests
 from PIL import Image
 
-from digests import digests
+from torchreid_nas.cli.synthetic import main
 from torchreid_nas.data.regdb import RegDB
 from torchreid_nas.data.synthetic import (
     LAYOUTS,
@@ -28,7 +29,6 @@ from torchreid_nas.data.synthetic import (
     write_sysu_mm01,
 )
 from torchreid_nas.data.synthetic.canvas import Canvas
-from torchreid_nas.cli.synthetic import main
 from torchreid_nas.data.synthetic.person import Material
 from torchreid_nas.data.synthetic.settings import generator
 from torchreid_nas.data.sysu_mm01 import SYSUMM01
@@ -203,7 +203,7 @@ def test_infrared_is_independent_of_colour() -> None:
         limit = 4 / math.sqrt(len(people))
         assert abs(np.corrcoef(grey, heat)[0, 1]) < limit
         assert abs(np.corrcoef(grey2 - grey, step)[0, 1]) < limit
-        assert 0 <= (heat + np.minimum(step, 0)).min() and (heat + np.maximum(step, 0)).max() <= 1.2
+        assert (heat + np.minimum(step, 0)).min() >= 0 and (heat + np.maximum(step, 0)).max() <= 1.2
 
 
 def test_persons_differ_and_draw_together_with_difficulty() -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torchreid
+from digests import digests
 from PIL import Image
 
-from digests import digests
+from torchreid_nas.cli.synthetic import main
 from torchreid_nas.data.synthetic import (
     Camera,
     Pose,
@@ -24,7 +25,6 @@ from torchreid_nas.data.synthetic import (
     write_market1501,
 )
 from torchreid_nas.data.synthetic.camera_network import CameraNetwork
-from torchreid_nas.cli.synthetic import main
 from torchreid_nas.data.synthetic.dukemtmcreid import DUKEMTMCREID
 from torchreid_nas.data.synthetic.market1501 import MARKET1501
 from torchreid_nas.data.synthetic.person import Person, Wardrobe

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torchreid
+from digests import digests
 from PIL import Image
 
-from digests import digests
+from torchreid_nas.cli.synthetic import main
 from torchreid_nas.data.synthetic import (
     Camera,
     Person,
@@ -27,7 +28,6 @@ from torchreid_nas.data.synthetic import (
     write_regdb,
     write_sysu_mm01,
 )
-from torchreid_nas.cli.synthetic import main
 from torchreid_nas.data.synthetic.market1501 import MARKET1501
 from torchreid_nas.data.synthetic.settings import domain_seed, generator
 from torchreid_nas.errors import InputError

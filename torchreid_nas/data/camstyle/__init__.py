@@ -1,7 +1,7 @@
 """Images of a data set in the style of its other cameras: from files, or by two methods that need no training."""
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 from torchreid_nas.data.camstyle.dataset import CameraStyleDataset, Style
 from torchreid_nas.data.camstyle.files import FileStyler

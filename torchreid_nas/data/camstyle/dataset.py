@@ -3,7 +3,8 @@ from __future__ import annotations
 
 __all__ = ["CameraStyleDataset", "Style"]
 
-from typing import Any, Callable, NamedTuple, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch

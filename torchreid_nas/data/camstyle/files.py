@@ -4,7 +4,7 @@ from __future__ import annotations
 __all__ = ["FileStyler"]
 
 import os
-from typing import Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 __all__ = ["FourierStyler", "transfer_amplitude"]
 
 import functools
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch

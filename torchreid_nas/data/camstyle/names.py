@@ -10,8 +10,9 @@ __all__ = ["CAMSTYLE_FOLDER", "CamstyleNames", "camstyle_folder", "camstyle_name
 
 import os
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Iterable, NamedTuple
+from typing import NamedTuple
 
 CAMSTYLE_FOLDER = "bounding_box_train_camstyle"
 

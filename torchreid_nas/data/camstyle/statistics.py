@@ -3,7 +3,7 @@ from __future__ import annotations
 
 __all__ = ["StatisticsStyler"]
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np

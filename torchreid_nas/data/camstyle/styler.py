@@ -4,7 +4,7 @@ from __future__ import annotations
 __all__ = ["CameraStyler", "round_to_pixels", "sample_cameras", "style_camids"]
 
 import abc
-from typing import Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np

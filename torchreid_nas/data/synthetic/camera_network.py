@@ -5,9 +5,9 @@ __all__ = ["CameraNetwork", "Look"]
 
 import dataclasses
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator
 
 import numpy as np
 from PIL import Image

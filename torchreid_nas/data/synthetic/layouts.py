@@ -6,8 +6,8 @@ __all__ = [
 ]
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 import numpy as np
 import scipy.io

@@ -4,8 +4,8 @@ from __future__ import annotations
 __all__ = ["Material", "Person", "Wardrobe", "PATTERNS"]
 
 import colorsys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
 
 import numpy as np
 

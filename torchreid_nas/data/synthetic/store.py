@@ -6,9 +6,10 @@ __all__ = ["MARKER", "find_synthetic", "read_marker", "stored"]
 import os
 import secrets
 import shutil
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Callable, Collection
+from typing import Any
 
 from torchreid_nas.data.synthetic.settings import SyntheticSettings
 from torchreid_nas.errors import InputError
