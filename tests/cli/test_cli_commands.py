@@ -29,12 +29,12 @@ def test_an_unknown_command_is_answered_by_the_nearest(capsys):
 
 
 @pytest.mark.parametrize("module, call, left", [
-    ("data.synthetic.cli.write_dataset", ["synthetic", "regdb", "--root", "data"], "no half-written file is left"),
-    ("features.cli.main", ["features"], "no half-written file is left"),
-    ("features.match_cli.main", ["match"], "no half-written file is left"),
-    ("export.cli.main", ["export"], "no half-written file is left"),
-    ("zoo.cli.main", ["zoo", "download"], "the same command goes on with a download where it broke off"),
-    ("stargan.cli.main", ["camstyle"], "the same command with --resume goes on from the last checkpoint"),
+    ("cli.synthetic.write_dataset", ["synthetic", "regdb", "--root", "data"], "no half-written file is left"),
+    ("cli.features.main", ["features"], "no half-written file is left"),
+    ("cli.match.main", ["match"], "no half-written file is left"),
+    ("cli.export.main", ["export"], "no half-written file is left"),
+    ("cli.zoo.main", ["zoo", "download"], "the same command goes on with a download where it broke off"),
+    ("cli.camstyle.main", ["camstyle"], "the same command with --resume goes on from the last checkpoint"),
     ("cli._experiment", ["--dry-run"], "no half-written file is left"),
     ("cli._experiment", ["--stages", "train"], "the same command with --resume goes on from the last checkpoint"),
 ])
