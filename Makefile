@@ -1,29 +1,46 @@
-# `make demo` and `make test` set up what they need; a second run reuses it.
+# Every target sets up what it needs; a second run reuses it.
 PYTHON ?= python3
 BIN := .venv/bin
+# One process of one thread per core. The tests of one file run in one process, because they share runs.
+PARALLEL := --numprocesses auto --dist loadfile
 
-.PHONY: demo test bench setup clean
+.PHONY: demo test test-fast test-gpu lint type coverage bench setup clean
 
 demo: setup
 	$(BIN)/python tools/main.py --config configs/demo.yaml --resume
 
 test: setup
-# One process of one thread per core; a file stays together, for the runs that its tests share.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile tests
-# The first run sees no GPU, wherever it is.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) tests
+	$(MAKE) test-gpu
+
+# The tests that need no training: after each change of a loss, a layer, a metric, a reader or a config key.
+test-fast: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m "not slow" tests
+
+# The tests that need a CUDA device; pytest skips them where torch finds none. All other tests run on the CPU.
+test-gpu: setup
 	$(BIN)/python -m pytest -m gpu tests
 
-# Everything of speed and memory, ours against the plain implementation, into benchmarks/RESULTS.md.
+lint: setup
+	$(BIN)/ruff check .
+
+type: setup
+	$(BIN)/mypy
+
+coverage: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --cov --cov-report term tests
+
+# Speed and memory, compared with the plain implementations; writes benchmarks/RESULTS.md.
 bench: setup
 	$(BIN)/python benchmarks/run_all.py
 
 setup: .venv/installed
 
-# Rebuilt only when the declared needs change.
-.venv/installed: setup.py
+# Installed again only when the build files change.
+.venv/installed: pyproject.toml setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[test]'
 	touch $@
 
 clean:
-	rm -rf .venv runs/demo reid-data/synthetic
+	rm -rf .venv build dist runs/demo reid-data/synthetic

@@ -26,35 +26,69 @@ def python(code: str, *argv: str) -> str:
     return done.stdout
 
 
-def test_help_and_bad_arguments_import_no_torch():
-    code = f"""
-import contextlib, io, sys
-import torchreid_nas_command
-
-for argv in {[*HELP, *REFUSED]!r}:
-    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
-        try:
-            code = torchreid_nas_command.main(argv)
-        except SystemExit as stop:
-            code = stop.code
-    print(code, bool(out.getvalue()), err.getvalue().startswith("error: "), "torch" in sys.modules, "torchreid" in sys.modules)
-"""
-    lines = python(code).splitlines()
-    assert lines == ["0 True False False False"] * len(HELP) + ["2 False True False False"] * len(REFUSED)
+@pytest.fixture(scope="module")
+def installed_script(tmp_path_factory) -> str:
+    """The console script as pip writes it."""
+    script = tmp_path_factory.mktemp("bin") / "torchreid-nas"
+    script.write_text("import sys\nfrom torchreid_nas.__main__ import main\nsys.exit(main())\n")
+    return str(script)
 
 
-@pytest.mark.parametrize("script", ["main.py", "zoo.py", "train_camstyle.py"])
-def test_the_scripts_of_tools_import_no_torch_for_help(script):
-    code = """
-import contextlib, io, runpy, sys
+def command(*call: str) -> tuple[int, str, str, set[str]]:
+    """Run Python with arguments; returns exit code, output, error and which of torch and torchreid were imported."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *call], env=environment, capture_output=True, text=True, check=False
+    )
+    lines = done.stderr.splitlines()
+    names = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
+    error = "\n".join(line for line in lines if not line.startswith("import time:"))
+    return done.returncode, done.stdout, error, names & {"torch", "torchreid"}
 
-script = sys.argv[1]
-sys.argv = [script, "--help"]
-with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
-    runpy.run_path(script, run_name="__main__")
-print("usage: torchreid-nas" in out.getvalue(), "torch" in sys.modules)
-"""
-    assert python(code, str(ROOT / "tools" / script)) == "True False\n"
+
+@pytest.mark.parametrize("argv", HELP, ids=" ".join)
+def test_help_imports_no_torch(argv):
+    code, output, error, imported = command("-m", "torchreid_nas", *argv)
+    assert (code, error, imported) == (0, "", set()) and output.startswith("usage: torchreid-nas")
+
+
+@pytest.mark.parametrize("argv", REFUSED, ids=" ".join)
+def test_a_refused_argument_imports_no_torch(argv):
+    code, output, error, imported = command("-m", "torchreid_nas", *argv)
+    assert (code, output, imported) == (2, "", set()) and error.startswith("error: ")
+
+
+@pytest.mark.parametrize("start", [
+    ["-m", "torchreid_nas"], ["-mtorchreid_nas"], ["-m", "torchreid_nas.cli"], [str(ROOT / "tools" / "main.py")], ["script"],
+], ids=" ".join)
+def test_every_way_to_start_the_command_is_the_command(start, installed_script):
+    start = [installed_script if word == "script" else word for word in start]
+    code, output, _, imported = command(*start, "match", "--help")
+    assert (code, imported) == (0, set()) and output.startswith("usage: torchreid-nas match")
+
+
+@pytest.mark.parametrize(("script", "usage"), [
+    ("zoo.py", "usage: torchreid-nas zoo"), ("train_camstyle.py", "usage: torchreid-nas camstyle"),
+])
+def test_the_scripts_of_tools_are_subcommands(script, usage):
+    code, output, _, imported = command(str(ROOT / "tools" / script), "--help")
+    assert (code, imported) == (0, set()) and output.startswith(usage)
+
+
+@pytest.mark.parametrize("start", [
+    ["-c", "import torchreid_nas", "torchreid-nas"], ["-m", "mine"], ["-m", "mine.tool"], ["tools/main.py"],
+], ids=" ".join)
+def test_a_users_program_registers_by_the_import_alone(start, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "tools").mkdir()
+    program = "import sys, torchreid_nas\nprint('torchreid' in sys.modules)\n"
+    for name in ("mine/__init__.py", "mine/__main__.py", "mine/tool.py", "tools/main.py"):
+        (tmp_path / name).write_text(program)
+    done = subprocess.run(
+        [sys.executable, *(program if word == "import torchreid_nas" else word for word in start)], cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
+    )
+    assert set(done.stdout.split()) == {"True"}
 
 
 @pytest.mark.parametrize("imports", [
@@ -96,17 +130,15 @@ print(load_weights is torchreid_nas.checkpoints.load_weights, {w.category.__name
 
 
 def test_the_command_registers_before_it_works():
-    code = """
-import sys
-import torchreid_nas_command
-import torchreid_nas
+    code, output, error, imported = command("-m", "torchreid_nas", "zoo", "list")
+    assert (code, imported) == (0, {"torch", "torchreid"}), error
+    assert "cdnet_market1501_pretrained" in output
 
-before = "torchreid" in sys.modules
-torchreid_nas_command.main(["zoo", "list"])
-import torchreid
-print(before, "cdnet" in vars(torchreid.models)["__model_factory"])
-"""
-    assert python(code).splitlines()[-1] == "False True"
+
+def test_python_minus_m_of_the_cli_works_as_the_command():
+    """``python -m torchreid_nas.cli`` once exited silently and did nothing."""
+    code, output, error, _ = command("-m", "torchreid_nas.cli", "match", "nowhere", "nowhere", "--model", "nowhere")
+    assert code == 2 and error.startswith("error: ") and not output
 
 
 def test_names_of_lazy_packages_are_what_all_says():

@@ -1,8 +1,10 @@
 #!/usr/bin/env python
-"""Search, train and test: ``python tools/main.py --config configs/cmnas_regdb.yaml``."""
+"""The command line from a clone: ``python tools/main.py …`` is ``torchreid-nas …``."""
 import sys
 
-from torchreid_nas_command import main
-
 if __name__ == "__main__":
+    # The package recognises its command by this name and does not import torch yet.
+    sys.argv[0] = "torchreid-nas"
+    from torchreid_nas.__main__ import main
+
     sys.exit(main())

@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""Train a StarGAN across cameras and write its images:
-``python tools/train_camstyle.py --dataset market1501 --root reid-data --output runs/camstyle``.
-"""
+"""Camera-style images from a clone: ``python tools/train_camstyle.py …`` is ``torchreid-nas camstyle …``."""
 import sys
 
-from torchreid_nas_command import main
-
 if __name__ == "__main__":
+    # The package recognises its command by this name and does not import torch yet.
+    sys.argv[0] = "torchreid-nas"
+    from torchreid_nas.__main__ import main
+
     sys.exit(main(["camstyle", *sys.argv[1:]]))

@@ -1,8 +1,10 @@
 #!/usr/bin/env python
-"""The model zoo: ``python tools/zoo.py list``, the same as ``torchreid-nas zoo list``."""
+"""The model zoo from a clone: ``python tools/zoo.py list`` is ``torchreid-nas zoo list``."""
 import sys
 
-from torchreid_nas_command import main
-
 if __name__ == "__main__":
+    # The package recognises its command by this name and does not import torch yet.
+    sys.argv[0] = "torchreid-nas"
+    from torchreid_nas.__main__ import main
+
     sys.exit(main(["zoo", *sys.argv[1:]]))

@@ -2,13 +2,13 @@
 
 Importing the package registers its models, data sets, losses and engines in
 torchreid, in either of torchreid's layouts, whichever of the two is imported
-first. Only in a process of the command line (:mod:`torchreid_nas_command`)
-registration waits until the command calls :func:`register`.
+first. Only the command line registers later, by calling :func:`register`.
 """
 from __future__ import annotations
 
 import sys
 import warnings
+from pathlib import PurePath
 
 from torchreid_nas.lazy import lazy_exports
 
@@ -17,13 +17,13 @@ _names, __getattr__, __dir__ = lazy_exports(__name__, {
     "checkpoints": (), "weights": (), "zoo": (),
 })
 __all__ = ["__version__", "register", *_names]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def register() -> None:
-    """Register everything of this package in torchreid; again is harmless."""
+    """Register everything of this package in torchreid; a second call does nothing."""
     with warnings.catch_warnings():
-        # torchreid's own rankers are not used here; their missing Cython build is no news to the user.
+        # This package does not use torchreid's own rankers, so their missing Cython build does not concern the user.
         warnings.filterwarnings("ignore", message="Cython evaluation")
         import torchreid  # noqa: F401
 
@@ -32,5 +32,20 @@ def register() -> None:
     register_all()
 
 
-if "torchreid_nas_command" not in sys.modules:
+def _process_is_the_command() -> bool:
+    """Return whether this process is the command line, which must print ``--help`` without importing torch.
+
+    The process is the command line if its name is ``torchreid-nas`` (the
+    installed script; the scripts of ``tools/`` take this name), or if Python was
+    started with ``-m torchreid_nas`` or ``-m torchreid_nas.cli``. Python imports
+    this package before it runs the module of ``-m``; until then ``sys.argv[0]``
+    is ``"-m"``, and the module's name precedes the arguments in ``sys.orig_argv``.
+    """
+    name = sys.argv[0] if sys.argv else ""
+    if name == "-m":
+        return sys.orig_argv[-len(sys.argv)].removeprefix("-m") in ("torchreid_nas", "torchreid_nas.cli")
+    return PurePath(name).name.startswith("torchreid-nas")
+
+
+if not _process_is_the_command():
     register()
