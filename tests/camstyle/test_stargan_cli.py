@@ -58,7 +58,7 @@ def styles(root):
 # -- the whole way --------------------------------------------------------------
 
 
-def test_a_run_writes_checkpoint_history_pictures_and_images_that_ecn_finds(finished):
+def test_a_run_writes_its_files_and_images_that_ecn_finds(finished):
     root, output = finished
     state = load_checkpoint(output / "checkpoint.pth")
     assert state["iteration"] == 6 and state["dataset"] == "market1501" and state["settings"]["channels"] == 4

@@ -179,7 +179,7 @@ def _generate_and_die(generator, images, after):
     write(generator, images)
 
 
-def test_killed_in_the_middle_it_leaves_whole_files_only_and_goes_on_to_the_same(camera_images, generator, monkeypatch):
+def test_a_kill_leaves_whole_files_and_the_next_call_makes_the_same(camera_images, generator, monkeypatch):
     images = camera_images()
     write(generator, images)
     folder = folder_of(images)

@@ -42,7 +42,7 @@ def test_pixels_survive_the_way_there_and_back():
     assert np.asarray(to_pillow(torch.full((3, 2, 2), 1.5))).tolist() == [[[255] * 3] * 2] * 2
 
 
-def test_the_stream_shows_every_image_once_per_permutation_and_mirrors_some(camera_images):
+def test_the_stream_shows_each_image_once_per_round_and_mirrors_some(camera_images):
     images = camera_images(per_camera=8)
     stream, known = ImageStream(images, 3), [images[index][0] for index in range(24)]
     orders, mirrored = [], 0

@@ -12,7 +12,7 @@ def parameters(module):
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def test_label_planes_are_ones_in_the_plane_of_the_camera_and_zeros_elsewhere():
+def test_label_planes_are_ones_in_the_plane_of_the_camera_only():
     planes = label_planes(torch.tensor([2, 0]), 3, 4, 5)
     assert planes.shape == (2, 3, 4, 5) and planes.dtype == torch.float32
     for n, camera in enumerate((2, 0)):
@@ -55,7 +55,7 @@ def test_on_a_2_to_1_box_the_camera_head_covers_the_whole_map():
     assert discriminator.cameras.weight.shape == (6, 2048, 4, 2)
 
 
-def test_the_camera_changes_what_the_generator_makes_and_images_do_not_change_each_other():
+def test_the_generator_depends_on_the_camera_and_not_on_other_images():
     torch.manual_seed(0)
     generator = Generator(3, 4, 1)
     images = torch.rand(1, 3, 16, 16).expand(3, -1, -1, -1)

@@ -27,7 +27,7 @@ def test_a_value_out_of_its_range_is_named(values, said):
     assert said in str(error.value)
 
 
-def test_the_learning_rate_is_constant_in_the_first_half_and_falls_linearly_in_the_second():
+def test_the_learning_rate_is_constant_at_first_and_then_falls_linearly():
     settings = StarGANSettings(iterations=10, lr=1.0)
     assert [settings.learning_rate(i) for i in range(10)] == pytest.approx([1, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2])
     paper = StarGANSettings()

@@ -74,7 +74,7 @@ def test_a_step_is_that_of_the_formulas(camera_images):
         assert equal(list(ours.parameters()), list(naive.parameters()))
 
 
-def test_the_generator_moves_in_every_n_critic_th_iteration_and_the_discriminator_in_each(camera_images):
+def test_the_generator_moves_every_n_critic_steps_the_discriminator_each(camera_images):
     trainer = trainer_of(camera_images(), n_critic=3)
     moved = []
     for _ in range(6):
@@ -154,7 +154,7 @@ def test_loader_processes_change_no_weight_but_the_seed_does(camera_images, tmp_
     assert not equal(weights(runs["a"]), weights(runs["c"]))
 
 
-def test_history_has_the_means_since_the_row_before_and_pictures_come_in_time(camera_images, tmp_path):
+def test_history_has_the_means_since_the_last_row_and_pictures_in_time(camera_images, tmp_path):
     images = camera_images()
     trainer, single = trainer_of(images), trainer_of(images)
     assert run(trainer, tmp_path, log_every=4, sample_every=4) == [4, 6]

@@ -112,7 +112,7 @@ def test_cdnet_features(name, dtype, tolerance):
 
 
 @torch.no_grad()
-def test_the_modalities_networks_differ_where_anything_is_split_and_only_there():
+def test_the_networks_of_the_modalities_differ_only_where_split():
     for architecture, same in (("split", False), ("share", True)):
         model = two_stream(architecture)
         visible, infrared = model.deploy("visible"), model.deploy("infrared")
@@ -178,7 +178,7 @@ def test_of_cdnet_convolutions_are_left(neck):
     # Channels of the BatchNorms, stem and stages: 64 + 2,176 + 3,744 + 4,352 and 64 + 1,920 + 3,072 + 3,072.
     (cdnet, 1_796_600, 10_336), (cnet, 1_436_240, 8_128),
 ])
-def test_of_the_published_parameters_a_scale_and_a_shift_per_channel_become_one_bias(build, published, channels):
+def test_a_published_scale_and_shift_per_channel_become_one_bias(build, published, channels):
     deployed = build(5).deploy()
     assert sum(parameter.numel() for parameter in deployed.parameters()) == published - channels
     assert not list(deployed.buffers())
@@ -246,7 +246,7 @@ def test_jit_trace(name):
 
 
 @torch.no_grad()
-def test_the_state_dict_goes_into_the_test_time_form_of_any_network_of_that_kind(tmp_path):
+def test_the_state_dict_fits_the_test_time_form_of_another_such_network(tmp_path):
     deployed = two_stream("random-3").deploy("visible")
     torch.save(deployed.state_dict(), tmp_path / "visible.pth")
     other = randomised(two_stream_resnet18(9, "share", pretrained=False, width=0.25), seed=5).deploy("visible")
@@ -369,7 +369,7 @@ def test_one_layer_under_two_names():
 
 
 @torch.no_grad()
-def test_drop_what_the_pass_does_not_touch_and_keep_what_it_reads_without_a_call():
+def test_unused_layers_are_dropped_and_layers_read_without_a_call_kept():
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -122,7 +122,7 @@ def test_without_the_data_of_the_run_it_says_so(without_data, tmp_path, capsys):
     assert "1 real" in out and "1 of them cannot be read" in out and "b.png" in out
 
 
-def test_static_quantisation_without_images_is_refused_before_anything_is_written(without_data, capsys):
+def test_static_quantisation_without_images_is_refused_before_writing(without_data, capsys):
     error = refused(capsys, "export", "--model", without_data, "--quantize", "static")
     assert "has none" in error and "--images DIR" in error and not (without_data / "export").exists()
 

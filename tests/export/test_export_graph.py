@@ -39,7 +39,7 @@ def close(actual, expected):
 
 
 @torch.no_grad()
-def test_a_graph_per_modality_equals_its_network_at_batch_sizes_that_were_not_traced(graphs, two_modalities, drawn):
+def test_a_graph_equals_its_network_at_batch_sizes_that_were_not_traced(graphs, two_modalities, drawn):
     assert [file.modality for file in graphs] == list(MODALITIES)
     for file in graphs:
         graph, network = OnnxNetwork(file.path), two_modalities.network(file.modality)
@@ -154,7 +154,7 @@ def test_a_network_of_torchreid_goes_without_classifier_and_batchnorms(tmp_path)
 
 
 @torch.no_grad()
-def test_with_preprocessing_the_file_takes_plain_rgb_at_the_opset_asked_for(one_modality, tmp_path):
+def test_with_preprocessing_the_file_takes_rgb_at_the_opset_asked_for(one_modality, tmp_path):
     from torchvision.transforms.functional import normalize
 
     images = torch.rand(3, 3, 24, 16, generator=torch.Generator().manual_seed(0))

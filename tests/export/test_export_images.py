@@ -68,7 +68,7 @@ def test_the_order_is_that_of_paths(folder):
     assert [round(255 * float(image.mean())) for image in taken] == [40, 50, 0, 10, 20, 30]
 
 
-def test_a_run_is_calibrated_on_its_training_part_and_compared_on_its_test_part(folder):
+def test_a_run_calibrates_on_its_training_and_compares_on_its_test_part(folder):
     class RunData:
         def train_paths(self, modality):
             return [folder / "z1.png"] if modality == "visible" else []

@@ -71,7 +71,7 @@ def test_every_file_gets_an_int8_form_beside_it(graphs, two_modalities):
         file.path.unlink()
 
 
-def test_it_is_calibrated_on_images_of_the_training_part_and_compared_on_others(graphs, two_modalities):
+def test_calibration_takes_training_images_and_comparison_others(graphs, two_modalities):
     asked = []
 
     class Pool:

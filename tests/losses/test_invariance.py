@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.losses import ExemplarMemory, InvarianceLoss, invariance
+from torchreid_nas.losses import ExemplarMemory, InvarianceLoss, memory_walk
 
 
 def problem(num_samples=30, dim=6, batch=5, dtype=torch.float64, seed=0):
@@ -18,17 +18,17 @@ def problem(num_samples=30, dim=6, batch=5, dtype=torch.float64, seed=0):
     return memory, features, torch.randint(num_samples, (batch,), generator=generator)
 
 
-def loop(slots, features, indices, temperature, groups, k):
-    """Eq. 8 with the authors' weights, slot by slot."""
+def loop(entries, features, indices, temperature, groups, k):
+    """Eq. 8 with the authors' weights, entry by entry."""
     total = 0.0
     for feature, own in zip(features.tolist(), indices.tolist()):
-        logits = [sum(a * b for a, b in zip(slot, feature)) / temperature for slot in slots.tolist()]
+        logits = [sum(a * b for a, b in zip(entry, feature)) / temperature for entry in entries.tolist()]
         log_mass = math.log(sum(math.exp(logit) for logit in logits))
         weights = [0.0] * len(logits)
         for group in sorted(set(groups)):
             members = sorted((s for s in range(len(logits)) if groups[s] == group), key=lambda s: -logits[s])
-            for slot in members[: k // len(set(groups))]:
-                weights[slot] = 1 / k
+            for entry in members[: k // len(set(groups))]:
+                weights[entry] = 1 / k
         weights[own] = 1.0
         total -= sum(weight * (logit - log_mass) for weight, logit in zip(weights, logits))
     return total / len(features)
@@ -58,7 +58,7 @@ def test_equals_the_formula_written_as_loops(k):
 
 def test_each_group_gives_the_same_number_of_neighbours():
     memory, features, indices = problem()
-    groups = torch.tensor([slot % 3 == 0 for slot in range(30)]).long()
+    groups = torch.tensor([entry % 3 == 0 for entry in range(30)]).long()
     for chunk_size in (4, 100):
         criterion = InvarianceLoss(memory, 0.1, 6, chunk_size, groups)
         expected = loop(memory.features, features, indices, 0.1, groups.tolist(), 6)
@@ -66,7 +66,7 @@ def test_each_group_gives_the_same_number_of_neighbours():
         assert (groups[criterion.nearest(features)].sum(dim=1) == 3).all()
 
 
-def test_without_neighbours_it_is_cross_entropy_over_the_slots():
+def test_without_neighbours_it_is_cross_entropy_over_the_entries():
     memory, features, indices = problem()
     expected = F.cross_entropy(features @ memory.features.T / 0.05, indices)
     for criterion, neighbours in ((InvarianceLoss(memory, num_neighbours=0), True), (InvarianceLoss(memory), False)):
@@ -75,7 +75,7 @@ def test_without_neighbours_it_is_cross_entropy_over_the_slots():
 
 @pytest.mark.parametrize("num_samples", [384, 385, 447, 448, 449, 1000])
 @pytest.mark.parametrize("chunk_size", [390, 500, 10**6])
-def test_neighbours_in_many_slots_are_the_nearest(num_samples, chunk_size):
+def test_neighbours_in_many_entries_are_the_nearest(num_samples, chunk_size):
     memory, features, _ = problem(num_samples)
     found = InvarianceLoss(memory, 0.1, 6, chunk_size).nearest(features)
     assert torch.equal(found, (features @ memory.features.T).topk(6).indices)
@@ -110,7 +110,7 @@ def test_the_gradient_is_that_of_finite_differences(neighbours):
 
 
 @pytest.mark.parametrize("step, weight", [(2, 0.25), (8, 1.0)])
-def test_a_chosen_slot_weighs_one_over_the_number_chosen(step, weight):
+def test_a_chosen_entry_weighs_one_over_the_number_chosen(step, weight):
     class Every:
         num_candidates = 8
 
@@ -128,7 +128,7 @@ def test_a_chosen_slot_weighs_one_over_the_number_chosen(step, weight):
     torch.testing.assert_close(loss, expected)
 
 
-def test_where_no_slot_is_chosen_exemplar_invariance_is_left():
+def test_where_no_entry_is_chosen_exemplar_invariance_is_left():
     class NoPositive:
         num_candidates = 8
 
@@ -140,7 +140,7 @@ def test_where_no_slot_is_chosen_exemplar_invariance_is_left():
     torch.testing.assert_close(InvarianceLoss(memory, 0.1, positive_prediction=NoPositive())(features, indices), expected)
 
 
-def test_identical_slots_and_features_give_the_known_value():
+def test_identical_entries_and_features_give_the_known_value():
     memory = ExemplarMemory(10, 4, torch.float64)
     memory.initialize(torch.ones(10, 4))
     feature = F.normalize(torch.ones(1, 4, dtype=torch.float64))
@@ -149,14 +149,14 @@ def test_identical_slots_and_features_give_the_known_value():
 
 
 @pytest.mark.parametrize("dtype, tolerance", [(torch.bfloat16, 2e-2), (torch.float16, 2e-3)])
-def test_half_precision_slots_give_nearly_the_same(dtype, tolerance):
+def test_half_precision_entries_give_nearly_the_same(dtype, tolerance):
     memory, features, indices = problem(200, 64, 16, torch.float32)
     half = ExemplarMemory(200, 64, dtype)
     half.features.copy_(memory.features)
     losses = []
-    for slots in (memory, half):
+    for entries in (memory, half):
         given = features.float().requires_grad_()
-        loss = InvarianceLoss(slots, 0.05, 6, 64)(given, indices)
+        loss = InvarianceLoss(entries, 0.05, 6, 64)(given, indices)
         loss.backward()
         losses.append((loss.item(), F.normalize(given.grad)))
     assert losses[1][0] == pytest.approx(losses[0][0], rel=tolerance)
@@ -164,8 +164,8 @@ def test_half_precision_slots_give_nearly_the_same(dtype, tolerance):
 
 
 def test_sums_in_float16_do_not_overflow(monkeypatch):
-    # As on a GPU, whatever chunk is asked for: 200,000 equal slots, each with exp(0) in the sum.
-    monkeypatch.setattr(invariance, "_compute_dtype", lambda _, slots: slots.dtype)
+    # As on a GPU, whatever chunk is asked for: 200,000 equal entries, each with exp(0) in the sum.
+    monkeypatch.setattr(memory_walk, "_compute_dtype", lambda _, entries: entries.dtype)
     memory = ExemplarMemory(200_000, 4, torch.float16)
     memory.initialize(torch.ones(200_000, 4))
     features = F.normalize(torch.tensor([[1.0, 2.0, 3.0, 4.0]])).requires_grad_()
@@ -176,7 +176,7 @@ def test_sums_in_float16_do_not_overflow(monkeypatch):
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("grouped", [False, True, "one group of 4 slots"])
+@pytest.mark.parametrize("grouped", [False, True, "one group of 4 entries"])
 def test_products_in_bfloat16_are_put_right_where_it_counts(monkeypatch, seed, grouped):
     """Rounded to 8 bits, the logits would move the loss by 1e-3 and more, and choose other neighbours in some rows."""
     generator = torch.Generator().manual_seed(seed)
@@ -185,13 +185,13 @@ def test_products_in_bfloat16_are_put_right_where_it_counts(monkeypatch, seed, g
     memory.initialize(people + 0.7 * torch.randn(400, 32, generator=generator))
     indices = torch.randint(400, (32,), generator=generator)
     features = F.normalize(memory.features[indices].float() + 0.1 * torch.randn(32, 32, generator=generator))
-    # Fewer slots than are looked at again in full precision.
+    # Fewer entries than are looked at again in full precision.
     groups = (torch.arange(400) < 4 if isinstance(grouped, str) else torch.arange(400) % 2 == 0).long()
     criterion = InvarianceLoss(memory, 0.05, 6, 128, groups if grouped else None)
     found = []
     for half_precision in (False, True):
         # Emulated where the hardware has none.
-        monkeypatch.setattr(invariance, "computes_bfloat16", lambda _: half_precision)
+        monkeypatch.setattr(memory_walk, "computes_bfloat16", lambda _, half=half_precision: half)
         given = features.clone().requires_grad_()
         loss = criterion(given, indices)
         loss.backward()
@@ -236,7 +236,7 @@ class AllPositive:
 
 
 @pytest.mark.parametrize("num_candidates, looked_at", [(100, 10), (12, 10), (7, 6), (2, 2)])
-def test_candidates_are_no_more_than_the_smallest_group_has_and_never_of_another(num_candidates, looked_at):
+def test_candidates_are_at_most_the_smallest_groups_and_of_the_own_group(num_candidates, looked_at):
     memory, features, indices = problem()
     groups = (torch.arange(30) >= 25).long()
     predictor = AllPositive(num_candidates)
@@ -249,10 +249,10 @@ def test_candidates_are_no_more_than_the_smallest_group_has_and_never_of_another
 
 
 @pytest.mark.parametrize("k", [30, 12, 5, -2])
-def test_slots_that_a_group_does_not_have_are_refused(k):
+def test_entries_that_a_group_does_not_have_are_refused(k):
     memory, features, _ = problem()
     criterion = InvarianceLoss(memory, 0.1, 6, groups=(torch.arange(30) >= 25).long())
-    with pytest.raises(InputError, match=f"{k} nearest slots are asked for, expected a multiple of 2 .* from 0 to 10"):
+    with pytest.raises(InputError, match=f"k is {k}, expected a multiple of 2 .* from 0 to 10"):
         criterion.nearest(features, k)
     with pytest.raises(InputError, match="from 0 to 30"):
         InvarianceLoss(memory).nearest(features, 31)
@@ -261,9 +261,9 @@ def test_slots_that_a_group_does_not_have_are_refused(k):
 @pytest.mark.parametrize("arguments, said", [
     ({"temperature": 0.0}, "temperature"), ({"chunk_size": 0}, "chunk_size"),
     ({"num_neighbours": 31}, "ecn.num_neighbours.* is 31, expected 0 to 30"),
-    ({"groups": torch.zeros(29, dtype=torch.int64)}, "one group per slot"),
+    ({"groups": torch.zeros(29, dtype=torch.int64)}, "one group per entry"),
     ({"groups": torch.arange(30) % 4}, "multiple of 4"),
-    ({"groups": (torch.arange(30) == 0).long()}, "has 1 slots, expected at least 3"),
+    ({"groups": (torch.arange(30) == 0).long()}, "has 1 entries, expected at least 3"),
     ({"groups": torch.arange(30) % 3, "positive_prediction": AllPositive(2)}, "ecn.num_candidates.* is 2, expected at least 3"),
 ])
 def test_impossible_settings_are_refused(arguments, said):

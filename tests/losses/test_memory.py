@@ -14,13 +14,13 @@ def filled(num_samples=12, dim=5, dtype=torch.float64, seed=0):
     return memory
 
 
-def loop(slots, features, indices, momentum):
+def loop(entries, features, indices, momentum):
     """The authors' update, image by image."""
-    slots = slots.clone()
+    entries = entries.clone()
     for feature, index in zip(features, indices):
-        slots[index] = momentum * slots[index] + (1 - momentum) * feature
-        slots[index] /= slots[index].norm()
-    return slots
+        entries[index] = momentum * entries[index] + (1 - momentum) * feature
+        entries[index] /= entries[index].norm()
+    return entries
 
 
 @pytest.mark.parametrize("epoch", [0, 3, 5, 20])
@@ -44,17 +44,17 @@ def test_duplicates_are_updated_once_per_occurrence_in_their_order(momentum, ind
     torch.testing.assert_close(memory.features, expected, rtol=0, atol=1e-14)
 
 
-def test_slots_stay_normalised_and_others_untouched():
+def test_entries_stay_normalised_and_others_untouched():
     memory = filled()
     before = memory.features.clone()
     memory.update(torch.randn(3, 5), torch.tensor([1, 8, 1]), 0.4)
     torch.testing.assert_close(memory.features.norm(dim=1), torch.ones(12, dtype=torch.float64))
-    others = [slot for slot in range(12) if slot not in (1, 8)]
+    others = [entry for entry in range(12) if entry not in (1, 8)]
     assert torch.equal(memory.features[others], before[others])
     assert not torch.equal(memory.features[[1, 8]], before[[1, 8]])
 
 
-def test_it_starts_from_zeros_and_an_empty_slot_takes_the_feature():
+def test_it_starts_from_zeros_and_an_empty_entry_takes_the_feature():
     memory = ExemplarMemory(4, 3)
     assert not memory.features.any()
     feature = torch.tensor([[3.0, 0.0, 4.0]])
@@ -91,7 +91,7 @@ def test_it_keeps_no_graph_of_what_it_was_given():
     (torch.randn(2, 5), torch.tensor([0, 12]), 0.1, "index 12 is outside"),
     (torch.randn(2, 5), torch.tensor([-1, 0]), 0.1, "index -1 is outside"),
     (torch.randn(2, 4), torch.tensor([0, 1]), 0.1, "expected (batch, 5)"),
-    (torch.randn(2, 5), torch.tensor([0]), 0.1, "one slot per feature"),
+    (torch.randn(2, 5), torch.tensor([0]), 0.1, "one entry of the exemplar memory per feature"),
     (torch.randn(2, 5), torch.tensor([0.0, 1.0]), 0.1, "int64"),
     (torch.tensor([[1.0, 2, 3, 4, 5], [1, 2, float("nan"), 4, 5]]), torch.tensor([0, 1]), 0.1, "not finite"),
     (torch.full((1, 5), float("inf")), torch.tensor([0]), 0.1, "not finite"),
@@ -123,7 +123,7 @@ def test_an_impossible_memory_is_refused(arguments, said):
         ExemplarMemory(*arguments)
 
 
-def test_where_nothing_is_waited_for_a_bad_batch_leaves_the_memory_and_is_refused_later(monkeypatch):
+def test_without_waiting_a_bad_batch_changes_nothing_and_is_refused_later(monkeypatch):
     monkeypatch.setattr(ExemplarMemory, "_waits_for_nothing", True)
     memory, features, indices = filled(), torch.randn(3, 5), torch.tensor([4, 4, 0])
     expected = filled()

@@ -122,7 +122,7 @@ def test_lengths_of_the_features_do_not_matter():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_slots_give_what_their_widened_values_give(dtype):
+def test_half_precision_entries_give_what_their_widened_values_give(dtype):
     predictor = build(dtype=torch.float32)
     anchors, candidates, _ = graphs(dtype=torch.float32)
     logits = predictor(anchors, candidates.to(dtype))
@@ -196,7 +196,7 @@ def test_a_single_candidate_has_no_neighbours():
     assert torch.isfinite(predictor.loss(anchors, candidates, positive))
 
 
-def test_slots_that_are_still_zero_give_finite_numbers():
+def test_entries_that_are_still_zero_give_finite_numbers():
     predictor = build()
     anchors, candidates, positive = graphs()
     loss = predictor.loss(anchors, torch.zeros_like(candidates), positive)
@@ -212,7 +212,7 @@ def test_state_loads_into_another_of_the_same_sizes():
     assert torch.equal(first(anchors, candidates), second(anchors, candidates))
 
 
-def test_on_new_identities_it_is_more_precise_than_the_nearest_at_their_recall(planted):
+def test_on_new_identities_it_is_more_precise_than_the_nearest(planted):
     for seed in range(3):
         outcomes = planted.compare(seed, steps=120, alone=False)
         assert outcomes["graph"].at_recall > outcomes["k nearest, k = 6"].precision + 0.1, (seed, outcomes)
@@ -237,15 +237,15 @@ def test_a_gpu_gives_the_numbers_of_the_cpu():
 
 
 @pytest.mark.parametrize(("options", "sentence"), [
-    ({"dim": 0}, "has dim 0, expected a whole number of at least 1"),
-    ({"num_candidates": 2.5}, "has num_candidates 2.5, expected a whole number"),
-    ({"projection": True}, "has projection True, expected a whole number"),
-    ({"chunk_size": 0}, "has chunk_size 0, expected a whole number"),
-    ({"hidden": (4, -1)}, r"has hidden\[1\] -1, expected a whole number"),
-    ({"hidden": ()}, "has an empty hidden"),
-    ({"threshold": 1.0}, "threshold of the positive prediction is 1.0, expected between 0 and 1"),
-    ({"threshold": math.nan}, "threshold of the positive prediction is nan"),
-    ({"temperature": 0}, "temperature of the positive prediction is 0, expected above 0"),
+    ({"dim": 0}, "dim is 0, expected a whole number of at least 1"),
+    ({"num_candidates": 2.5}, "num_candidates is 2.5, expected a whole number"),
+    ({"projection": True}, "projection is True, expected a whole number"),
+    ({"chunk_size": 0}, "chunk_size is 0, expected a whole number"),
+    ({"hidden": (4, -1)}, r"hidden\[1\] is -1, expected a whole number"),
+    ({"hidden": ()}, "hidden is empty"),
+    ({"threshold": 1.0}, "threshold is 1.0, expected between 0 and 1"),
+    ({"threshold": math.nan}, "threshold is nan"),
+    ({"temperature": 0}, "temperature is 0, expected above 0"),
 ])
 def test_an_argument_out_of_range_is_named(options, sentence):
     with pytest.raises(InputError, match=sentence):
@@ -253,12 +253,12 @@ def test_an_argument_out_of_range_is_named(options, sentence):
 
 
 @pytest.mark.parametrize(("anchors", "candidates", "sentence"), [
-    ((5, 9), (5, 7, 9), r"anchors are \(5, 9\), expected \(batch, 8\)"),
-    ((0, 8), (0, 7, 8), r"anchors are \(0, 8\), expected \(batch, 8\)"),
-    ((5, 8), (4, 7, 8), r"candidates are \(4, 7, 8\), expected \(5, 1 to 12, 8\)"),
-    ((5, 8), (5, 13, 8), r"candidates are \(5, 13, 8\), expected \(5, 1 to 12, 8\)"),
-    ((5, 8), (5, 0, 8), r"candidates are \(5, 0, 8\), expected \(5, 1 to 12, 8\)"),
-    ((5, 8), (5, 8), r"candidates are \(5, 8\), expected \(5, 1 to 12, 8\)"),
+    ((5, 9), (5, 7, 9), r"anchors is \(5, 9\), expected \(batch, 8\)"),
+    ((0, 8), (0, 7, 8), r"anchors is \(0, 8\), expected \(batch, 8\)"),
+    ((5, 8), (4, 7, 8), r"candidates is \(4, 7, 8\), expected \(5, 1 to 12, 8\)"),
+    ((5, 8), (5, 13, 8), r"candidates is \(5, 13, 8\), expected \(5, 1 to 12, 8\)"),
+    ((5, 8), (5, 0, 8), r"candidates is \(5, 0, 8\), expected \(5, 1 to 12, 8\)"),
+    ((5, 8), (5, 8), r"candidates is \(5, 8\), expected \(5, 1 to 12, 8\)"),
 ])
 def test_shapes_that_do_not_fit_are_named(anchors, candidates, sentence):
     with pytest.raises(InputError, match=sentence):

@@ -1,12 +1,12 @@
 """Cross-modality class-consistent MMD (C3MMD) of CM-NAS and its two parts.
 
 Fu, Hu, Wu, Shi, Mei, He. "CM-NAS: Cross-Modality Neural Architecture Search
-for Visible-Infrared Person Re-Identification", ICCV 2021 (the name C3MMD is
-that of arXiv 2101.08467v1).
+for Visible-Infrared Person Re-Identification", ICCV 2021. The name C3MMD comes
+from arXiv 2101.08467v1.
 
-All three take the two halves of a batch, features after the BNNeck of shape
-(B, D) with B = P * K: the same P identities in the same order in both halves,
-K = ``num_instances`` consecutive images of each.
+The three losses take the two halves of a batch: features after the BNNeck of
+shape (B, D) with B = P * K. Both halves hold the same P identities in the same
+order, with K = ``num_instances`` consecutive images of each identity.
 """
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from torchreid_nas.losses.halves import check_nonnegative, check_num_instances, 
 class ClassMMDLoss(nn.Module):
     r"""Class-specific squared maximum mean discrepancy between the modalities.
 
-    Features are L2-normalised; per identity the biased MMD² with the kernel
-    k(a, b) = (aᵀb)² is taken, and averaged over the identities:
+    Fu et al. (CM-NAS), ICCV 2021. Features are L2-normalised. The loss is the mean
+    over the identities of the biased MMD² with the kernel k(a, b) = (aᵀb)²:
 
     .. math:: L = \frac{1}{P K^2} \sum_p \sum_{i,j}
               (v_{pi}^\top v_{pj})^2 + (t_{pi}^\top t_{pj})^2 - 2 (v_{pi}^\top t_{pj})^2
 
     This equals the mean over identities of ‖mean(v vᵀ) − mean(t tᵀ)‖²_F, a
-    distance between D × D second moments; the K × K products above never form
-    these. The value lies in [0, 2]; where the true value is 0, rounding may
-    leave one slightly below it.
+    distance between D × D second moments. The K × K products above never form
+    the second moments. The value lies in [0, 2]; where the true value is 0,
+    rounding may give a value slightly below 0.
 
     Ours: a feature that is exactly zero has no direction and stays zero.
 
@@ -40,6 +40,10 @@ class ClassMMDLoss(nn.Module):
 
     Raises:
         InputError: ``num_instances`` is no integer of at least 1.
+
+    >>> one, other = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    >>> ClassMMDLoss(num_instances=1)(one, other)
+    tensor(2.)
     """
 
     def __init__(self, num_instances: int) -> None:
@@ -73,19 +77,24 @@ class ClassMMDLoss(nn.Module):
             return (vv.square() + tt.square() - 2 * vt.square()).mean()
 
     def extra_repr(self) -> str:
+        """Return K, for ``repr``."""
         return f"num_instances={self.num_instances}"
 
 
 class CorrelationConsistencyLoss(nn.Module):
     r"""Consistency of the correlations within either modality.
 
-    With G(F) = F Fᵀ of the features as they are, and each row of G
-    L2-normalised to Ĝ:
+    Fu et al. (CM-NAS), ICCV 2021. G(F) = F Fᵀ takes the features as they are, and
+    Ĝ is G with L2-normalised rows:
 
     .. math:: L = \frac{1}{B^2} \| \hat G(F_v) - \hat G(F_t) \|_F^2
 
     Gradients reach both modalities. Ours: a row of G that is exactly zero
     stays zero.
+
+    >>> features = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    >>> CorrelationConsistencyLoss()(features, 2 * features)
+    tensor(0.)
     """
 
     def forward(self, visible: Tensor, infrared: Tensor) -> Tensor:
@@ -107,18 +116,27 @@ class CorrelationConsistencyLoss(nn.Module):
 
 
 class C3MMDLoss(nn.Module):
-    """Weighted sum of correlation consistency and class-specific MMD.
+    r"""Weighted sum of correlation consistency and class-specific MMD.
 
-    The default weights are those of the authors' training code. Cross-entropy
-    and triplet loss are not part of it.
+    Fu et al. (CM-NAS), ICCV 2021:
+
+    .. math:: L = \lambda_{corr} L_{corr} + \lambda_{MMD} L_{MMD}
+
+    The default loss weights are those of the authors' training code. Cross-entropy
+    and triplet loss are not part of this loss.
 
     Args:
         num_instances: K, images per identity and modality.
-        weight_correlation: weight of :class:`CorrelationConsistencyLoss`.
-        weight_mmd: weight of :class:`ClassMMDLoss`.
+        weight_correlation: loss weight of :class:`CorrelationConsistencyLoss`.
+        weight_mmd: loss weight of :class:`ClassMMDLoss`.
 
     Raises:
-        InputError: ``num_instances`` is no integer of at least 1, or a weight is negative or not finite.
+        InputError: ``num_instances`` is no integer of at least 1, or a loss weight is negative or not finite.
+
+    >>> visible, infrared = torch.eye(4), torch.eye(4).roll(1, dims=0)
+    >>> pids = torch.tensor([7, 7, 9, 9])
+    >>> C3MMDLoss(num_instances=2)(visible, infrared, pids, pids)
+    tensor(0.0250)
     """
 
     def __init__(self, num_instances: int, weight_correlation: float = 5.0, weight_mmd: float = 0.05) -> None:
@@ -140,8 +158,8 @@ class C3MMDLoss(nn.Module):
         Args:
             visible: (B, D) features, identities in runs of K.
             infrared: (B, D) features of the same identities in the same order.
-            visible_pids: (B,) identities of the visible half. With both given,
-                the order that the loss relies on is checked; on the CPU they
+            visible_pids: (B,) identities of the visible half. Where the identities of
+                both halves are given, their order is checked. Identities on the CPU
                 spare the GPU a synchronisation.
             infrared_pids: (B,) identities of the infrared half.
 
@@ -155,7 +173,8 @@ class C3MMDLoss(nn.Module):
         mmd = self.mmd(visible, infrared)
         if visible_pids is not None or infrared_pids is not None:
             self._check_order(visible.shape[0], visible_pids, infrared_pids)
-        return self.weight_correlation * self.correlation(visible, infrared) + self.weight_mmd * mmd
+        loss: Tensor = self.weight_correlation * self.correlation(visible, infrared) + self.weight_mmd * mmd
+        return loss
 
     def _check_order(self, batch: int, visible_pids: Tensor | None, infrared_pids: Tensor | None) -> None:
         if visible_pids is None or infrared_pids is None:
@@ -185,10 +204,11 @@ class C3MMDLoss(nn.Module):
             )
 
     def extra_repr(self) -> str:
+        """Return the loss weights, for ``repr``."""
         return f"weight_correlation={self.weight_correlation}, weight_mmd={self.weight_mmd}"
 
 
 def _normalize_rows(x: Tensor) -> Tensor:
     # Division by max(norm, 1e-12) would multiply the gradient of a zero row by 1e12.
-    norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    norm: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)
     return x / norm.masked_fill(norm == 0, 1)

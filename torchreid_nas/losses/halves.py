@@ -1,4 +1,4 @@
-"""The two halves of a cross-modality batch: what every loss over them checks and guarantees."""
+"""Checks and precision that all losses over the two halves of a cross-modality batch share."""
 from __future__ import annotations
 
 __all__ = ["full_precision_halves", "check_num_instances", "check_nonnegative"]
@@ -18,8 +18,8 @@ def full_precision_halves(visible: Tensor, infrared: Tensor) -> Iterator[tuple[T
     """Check both halves and yield them in float32 or better, with autocast switched off.
 
     Losses over pairs subtract numbers of nearly equal size; in half precision
-    the difference is mostly rounding. Upcasting alone is not enough: inside an
-    autocast region a matrix product would cast its float32 inputs down again.
+    the difference is mostly rounding. Casting to float32 is not enough: inside an
+    autocast region a matrix product casts float32 inputs down again.
 
     Args:
         visible: features of the visible half, shape (B, D), any floating dtype.
@@ -29,7 +29,11 @@ def full_precision_halves(visible: Tensor, infrared: Tensor) -> Iterator[tuple[T
         Both halves, float16 and bfloat16 as float32, float32 and float64 as they are.
 
     Raises:
-        InputError: not two floating (B, D) tensors of one shape on one device.
+        InputError: the halves are not two floating (B, D) tensors of one shape on one device.
+
+    >>> with full_precision_halves(torch.ones(2, 3).half(), torch.ones(2, 3)) as (visible, infrared):
+    ...     visible.dtype
+    torch.float32
     """
     for name, half in (("visible", visible), ("infrared", infrared)):
         if not isinstance(half, Tensor) or not half.is_floating_point():
@@ -53,7 +57,7 @@ def check_num_instances(num_instances: int) -> int:
     """Return ``num_instances`` (K, images per identity and modality) when it is an integer of at least 1.
 
     Raises:
-        InputError: it is anything else.
+        InputError: ``num_instances`` is anything else.
     """
     if isinstance(num_instances, bool) or not isinstance(num_instances, int) or num_instances < 1:
         raise InputError(
@@ -67,8 +71,8 @@ def check_nonnegative(name: str, value: float) -> float:
     """Return ``value`` as a float when it is a finite number of at least 0.
 
     Raises:
-        InputError: it is anything else; the message names ``name``.
+        InputError: ``value`` is anything else; the message names ``name``.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise InputError(f"{name} is {value!r}, expected a finite number of at least 0; 0 switches it off")
+        raise InputError(f"{name} is {value!r}, expected a finite number of at least 0")
     return float(value)

@@ -13,15 +13,17 @@ from torch.nn import functional as F
 from torchreid_nas.device import move
 from torchreid_nas.errors import InputError
 
-_NOT_FINITE = "a feature for the exemplar memory is not finite; lower train.lr or turn train.amp off, the memory is unchanged"
+_NOT_FINITE = "a feature for the exemplar memory is not finite; lower train.lr or set train.amp none, the memory is unchanged"
 _STORAGE = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 class ExemplarMemory(nn.Module):
-    r"""Key memory of ECN (Zhong et al., "Invariance Matters", CVPR 2019, Section 3.3): one slot per image.
+    r"""Key memory of ECN: one entry per image.
 
-    After the backward pass of a batch, :meth:`update` moves the slots of its
-    images towards their features f (Eq. 2) and normalises them:
+    Zhong, Zheng, Luo, Li, Yang. "Invariance Matters: Exemplar Memory for Domain
+    Adaptive Person Re-identification", CVPR 2019, Section 3.3. After the backward
+    pass of a batch, :meth:`update` moves the entries of the batch's images towards
+    the features f of these images (Eq. 2) and normalises the entries:
 
     .. math:: K[i] \leftarrow \frac{\alpha K[i] + (1 - \alpha) f_i}{\lVert \alpha K[i] + (1 - \alpha) f_i \rVert_2}
 
@@ -29,17 +31,24 @@ class ExemplarMemory(nn.Module):
     an explicit update gives the same numbers.
 
     Args:
-        num_samples: N, number of slots.
+        num_samples: N, number of entries.
         dim: D, length of a feature.
-        dtype: of the stored slots. bfloat16 or float16 halve the memory (ours);
+        dtype: of the stored entries. bfloat16 and float16 halve the memory (ours);
             updates are computed in float32 all the same.
-        device: where the slots live; default the CPU, ``.to(device)`` moves them.
+        device: of the entries, default the CPU. ``.to(device)`` moves them.
 
     Attributes:
         features: (N, D) buffer, zeros at first as in the paper; see :meth:`initialize`.
 
     Raises:
-        InputError: a size below 1, or a dtype that is no floating point.
+        InputError: a size is below 1, or the dtype is no floating-point type.
+
+    >>> memory = ExemplarMemory(num_samples=2, dim=2)
+    >>> memory.initialize(torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
+    >>> memory.update(torch.tensor([[0.0, 1.0]]), torch.tensor([0]), momentum=0.5)
+    >>> memory.features
+    tensor([[0.7071, 0.7071],
+            [0.0000, 1.0000]])
     """
 
     features: Tensor
@@ -59,7 +68,7 @@ class ExemplarMemory(nn.Module):
 
     @property
     def num_samples(self) -> int:
-        """Number of slots."""
+        """Number of entries."""
         return self.features.shape[0]
 
     @property
@@ -69,40 +78,43 @@ class ExemplarMemory(nn.Module):
 
     @torch.no_grad()
     def initialize(self, features: Tensor) -> None:
-        """Fill all slots with ``features``, (N, D), L2-normalised on the way (ours; the paper starts from zeros).
+        """Fill all entries with ``features``, L2-normalised on the way (ours; the paper starts from zeros).
+
+        Args:
+            features: (N, D), any floating dtype.
 
         Raises:
-            InputError: another shape, or a feature that is not finite; the memory is then unchanged.
+            InputError: the shape is another one, or a feature is not finite; the memory is then unchanged.
         """
         if features.shape != self.features.shape:
             raise InputError(
-                f"the features to start the memory from are {tuple(features.shape)}, expected {tuple(self.features.shape)}"
+                f"features is {tuple(features.shape)}, expected {tuple(self.features.shape)}, one row per entry"
             )
         self._refuse_nonfinite(features)
         self.features.copy_(F.normalize(_at_least_single(features)))
 
     @torch.no_grad()
     def update(self, features: Tensor, indices: Tensor, momentum: float) -> None:
-        """Move the slots of a batch towards its features; call it after ``backward``.
+        """Move the entries of a batch towards the features of the batch; call it after ``backward``.
 
         An index that occurs several times is updated once per occurrence, in
         the order of the batch, as the authors' loop does.
 
         Args:
             features: (B, D), any floating dtype.
-            indices: (B,) slots, int64. On the CPU they spare the GPU a synchronisation.
-            momentum: α, what is kept of a slot; at least 0 and below 1. 0 overwrites.
+            indices: (B,) entries, int64. Indices on the CPU spare the GPU a synchronisation.
+            momentum: α, the share of an entry that is kept, at least 0 and below 1. 0 overwrites.
 
         Raises:
-            InputError: shapes, an index out of range, a momentum out of range or
-                a feature that is not finite; the memory is then unchanged. Whether
-                features on a GPU are finite is not waited for: an update by
-                features that are not leaves the memory unchanged, and
+            InputError: shapes do not fit, an index or the momentum is out of range, or
+                a feature is not finite; the memory is then unchanged. On a GPU
+                the update does not wait for the check of the features: features that
+                are not finite leave the memory unchanged, and
                 :meth:`refuse_skipped` raises the error.
         """
         self.check_batch(features, indices)
         if not 0 <= momentum < 1:
-            raise InputError(f"the momentum of the exemplar memory is {momentum}, expected at least 0 and below 1")
+            raise InputError(f"momentum is {momentum}, expected at least 0 and below 1")
         finite = None
         if self._waits_for_nothing:
             finite = torch.isfinite(features).all()
@@ -110,18 +122,18 @@ class ExemplarMemory(nn.Module):
         else:
             self._refuse_nonfinite(features)
         features = _at_least_single(features.detach())
-        for rows, slots in _rounds(indices.cpu()):
-            slots = move(slots, self.features.device)
+        for rows, entries in _rounds(indices.cpu()):
+            entries = move(entries, self.features.device)
             new = features if rows is None else features.index_select(0, move(rows, features.device))
             new = (1 - momentum) * new
-            old = self.features.index_select(0, slots) if momentum or finite is not None else None
+            old = self.features.index_select(0, entries)
             if momentum:
                 new.add_(old, alpha=momentum)
             new = F.normalize(new).to(self.features.dtype)
-            self.features[slots] = new if finite is None else torch.where(finite, new, old)
+            self.features[entries] = new if finite is None else torch.where(finite, new, old)
 
     def refuse_skipped(self) -> None:
-        """Raise InputError where an update was left out on a GPU because of a feature that was not finite; waits for it."""
+        """Raise InputError where a GPU left an update out because a feature was not finite; waits for the GPU."""
         skipped, self._skipped = self._skipped, None
         if skipped is not None and bool(skipped):
             raise InputError(_NOT_FINITE)
@@ -131,29 +143,35 @@ class ExemplarMemory(nn.Module):
         return self.features.is_cuda
 
     def check_batch(self, features: Tensor, indices: Tensor) -> None:
-        """Raise InputError where a batch does not fit the memory in shape or index."""
+        """Raise InputError where the shapes or indices of a batch do not fit the memory.
+
+        Args:
+            features: (B, D).
+            indices: (B,) entries, int64.
+        """
         if features.ndim != 2 or features.shape[1] != self.dim:
             raise InputError(
-                f"the features are {tuple(features.shape)}, expected (batch, {self.dim}) for this exemplar memory"
+                f"features is {tuple(features.shape)}, expected (batch, {self.dim}) for this exemplar memory"
             )
         if indices.shape != features.shape[:1] or indices.dtype != torch.int64 or not len(indices):
             raise InputError(
-                f"the indices of the exemplar memory are {tuple(indices.shape)} {indices.dtype}, expected "
-                f"({max(len(features), 1)},) torch.int64, one slot per feature"
+                f"indices is {tuple(indices.shape)} {indices.dtype}, expected ({max(len(features), 1)},) torch.int64, "
+                "one entry of the exemplar memory per feature"
             )
         low, high = (int(value) for value in torch.aminmax(indices))
         if low < 0 or high >= self.num_samples:
             raise InputError(
-                f"the index {low if low < 0 else high} is outside the exemplar memory, which has slots 0 to "
+                f"the index {low if low < 0 else high} is outside the exemplar memory, which has entries 0 to "
                 f"{self.num_samples - 1}; number the target images from 0"
             )
 
     def extra_repr(self) -> str:
+        """Return the sizes and the dtype, for ``repr``."""
         return f"{self.num_samples}, {self.dim}, dtype={self.features.dtype}"
 
     @staticmethod
     def _refuse_nonfinite(features: Tensor) -> None:
-        # A single slot of NaN would spoil every softmax from then on. The sum is finite only if all are, and quickly had.
+        # One entry of NaN would spoil every later softmax. The sum is fast, and finite only if all features are finite.
         if not torch.isfinite(features.sum()) and not torch.isfinite(features).all():
             raise InputError(_NOT_FINITE)
 
@@ -163,9 +181,9 @@ def _at_least_single(features: Tensor) -> Tensor:
 
 
 def _rounds(indices: Tensor) -> Iterator[tuple[Tensor | None, Tensor]]:
-    """Part a batch into rounds without a slot twice: the places in the batch (None for all) and their slots.
+    """Part a batch into rounds that hold an entry once: the rows of the batch (None for all) and their entries.
 
-    The n-th round has what occurs for the n-th time. In NumPy, which starts faster than torch on so few numbers.
+    The n-th round holds the indices that occur for the n-th time. NumPy starts faster than torch on so few numbers.
     """
     order = np.argsort(indices.numpy(), kind="stable")
     ordered = indices.numpy()[order]

@@ -1,4 +1,4 @@
-"""Graph-based positive prediction (GPP) of ECN++: which of an image's nearest slots show the same person."""
+"""Graph-based positive prediction (GPP) of ECN++: which of the nearest entries of an image show the same person."""
 from __future__ import annotations
 
 __all__ = ["PositivePrediction", "GraphConvolution"]
@@ -21,13 +21,13 @@ class PositivePrediction(nn.Module):
     linkage graph network of Wang et al., "Linkage Based Face Clustering via
     Graph Convolution Network", CVPR 2019.
 
-    From the paper: a graph network, trained with the source's labels on a
-    memory of the source, chooses reliable neighbours in the memory of the
-    target in place of the k nearest. From the linkage network: a node is a
-    candidate minus its anchor, a layer is :class:`GraphConvolution`, and two
-    linear layers with a PReLU between them say same person or not, learnt with
-    cross-entropy. No code of the paper is published, and its text beyond the
-    abstract was not at hand when this was written; the rest below is ours, the default K and μ included.
+    From the paper: a graph network chooses reliable neighbours in the memory of
+    the target, in place of the k nearest. The graph network is trained on a memory
+    of the source, with the labels of the source. From the linkage network: a node
+    is a candidate minus its anchor, a layer is :class:`GraphConvolution`, and two
+    linear layers with a PReLU between them tell whether a candidate shows the same
+    person. They learn by cross-entropy. The paper has no published code, and we had
+    no more of its text than the abstract; the rest below is ours, the default K and μ included.
 
     For a unit anchor a and unit candidates :math:`c_1, …, c_K`:
 
@@ -35,33 +35,39 @@ class PositivePrediction(nn.Module):
         x_i &= [\sqrt{D}\, P (c_i - a) \Vert a^\top c_i] \\
         \hat A_{ij} &= \mathrm{softmax}_{j \ne i}(c_i^\top c_j / \tau)
 
-    - Ours: P projects to fewer dimensions, so that the cost of the layers does not grow with D; √D makes its input of
-      order one; the similarity is a node feature as well, as it would otherwise have to be learnt from D coordinates.
-    - Ours: the softmax takes the place of a symmetric normalisation, which rows that sum up to one do not need, and
-      leaves the own node out, which a layer reads beside it. A single candidate has no neighbours: Â = 0.
-    - Ours: no BatchNorm and no dropout (the linkage network normalises its input over the batch). An image's result
-      depends on its own candidates alone and is the same in training and evaluation.
-    - Ours: nothing flows back into the features; anchors and candidates are detached.
-    - Ours: the cross-entropy is not weighted for the few positives, so that the output remains a probability (on the
-      source) and the threshold can be read as one.
-    - Ours: the own slot, where it is among the candidates, counts as a candidate and as a positive. Give it on both
-      source and target, or on neither.
+    - Ours: P projects to fewer dimensions, so that the cost of the layers does not grow with D. The factor √D makes the
+      input of the layers of order one. The similarity is a node feature too; otherwise the layers would have to learn the
+      similarity from D coordinates.
+    - Ours: the softmax takes the place of a symmetric normalisation; its rows sum to one. The softmax leaves the own node
+      out, which a layer reads separately. A single candidate has no neighbours: Â = 0.
+    - Ours: no BatchNorm and no dropout (the linkage network normalises its input over the batch). The result of an image
+      depends on the candidates of this image alone, and is the same in training and evaluation.
+    - Ours: no gradient flows into the features; anchors and candidates are detached.
+    - Ours: the cross-entropy is not weighted for the few positives. The output remains a probability (on the source),
+      and the threshold can be read as a probability.
+    - Ours: the own entry, where it is among the candidates, counts as a candidate and as a positive. Give the own entry
+      on both source and target, or on neither.
 
     Anchors are walked ``chunk_size`` at a time. Memory beyond the caller's tensors at K = 100 and the default sizes:
-    0.6 MB per anchor of a chunk without gradients; with gradients 1.2 MB per anchor of the batch are kept for the
-    backward pass. Slots in half precision are widened, which adds 0.8 MB at D = 2048 and 1.6 MB at D = 4096 to either.
+    0.6 MB per anchor of a chunk without gradients. With gradients, 1.2 MB per anchor of the batch are kept for the
+    backward pass. Entries in half precision are widened, which adds 0.8 MB at D = 2048 and 1.6 MB at D = 4096 to either.
 
     Args:
         dim: D, length of a feature.
-        num_candidates: K, how many nearest slots are judged; a call may bring fewer.
-        hidden: width of each graph convolution. Half of the linkage network's.
+        num_candidates: K, number of nearest entries that are judged; a call may bring fewer.
+        hidden: width of each graph convolution; the default has half the widths of the linkage network.
         threshold: μ, the probability above which a candidate is a positive.
         projection: rows of P.
         temperature: τ of the adjacency.
-        chunk_size: anchors per step of the walk; the numbers do not depend on it.
+        chunk_size: anchors per step of the walk; the logits do not depend on it.
 
     Raises:
-        InputError: an argument out of range.
+        InputError: an argument is out of range.
+
+    >>> prediction = PositivePrediction(dim=8, num_candidates=5, hidden=(4,), projection=4)
+    >>> anchors, candidates = torch.eye(8)[:2], torch.eye(8)[:5].expand(2, 5, 8)
+    >>> prediction(anchors, candidates).shape, prediction.positives(anchors, candidates).dtype
+    (torch.Size([2, 5]), torch.bool)
     """
 
     def __init__(
@@ -73,13 +79,13 @@ class PositivePrediction(nn.Module):
         sizes.update((f"hidden[{index}]", width) for index, width in enumerate(hidden))
         for name, value in sizes.items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"the positive prediction has {name} {value!r}, expected a whole number of at least 1")
+                raise InputError(f"{name} is {value!r}, expected a whole number of at least 1")
         if not hidden:
-            raise InputError("the positive prediction has an empty hidden, expected a width for one layer at least")
+            raise InputError("hidden is empty, expected the width of one graph convolution at least")
         if not 0 < threshold < 1:
-            raise InputError(f"the threshold of the positive prediction is {threshold}, expected between 0 and 1")
+            raise InputError(f"threshold is {threshold}, expected between 0 and 1")
         if not temperature > 0:
-            raise InputError(f"the temperature of the positive prediction is {temperature}, expected above 0")
+            raise InputError(f"temperature is {temperature}, expected above 0")
         self.dim, self.num_candidates, self.chunk_size = dim, num_candidates, chunk_size
         self.threshold, self.temperature = threshold, temperature
         self.projection = nn.Linear(dim, projection, bias=False)
@@ -91,10 +97,10 @@ class PositivePrediction(nn.Module):
         )
 
     def forward(self, anchors: Tensor, candidates: Tensor) -> Tensor:
-        """Compute how likely each candidate shows the person of its anchor.
+        """Compute the logit of the probability that a candidate shows the person of its anchor.
 
         Args:
-            anchors: (B, D), any floating dtype; L2-normalised on the way, as the candidates are.
+            anchors: (B, D), any floating dtype. Anchors and candidates are L2-normalised on the way.
             candidates: (B, K, D), any floating dtype, K at most ``num_candidates``, in any order.
 
         Returns:
@@ -107,16 +113,16 @@ class PositivePrediction(nn.Module):
         anchors, candidates = anchors.detach(), candidates.detach()
         # Differences of close features lose too much in half precision.
         with torch.autocast(anchors.device.type, enabled=False):
-            chunks = zip(anchors.split(self.chunk_size), candidates.split(self.chunk_size))
+            chunks = zip(torch.split(anchors, self.chunk_size), torch.split(candidates, self.chunk_size))
             return torch.cat([self._logits(*chunk) for chunk in chunks])
 
     def loss(self, anchors: Tensor, candidates: Tensor, positive: Tensor) -> Tensor:
-        """Compute the cross-entropy over all candidates of labelled anchors, its mean.
+        """Compute the mean cross-entropy over all candidates of labelled anchors.
 
         Args:
             anchors: (B, D) source features.
-            candidates: (B, K, D) nearest slots of a source memory.
-            positive: (B, K) bool, the slot has the anchor's pid.
+            candidates: (B, K, D) nearest entries of a source memory.
+            positive: (B, K) bool, whether the entry has the identity of the anchor.
 
         Returns:
             Scalar in the dtype of the parameters.
@@ -134,10 +140,12 @@ class PositivePrediction(nn.Module):
 
     @torch.no_grad()
     def positives(self, anchors: Tensor, candidates: Tensor) -> Tensor:
-        """Return (B, K) bool: the probability of the candidate is above the threshold; as :meth:`forward`."""
-        return self(anchors, candidates).sigmoid() > self.threshold
+        """Return (B, K) bool: whether the probability of a candidate is above the threshold; arguments as :meth:`forward`."""
+        logits: Tensor = self(anchors, candidates)
+        return logits.sigmoid() > self.threshold
 
     def extra_repr(self) -> str:
+        """Return sizes, threshold and temperature, for ``repr``."""
         return (
             f"{self.dim}, num_candidates={self.num_candidates}, threshold={self.threshold}, "
             f"temperature={self.temperature}"
@@ -146,7 +154,7 @@ class PositivePrediction(nn.Module):
     def _check(self, anchors: Tensor, candidates: Tensor) -> None:
         if anchors.ndim != 2 or anchors.shape[1] != self.dim or not len(anchors):
             raise InputError(
-                f"the anchors are {tuple(anchors.shape)}, expected (batch, {self.dim}) for this positive prediction"
+                f"anchors is {tuple(anchors.shape)}, expected (batch, {self.dim}) for this positive prediction"
             )
         expected = len(anchors), self.dim
         if (
@@ -154,14 +162,14 @@ class PositivePrediction(nn.Module):
             or not 1 <= candidates.shape[1] <= self.num_candidates
         ):
             raise InputError(
-                f"the candidates are {tuple(candidates.shape)}, expected ({len(anchors)}, 1 to {self.num_candidates}, "
-                f"{self.dim}), the nearest slots of each anchor"
+                f"candidates is {tuple(candidates.shape)}, expected ({len(anchors)}, 1 to {self.num_candidates}, "
+                f"{self.dim}), the nearest entries of each anchor"
             )
 
     def _logits(self, anchors: Tensor, candidates: Tensor) -> Tensor:
         dtype = self.projection.weight.dtype
         anchors, candidates = F.normalize(anchors.to(dtype)), candidates.to(dtype)
-        # Lengths are divided out of the products: normalised candidates would be a second (chunk, K, D).
+        # The products are divided by the lengths: normalised candidates would be a second (chunk, K, D) tensor.
         inverse = 1 / torch.linalg.vector_norm(candidates, dim=2).clamp(min=1e-12)
         difference = self.projection(candidates) * inverse[:, :, None] - self.projection(anchors)[:, None]
         similarity = torch.einsum("bkd,bd->bk", candidates, anchors) * inverse
@@ -169,7 +177,8 @@ class PositivePrediction(nn.Module):
         adjacency = self._adjacency(candidates, inverse)
         for layer in self.layers:
             x = layer(x, adjacency)
-        return self.classifier(x.flatten(0, 1)).view(x.shape[:2])
+        logits: Tensor = self.classifier(x.flatten(0, 1))
+        return logits.view(x.shape[:2])
 
     def _adjacency(self, candidates: Tensor, inverse: Tensor) -> Tensor:
         similarity = candidates @ candidates.mT * (inverse[:, :, None] * inverse[:, None])
@@ -185,6 +194,10 @@ class GraphConvolution(nn.Module):
     Args:
         in_features: columns of X.
         out_features: columns of W, which has ``2 * in_features`` rows.
+
+    >>> layer = GraphConvolution(in_features=3, out_features=2)
+    >>> layer(torch.zeros(1, 4, 3), torch.zeros(1, 4, 4)).shape
+    torch.Size([1, 4, 2])
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:

@@ -12,19 +12,27 @@ from torchreid_nas.losses.halves import check_nonnegative, full_precision_halves
 
 
 class BatchHardTripletLoss(nn.Module):
-    """Batch-hard triplet loss of one set of images (Hermans et al., "In Defense of the Triplet Loss", arXiv 1703.07737).
+    r"""Batch-hard triplet loss of one set of images.
 
-    The mean over the batch of max(0, d_positive − d_negative + margin) of the
-    farthest image of the same identity, the anchor itself among them, and the
-    nearest of another one; distances are Euclidean, features not normalised.
-    That is torchreid's ``TripletLoss`` (open-reid's), which walks the anchors
-    in Python. Pairs are chosen as :class:`CrossModalityTripletLoss` does (ours).
+    Hermans, Beyer, Leibe. "In Defense of the Triplet Loss for Person
+    Re-Identification", arXiv 1703.07737, Eq. 5:
+
+    .. math:: L = \frac{1}{B} \sum_a \max(0, \max_{y_p = y_a} d(a, p) - \min_{y_n \ne y_a} d(a, n) + m)
+
+    The anchor itself is among its positives. Distances are Euclidean, features
+    are not normalised. The value is that of torchreid's ``TripletLoss`` (from
+    open-reid), which loops over the anchors in Python. Ours: the search for the
+    pairs, see :class:`CrossModalityTripletLoss`.
 
     Args:
-        margin: margin in units of the feature distance.
+        margin: m, in units of the feature distance.
 
     Raises:
         InputError: ``margin`` is negative or not finite.
+
+    >>> features = torch.tensor([[0.0], [1.0], [3.0], [3.0]])
+    >>> BatchHardTripletLoss(margin=2.0)(features, torch.tensor([0, 0, 1, 1]))
+    tensor(0.2500)
     """
 
     def __init__(self, margin: float = 0.3) -> None:
@@ -36,7 +44,7 @@ class BatchHardTripletLoss(nn.Module):
 
         Args:
             features: (B, D), any floating dtype.
-            pids: (B,) identities. On the CPU they spare the GPU a synchronisation.
+            pids: (B,) identities. Identities on the CPU spare the GPU a synchronisation.
 
         Returns:
             Scalar, float32 (float64 for float64 features).
@@ -49,34 +57,39 @@ class BatchHardTripletLoss(nn.Module):
             return _mean_hinge(features, _hardest(features.detach(), same), self.margin)
 
     def extra_repr(self) -> str:
+        """Return the margin, for ``repr``."""
         return f"margin={self.margin}"
 
 
 class CrossModalityTripletLoss(nn.Module):
     """Mean of four batch-hard triplet losses: vv, tt, vt and tv.
 
-    Hermans et al., "In Defense of the Triplet Loss", arXiv 1703.07737 ("batch hard"),
-    used as in the authors' code of CM-NAS (Fu et al., ICCV 2021): the term
-    *ab* takes its anchors from modality *a*, and the farthest image of the same
-    identity and the nearest image of another one from modality *b*. Distances
-    are Euclidean, features are not normalised, and each of the 4B anchors adds
-    max(0, d_positive − d_negative + margin) / 4B.
+    Hermans et al., "In Defense of the Triplet Loss", arXiv 1703.07737 ("batch hard",
+    Eq. 5), as the authors of CM-NAS (Fu et al., ICCV 2021) use it in their code. The
+    term *ab* takes its anchors from modality *a*. From modality *b* it takes the
+    farthest image of the same identity and the nearest image of another identity.
+    Distances are Euclidean, features are not normalised, and each of the 4B anchors
+    adds max(0, d_positive − d_negative + margin) / 4B.
 
-    In vv and tt the anchor itself is among the positives, at distance 0. It is
-    the hardest one only when the half holds no other image of its identity (or
-    nothing but copies), so with one instance the term is max(0, margin − d_negative).
+    In vv and tt the anchor itself is among the positives, at distance 0. The anchor
+    is the hardest positive only where the half holds no other image of its identity
+    (or nothing but copies). With one instance the term is max(0, margin − d_negative).
 
-    Ours: pairs are chosen by one matrix of squared distances of the whole
-    batch, which carries no gradient; the distances of the chosen pairs are then
-    taken from the feature differences. That spares near duplicates the
-    cancellation in ‖a‖² + ‖b‖² − 2aᵀb, and two equal features have the distance
-    0 with a zero gradient.
+    Ours: one matrix of squared distances of the whole batch, without gradient,
+    chooses the pairs. The distances of the chosen pairs then come from the feature
+    differences: near duplicates do not suffer from the cancellation in
+    ‖a‖² + ‖b‖² − 2aᵀb, and two equal features have the distance 0 with a zero
+    gradient.
 
     Args:
-        margin: margin in units of the feature distance.
+        margin: in units of the feature distance.
 
     Raises:
         InputError: ``margin`` is negative or not finite.
+
+    >>> visible = infrared = torch.tensor([[0.0], [1.0]])
+    >>> CrossModalityTripletLoss(margin=1.5)(visible, infrared, torch.tensor([0, 1]))
+    tensor(0.5000)
     """
 
     def __init__(self, margin: float = 0.4) -> None:
@@ -89,7 +102,7 @@ class CrossModalityTripletLoss(nn.Module):
         Args:
             visible: (B, D) features.
             infrared: (B, D) features in the same identity order.
-            pids: (B,) identities, the same for both halves. On the CPU they spare the GPU a synchronisation.
+            pids: (B,) identities, the same for both halves. Identities on the CPU spare the GPU a synchronisation.
 
         Returns:
             Scalar, float32 (float64 for float64 features).
@@ -103,6 +116,7 @@ class CrossModalityTripletLoss(nn.Module):
             return _mean_hinge(features, _hardest(features.detach(), same), self.margin)
 
     def extra_repr(self) -> str:
+        """Return the margin, for ``repr``."""
         return f"margin={self.margin}"
 
 
@@ -112,7 +126,7 @@ def _same_identity(pids: Tensor, features: Tensor) -> Tensor:
     if pids.shape != features.shape[:1]:
         raise InputError(
             f"pids has shape {tuple(pids.shape)}, expected ({features.shape[0]},); "
-            "pass one identity per feature row, of two halves those of the visible one, which both share"
+            "pass one identity per feature row; the two halves of a batch share the identities of the visible half"
         )
     if (pids == pids[0]).all():
         raise InputError(
@@ -120,18 +134,20 @@ def _same_identity(pids: Tensor, features: Tensor) -> Tensor:
             "draw at least two identities per batch"
         )
     pids = move(pids, features.device)
-    return pids[:, None] == pids
+    same: Tensor = pids[:, None] == pids
+    return same
 
 
 def _mean_hinge(features: Tensor, hardest: Tensor, margin: float) -> Tensor:
     """Return the mean of max(0, d_positive − d_negative + margin) over anchors and parts searched."""
     partners = features.index_select(0, hardest.flatten()).view(*hardest.shape, -1)
     d_positive, d_negative = torch.linalg.vector_norm(features - partners, dim=-1)
-    return (d_positive - d_negative + margin).relu().mean()
+    hinge: Tensor = (d_positive - d_negative + margin).relu()
+    return hinge.mean()
 
 
 def _hardest(features: Tensor, same: Tensor) -> Tensor:
-    """Rows of the hardest positive and negative of each anchor in each part of the features.
+    """Return the rows of the hardest positive and negative of each anchor in each part of the features.
 
     Args:
         features: (M·B, D), the parts one after the other, without gradient.
@@ -142,12 +158,13 @@ def _hardest(features: Tensor, same: Tensor) -> Tensor:
     """
     batch = same.shape[0]
     parts = len(features) // batch
-    # ‖a‖² of the anchor shifts a whole row and cannot change which entry is largest or smallest.
+    # ‖a‖² of the anchor shifts a whole row, so it is left out: the largest and smallest column stay the same.
     distance = torch.addmm(features.square().sum(dim=1), features, features.mT, alpha=-2)
     distance = distance.view(parts, batch, parts, batch)
     positive = distance.masked_fill(~same, -torch.inf).argmax(dim=-1)
     negative = distance.masked_fill(same, torch.inf).argmin(dim=-1)
     first_row = torch.arange(parts, device=features.device) * batch
-    # The anchor comes last, so that backward sums the gradients of an anchor's four partners over a leading
-    # dimension; over an inner one that sum alone was half of the loss's time on a CPU.
-    return (torch.stack((positive, negative)) + first_row).flatten(1, 2).mT
+    # The anchor is the last dimension: backward then sums the gradients of an anchor's four partners over a leading
+    # dimension. The sum over an inner dimension took half of the loss's time on a CPU.
+    rows: Tensor = (torch.stack((positive, negative)) + first_row).flatten(1, 2).mT
+    return rows

@@ -161,7 +161,7 @@ def test_images_whose_styles_would_share_a_file_are_refused():
         FileStyler(items)
 
 
-def test_where_names_leave_out_the_own_camera_two_cameras_may_not_share_a_stem():
+def test_names_without_the_own_camera_forbid_two_cameras_one_stem():
     items = [(f"train/{camid:04d}/picture.jpg", 0, camid, 0) for camid in (0, 1)]
     with pytest.raises(InputError, match='2 training images are named "picture"'):
         FileStyler(items, [CamstyleNames(msmt17=True)])

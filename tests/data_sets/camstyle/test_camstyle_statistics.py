@@ -88,7 +88,7 @@ def test_a_red_shirt_stays_red_in_a_camera_that_saw_none(tmp_path):
     assert r - max(g, b) > 100
 
 
-def test_to_an_infrared_camera_images_become_grey_and_back_they_only_take_its_cast(tmp_path):
+def test_to_infrared_images_become_grey_and_back_they_take_the_cast_only(tmp_path):
     visible = camera(tmp_path, 0, (130, 110, 90), (30, 30, 30))
     infrared = camera(tmp_path, 1, (100,), (20,), grey=True)
     styler = StatisticsStyler([*visible, *infrared])

@@ -170,7 +170,7 @@ def test_the_domains_share_neither_person_nor_camera_nor_place() -> None:
     assert len(found[0]) == len(found[1]) == 99 + 6 + 6 and found[0].isdisjoint(found[1])
 
 
-def test_the_same_person_in_the_same_place_looks_different_in_the_other_domain() -> None:
+def test_the_same_person_and_place_look_different_in_the_other_domain() -> None:
     def take(network: CameraNetwork, place: int) -> np.ndarray:
         look, rng = network.look, generator(0, "image", place)
         pose = look.frame(Pose.sample(rng, 0.0))
