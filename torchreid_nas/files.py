@@ -138,7 +138,7 @@ def load_checkpoint(
 
     path = Path(path)
     if path.is_dir():
-        raise InputError(f'the checkpoint "{path}" is a folder, expected a file; of a run take its train/model.pth')
+        raise InputError(f'the checkpoint "{path}" is a folder, expected a file')
     if not path.is_file():
         raise InputError(f'the checkpoint "{path}" does not exist; check the path')
     try:

@@ -19,12 +19,14 @@ from torchreid_nas.files import load_checkpoint
 from torchreid_nas.hub.entry import ZOO_PREFIX
 from torchreid_nas.hub.store import fetch
 from torchreid_nas.models import CDNet, TwoStreamNetwork, cdnet_weights, two_stream_weights
+from torchreid_nas.run.folder import RunFolder
 
 _SHAPE_HINTS = {
     "classifier.weight": "; build the model with that number of identities",
     "stem.conv1.op.0.weight": "; the authors' networks for CIFAR have small_images=True",
 }
 _WEIGHTS = ("model", "ema")
+_WEIGHTS_OF_A_RUN = RunFolder(Path()).train.weights.as_posix()
 # Of what a stage keeps for --resume; no file of weights has them all.
 _STATE = {"optimizer", "scheduler", "best_epoch", "stopped"}
 
@@ -46,11 +48,13 @@ def read_weights(path: str | os.PathLike) -> Any:
     Raises:
         InputError: see :func:`torchreid_nas.files.load_checkpoint`, or the file is what ``--resume`` goes on from.
     """
+    if Path(path).is_dir():
+        raise InputError(f'the checkpoint "{path}" is a folder, expected a file; of a run take its {_WEIGHTS_OF_A_RUN}')
     content = load_checkpoint(path)
     if isinstance(content, Mapping) and set(content) >= _STATE:
         # Beside it, or beside the search's, whose own model.pth is of the supernet.
-        weights = Path(path).parent.parent / "train" / "model.pth"
-        named = f'"{weights}"' if weights.exists() else "the train/model.pth that a run has once it is trained"
+        weights = RunFolder(Path(path).parent.parent).train.weights
+        named = f'"{weights}"' if weights.exists() else f"the {_WEIGHTS_OF_A_RUN} that a run has once it is trained"
         raise InputError(f'the checkpoint "{path}" is the state that --resume goes on from, not weights; name {named}')
     return content
 

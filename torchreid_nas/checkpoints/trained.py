@@ -1,7 +1,7 @@
 """A trained network with all that its images need: from a run's folder, from the zoo, or from a module at hand."""
 from __future__ import annotations
 
-__all__ = ["TrainedModel", "kept_architecture", "load_trained", "wrap_model"]
+__all__ = ["TrainedModel", "load_trained", "wrap_model"]
 
 import copy
 import functools
@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from torchreid_nas.architecture import Architecture, ArchitectureSpec
 from torchreid_nas.checkpoints.load import checkpoint_num_classes, load_weights
 from torchreid_nas.config import load_config
 from torchreid_nas.data.transforms import IMAGENET_MEAN, IMAGENET_STD
@@ -25,6 +24,7 @@ from torchreid_nas.hub.entry import ZOO_PREFIX
 from torchreid_nas.layers import MODALITIES, SplitBatchNorm2d, modality_context
 from torchreid_nas.methods import make_task
 from torchreid_nas.models import TwoStreamNetwork
+from torchreid_nas.run.folder import RunFolder
 from torchreid_nas.zoo.networks import build
 
 
@@ -109,9 +109,8 @@ def load_trained(spec: str | os.PathLike) -> TrainedModel:
     """Return a trained model by the folder of its run or its name in the zoo.
 
     Args:
-        spec: a run's folder (``config.yaml``, ``train/model.pth`` and, where
-            the architecture was searched, ``architecture.json``, where it was a
-            file's, ``train/architecture.json``), or a name of the zoo. Where both
+        spec: a run's folder, whose train stage is finished (see
+            :mod:`torchreid_nas.run.folder`), or a name of the zoo. Where both
             exist the folder is taken; ``zoo:NAME`` asks for the other.
 
     Raises:
@@ -153,36 +152,20 @@ def wrap_model(
     )
 
 
-def kept_architecture(run: Path, spec: str) -> ArchitectureSpec:
-    """Return what a run was trained with.
-
-    Args:
-        run: its folder.
-        spec: its ``model.architecture``: ``search``, for what its search found; a file, of which the run keeps a
-            copy beside its weights, for the file may be changed or moved; or the name of a preset, returned as it is.
-
-    Raises:
-        InputError: what the search found is missing or broken.
-    """
-    searched, copied = run / "architecture.json", run / "train" / "architecture.json"
-    if spec == "search":
-        return Architecture.load(searched)
-    return Architecture.load(copied) if copied.is_file() else spec
-
-
 def _from_run(folder: Path, name: str) -> TrainedModel:
-    weights = folder / "train" / "model.pth"
-    for path in (folder / "config.yaml", weights):
+    run = RunFolder(folder)
+    weights = run.train.weights
+    for path in (run.config, weights):
         if not path.is_file():
-            trials = sorted(part.name for part in folder.glob("split_*") if part.is_dir())
+            trials = run.trials()
             hint = (
-                f"it holds several trials, name one of them: {folder / trials[0]}" if trials
+                f"it holds several trials, name one of them: {trials[0]}" if trials
                 else "name the folder of a run whose train stage is finished, or a model of the zoo"
             )
             raise InputError(f'the run "{name}" has no {path.relative_to(folder)}; {hint}')
-    cfg = load_config(folder / "config.yaml")
+    cfg = load_config(run.config)
     task = make_task(cfg, torch.device("cpu"))
-    architecture = kept_architecture(folder, cfg.model.architecture)
+    architecture = run.kept_architecture(cfg.model.architecture)
     model = task.build_model(checkpoint_num_classes(weights), architecture, pretrained=False)
     load_weights(model, weights)
     return wrap_model(model, cfg.data.height, cfg.data.width, cfg.data.norm_mean, cfg.data.norm_std, name)

@@ -17,8 +17,9 @@ import torchreid_nas
 from torchreid_nas.config import load_config
 from torchreid_nas.config.effects import without_effect
 from torchreid_nas.errors import InputError, nearest, plain_warnings
+from torchreid_nas.log import plain_lines
+from torchreid_nas.run.folder import STAGES
 
-_STAGES = ("search", "train", "test")
 # Each module has main(argv) -> exit code; imported when asked for.
 _COMMANDS = {
     "camstyle": "torchreid_nas.cli.camstyle",
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, 2 for bad input, 130 and 143 for Ctrl-C and SIGTERM (one sentence each)."""
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        with _sigterm_as_interrupt(), plain_warnings():
+        with _sigterm_as_interrupt(), plain_warnings(), plain_lines():
             if argv and argv[0] in _COMMANDS:
                 return importlib.import_module(_COMMANDS[argv[0]]).main(argv[1:])
             return _experiment(argv)
@@ -152,14 +153,14 @@ def _refuse_no_command(word: str) -> None:
 
 def _stages(text: str | None, searched: bool) -> list[str]:
     if text is None:
-        return list(_STAGES) if searched else ["train", "test"]
+        return list(STAGES) if searched else ["train", "test"]
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
-        if name not in _STAGES:
-            raise InputError(f'--stages names "{name}", expected {", ".join(_STAGES)}{nearest(name, _STAGES)}')
+        if name not in STAGES:
+            raise InputError(f'--stages names "{name}", expected {", ".join(STAGES)}{nearest(name, STAGES)}')
     if not names:
-        raise InputError(f"--stages is empty, expected one or more of {', '.join(_STAGES)}")
-    return [stage for stage in _STAGES if stage in names]
+        raise InputError(f"--stages is empty, expected one or more of {', '.join(STAGES)}")
+    return [stage for stage in STAGES if stage in names]
 
 
 def _trials(text: str) -> list[int]:

@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from torchreid_nas.export.images import ImagePool
     from torchreid_nas.export.run_data import RunData
     from torchreid_nas.export.runtime import default_device, require_onnx
+    from torchreid_nas.run.folder import RunFolder
 
     onnx = arguments.format == "onnx"
     _check_options(arguments, graph.OPSETS, tuple(graph.FORMATS), quantize.QUANTIZATIONS)
@@ -34,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         require_onnx()
     device = find_device(arguments.device or (default_device() if onnx else None))
     trained = load_trained(arguments.model)
-    is_run = (Path(arguments.model).expanduser() / "config.yaml").is_file()
-    output = Path(arguments.output or (Path(arguments.model) / "export" if is_run else "export")).expanduser()
+    run = RunFolder(Path(arguments.model).expanduser())
+    output = Path(arguments.output or (run.exported if run.is_run() else RunFolder(Path()).exported)).expanduser()
     try:
         run_data, missing = RunData(arguments.model), ""
     except InputError as error:

@@ -1,8 +1,8 @@
 """Engines: what torchreid's training and evaluation loop drives."""
 from torchreid_nas.engine.balance import BalanceNeckEngine
-from torchreid_nas.engine.base import ResumableEngine, TrainingOptions, load_state, seed_everything
+from torchreid_nas.engine.base import ResumableEngine, TrainingOptions, seed_everything
 from torchreid_nas.engine.cross_modality import FEATURES, CrossModalityEngine, CrossModalityLossWeights
-from torchreid_nas.engine.domain_adaptation import SOURCE_CHECKPOINT, AdaptationOptions, DomainAdaptationEngine
+from torchreid_nas.engine.domain_adaptation import AdaptationOptions, DomainAdaptationEngine
 from torchreid_nas.engine.ema import ExponentialMovingAverage
 from torchreid_nas.engine.retrieval import EvaluationOptions, RetrievalEngine
 from torchreid_nas.engine.search import BalanceNeckSearchEngine, BilevelSearch, CrossModalitySearchEngine, SearchOptions
@@ -10,6 +10,6 @@ from torchreid_nas.engine.search import BalanceNeckSearchEngine, BilevelSearch, 
 __all__ = [
     "AdaptationOptions", "BalanceNeckEngine", "BalanceNeckSearchEngine", "BilevelSearch", "CrossModalityEngine",
     "CrossModalityLossWeights", "CrossModalitySearchEngine", "DomainAdaptationEngine", "EvaluationOptions",
-    "ExponentialMovingAverage", "FEATURES", "ResumableEngine", "RetrievalEngine", "SOURCE_CHECKPOINT", "SearchOptions",
-    "TrainingOptions", "load_state", "seed_everything",
+    "ExponentialMovingAverage", "FEATURES", "ResumableEngine", "RetrievalEngine", "SearchOptions",
+    "TrainingOptions", "seed_everything",
 ]

@@ -1,11 +1,10 @@
 """What every engine of this package adds to torchreid's: device, precision, resume, held-out choice of the best epoch."""
 from __future__ import annotations
 
-__all__ = ["ResumableEngine", "TrainingOptions", "distances", "load_state", "seed_everything"]
+__all__ = ["ResumableEngine", "TrainingOptions", "distances", "seed_everything"]
 
 import contextlib
 import dataclasses
-import json
 import math
 import sys
 import time
@@ -24,8 +23,9 @@ from torchreid_nas.device import rectify_in_place
 from torchreid_nas.engine.ema import ExponentialMovingAverage
 from torchreid_nas.engine.readings import Readings
 from torchreid_nas.errors import InputError
-from torchreid_nas.files import load_checkpoint, save_checkpoint, write_text
+from torchreid_nas.files import save_checkpoint
 from torchreid_nas.metrics import RankingResult, re_rank_features
+from torchreid_nas.run.folder import StageFolder
 
 _AMP = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -37,17 +37,6 @@ def seed_everything(seed: int, *parts: int) -> None:
     what ran before it, so that a resumed run needs no stored random states.
     """
     torchreid.utils.set_random_seed(hash((seed, *parts)) % 2**32)
-
-
-def load_state(save_dir: str | Path, device: str | torch.device = "cpu") -> dict[str, Any]:
-    """Return the state that an engine kept in the folder of a stage.
-
-    Raises:
-        InputError: there is none, or it is broken.
-    """
-    return load_checkpoint(
-        Path(save_dir) / "checkpoint.pth", device, way_out=f'remove "{save_dir}" to start this stage afresh'
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,8 +70,8 @@ class TrainingOptions:
 class ResumableEngine(torchreid.engine.Engine):
     """torchreid's engine, whose loop (``run``) goes on exactly where a killed run stopped.
 
-    Every epoch ends with one checkpoint, ``<save_dir>/checkpoint.pth``, that
-    holds all state; ``<save_dir>/history.jsonl`` gets a line per epoch. The
+    ``save_dir`` is a :class:`~torchreid_nas.run.folder.StageFolder`: every epoch
+    ends with one checkpoint that holds all state, and a line of the history. The
     best epoch is chosen on ``datamanager.validation_loader`` (held-out
     training identities) where there is one, never on a test set.
 
@@ -155,7 +144,7 @@ class ResumableEngine(torchreid.engine.Engine):
         row.update(self.end_of_epoch())
         self._report(row)
         if self.save_dir is not None:
-            self._append_history(row)
+            StageFolder(self.save_dir).append_history(row, first=not self.epoch)
             self.save_checkpoint()
 
     def forward_backward(self, data: Mapping[str, Any]) -> dict[str, float]:
@@ -188,7 +177,7 @@ class ResumableEngine(torchreid.engine.Engine):
                 parameter.requires_grad_(self._trainable[name])
 
     def save_model(self, epoch, rank1, save_dir, is_best=False) -> None:
-        """Write the weights to test with, ``<save_dir>/model.pth``: the averaged ones where there is an average.
+        """Write the weights to test with into the folder of the stage: the averaged ones where there is an average.
 
         With held-out identities the best epoch's weights stand there already.
         """
@@ -393,30 +382,23 @@ class ResumableEngine(torchreid.engine.Engine):
             ) from error
 
     def save_checkpoint(self) -> None:
-        """Write ``<save_dir>/checkpoint.pth``."""
-        save_checkpoint(self.save_dir / "checkpoint.pth", self.state_dict())
+        """Write the state after this epoch into the folder of the stage."""
+        StageFolder(self.save_dir).save_state(self.state_dict())
 
     def resume(self, save_dir: str | Path) -> int:
-        """Go on from ``<save_dir>/checkpoint.pth`` if there is one; returns the epochs done.
+        """Go on from the checkpoint of a stage's folder if there is one; returns the epochs done.
 
         Lines of the history beyond the checkpoint are dropped: their epoch runs again.
         """
-        if not (Path(save_dir) / "checkpoint.pth").exists():
+        folder = StageFolder(Path(save_dir))
+        if not folder.checkpoint.exists():
             return 0
-        self.load_state_dict(load_state(save_dir, self.options.device))
-        history = Path(save_dir) / "history.jsonl"
-        if history.exists():
-            lines = history.read_text(encoding="utf-8").splitlines()[: self.start_epoch]
-            write_text(history, "".join(f"{line}\n" for line in lines))
+        self.load_state_dict(folder.load_state(self.options.device))
+        folder.cut_history(self.start_epoch)
         return self.start_epoch
 
-    def _append_history(self, row: dict[str, Any]) -> None:
-        history = self.save_dir / "history.jsonl"
-        before = history.read_text(encoding="utf-8") if history.exists() and self.epoch else ""
-        write_text(history, before + json.dumps(row) + "\n")
-
     def _save_weights(self, save_dir: Path, epoch: int) -> None:
-        save_checkpoint(save_dir / "model.pth", {"state_dict": self.evaluated_model.state_dict(), "epoch": epoch})
+        save_checkpoint(StageFolder(save_dir).weights, {"state_dict": self.evaluated_model.state_dict(), "epoch": epoch})
 
     def _refuse_divergence(self, losses: Mapping[str, float]) -> None:
         for name, value in losses.items():

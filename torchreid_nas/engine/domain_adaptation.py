@@ -1,7 +1,7 @@
 """Training on a labelled source and an unlabelled target at once, the recipe of ECN (Zhong et al., CVPR 2019)."""
 from __future__ import annotations
 
-__all__ = ["SOURCE_CHECKPOINT", "AdaptationOptions", "DomainAdaptationEngine"]
+__all__ = ["AdaptationOptions", "DomainAdaptationEngine"]
 
 import dataclasses
 from collections.abc import Mapping
@@ -23,9 +23,7 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.files import save_checkpoint
 from torchreid_nas.layers import BOTH, MODALITIES, SplitBatchNorm2d, modality_context
 from torchreid_nas.losses import ExemplarMemory, InvarianceLoss, identity_loss
-
-SOURCE_CHECKPOINT = "source.pth"
-"""The checkpoint of a training at the end of the epochs on the source alone, which differ in nothing between ECN's variants."""
+from torchreid_nas.run.folder import StageFolder
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Slots whose neighbours are looked at for the history.
@@ -211,9 +209,9 @@ class DomainAdaptationEngine(RetrievalEngine):
             ) from error
 
     def save_checkpoint(self) -> None:
-        """Write the checkpoint, after the last epoch on the source alone also ``<save_dir>/source.pth``, which stays."""
+        """Write the checkpoint, after the last epoch on the source alone also a copy that stays."""
         if self.epoch + 1 == self.adaptation.target_epoch:
-            save_checkpoint(self.save_dir / SOURCE_CHECKPOINT, self.state_dict())
+            save_checkpoint(StageFolder(self.save_dir).source_checkpoint, self.state_dict())
         super().save_checkpoint()
 
     # -- details --------------------------------------------------------------

@@ -16,6 +16,7 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.layers import MODALITIES, active_modality
 from torchreid_nas.methods import make_task
 from torchreid_nas.metrics import RankingResult
+from torchreid_nas.run.folder import RunFolder
 
 
 class RunData:
@@ -29,10 +30,10 @@ class RunData:
     """
 
     def __init__(self, folder: str | os.PathLike) -> None:
-        path = Path(folder).expanduser() / "config.yaml"
-        if not path.is_file():
+        run = RunFolder(Path(folder).expanduser())
+        if not run.is_run():
             raise InputError(f'"{folder}" is no folder of a run and so names no data')
-        self.cfg = load_config(path)
+        self.cfg = load_config(run.config)
         self.manager = make_task(self.cfg, torch.device("cpu")).data(self.cfg.data.targets)
 
     def test_paths(self, modality: str | None = None) -> list[Path]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 __all__ = ["dry_run"]
 
+import logging
 import resource
 import sys
 import time
@@ -16,6 +17,7 @@ from torchreid_nas.engine import BilevelSearch, DomainAdaptationEngine
 from torchreid_nas.models.size import model_size
 from torchreid_nas.run.stages import Run
 
+logger = logging.getLogger(__name__)
 _STEPS = 4
 
 
@@ -25,20 +27,20 @@ def dry_run(run: Run, stages: Sequence[str]) -> None:
     Raises:
         InputError: what would stop the run.
     """
-    print(config_to_yaml(run.cfg))
+    logger.info(config_to_yaml(run.cfg))
     run.prepare(stages)
     rows = []
     if "search" in stages:
         rows.append(["search", *_measure(run.search_engine()[0])])
     if "train" in stages:
-        searched = run.cfg.model.architecture == "search" and not (run.folder / "architecture.json").exists()
+        searched = run.cfg.model.architecture == "search" and not run.folder.is_searched()
         if searched:
-            print(f"the architecture is not searched yet: {run.task.plain_architecture} stands in for the one to be found")
+            logger.info(f"the architecture is not searched yet: {run.task.plain_architecture} stands in for the one to be found")
         rows.append(["train", *_measure(run.train_engine(run.task.plain_architecture if searched else None))])
     if "test" in stages:
         run.test_data()
     headers = ["stage", "parameters", "at test time", "MACs per image", "steps per epoch", "s per step", "peak memory"]
-    print(tabulate(rows, headers=headers, disable_numparse=True) if rows else "no stage that trains")
+    logger.info(tabulate(rows, headers=headers, disable_numparse=True) if rows else "no stage that trains")
 
 
 def _first_full_epoch(engine) -> int:

@@ -15,19 +15,18 @@ from torch import nn
 from yacs.config import CfgNode
 
 from torchreid_nas.architecture import Architecture
-from torchreid_nas.checkpoints.trained import kept_architecture
 from torchreid_nas.config import load_config
 from torchreid_nas.errors import InputError
-from torchreid_nas.files import read_json, write_text
+from torchreid_nas.files import write_text
 from torchreid_nas.host import MODELS
 from torchreid_nas.hub.catalogue import list_entries
 from torchreid_nas.hub.checks import file_digest
 from torchreid_nas.hub.entry import Entry
 from torchreid_nas.layers import SplitBatchNorm2d, modality_context
+from torchreid_nas.run.folder import RunFolder
 from torchreid_nas.run.published import measured_figure
 from torchreid_nas.zoo.networks import build
 
-_FILES = ("config.yaml", "train/model.pth", "results.json")
 _UNSTATED = "not stated by those who trained it"
 
 
@@ -40,7 +39,7 @@ def add_run(
     anything is written, so that an entry written is one that works.
 
     Args:
-        run: the folder that :class:`torchreid_nas.run.stages.Run` filled.
+        run: its folder, with the stages train and test finished.
         name: of the entry; None takes the folder's.
         output: the YAML file; None puts ``zoo.yaml`` into the folder.
         licence: what to say of it.
@@ -48,22 +47,24 @@ def add_run(
     Raises:
         InputError: an unfinished run, a name that is taken, or a file that exists.
     """
-    run = Path(run)
-    for file in _FILES:
-        if not (run / file).is_file():
-            raise InputError(f'"{run}" is no finished run: it lacks {file}; run the stages train and test there first')
-    output = Path(output) if output is not None else run / "zoo.yaml"
+    folder = RunFolder(Path(run))
+    missing = folder.missing()
+    if missing is not None:
+        raise InputError(
+            f'"{run}" is no finished run: it lacks {missing.relative_to(folder.path)}; run the stages train and test there first'
+        )
+    output = Path(output) if output is not None else folder.zoo_entries
     if output.exists():
         raise InputError(f'"{output}" exists already; remove it or choose another --output')
-    name = name or run.resolve().name
+    name = name or folder.path.resolve().name
     if name in {entry.name for entry in list_entries()}:
         raise InputError(f'the zoo has an entry "{name}" already; choose another --name')
-    cfg, results = load_config(run / "config.yaml"), read_json(run / "results.json")
-    weights = run / "train" / "model.pth"
+    cfg, results = load_config(folder.config), folder.read_results()
+    weights = folder.train.weights
     content: dict[str, Any] = {
         "name": name,
         "model": cfg.model.name,
-        "architecture": _architecture(cfg, run),
+        "architecture": _architecture(cfg, folder),
         "options": _options(cfg),
         "dataset": "+".join(cfg.data.sources),
         "modality": "visible",
@@ -78,7 +79,7 @@ def add_run(
         "licence": licence,
         "size": weights.stat().st_size,
         "checksum": {"sha256": file_digest(weights, "sha256")},
-        "config": {"file": _relative(run / "config.yaml", output)},
+        "config": {"file": _relative(folder.config, output)},
         "measured": [_measured(row, cfg, results) for row in results["results"]],
     }
     # What only the network itself tells.
@@ -91,11 +92,11 @@ def add_run(
     return entry, output
 
 
-def _architecture(cfg: CfgNode, run: Path) -> Any:
+def _architecture(cfg: CfgNode, folder: RunFolder) -> Any:
     """What the run was trained with, so that the entry needs no other file."""
     if cfg.model.architecture == "none":
         return None
-    architecture = kept_architecture(run, cfg.model.architecture)
+    architecture = folder.kept_architecture(cfg.model.architecture)
     if not isinstance(architecture, Architecture):
         if not Path(architecture).is_file():
             return architecture

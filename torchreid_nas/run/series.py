@@ -3,6 +3,7 @@ from __future__ import annotations
 
 __all__ = ["run_ablation", "run_trials"]
 
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,13 +13,14 @@ from yacs.config import CfgNode
 
 import torchreid_nas
 from torchreid_nas import report
-from torchreid_nas.engine import SOURCE_CHECKPOINT
 from torchreid_nas.errors import InputError
-from torchreid_nas.files import atomic_path, read_json, write_json, write_text
+from torchreid_nas.files import atomic_path, write_json, write_text
 from torchreid_nas.methods import DomainAdaptationTask
+from torchreid_nas.run.folder import RunFolder
 from torchreid_nas.run.results import average_rows
 from torchreid_nas.run.stages import Run
 
+logger = logging.getLogger(__name__)
 # What each row of ECN's ablation (Table 3 of the paper) changes, and what it is called there.
 _VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "source": ("source only", {"ecn.weight_target": 0.0}),
@@ -44,21 +46,21 @@ def run_trials(cfg: CfgNode, trials: Sequence[int], stages: Sequence[str], resum
             "--trials runs one config on every split, and ecn.ablation names several; set ecn.ablation [], or leave --trials out "
             "and set data.split_id"
         )
-    base = Path(cfg.data.save_dir)
-    cfgs = [_changed(cfg, {"data.split_id": t, "data.save_dir": str(base / f"split_{t}")}) for t in trials]
+    base = RunFolder(Path(cfg.data.save_dir))
+    cfgs = [_changed(cfg, {"data.split_id": t, "data.save_dir": str(base.trial(t))}) for t in trials]
     _check_unfinished(cfgs, stages, resume)
     results = []
     for trial, own in zip(trials, cfgs):
-        print(f"==== trial with split_id {trial}")
+        logger.info(f"==== trial with split_id {trial}")
         rows = _rows_of(own, stages, resume)
         if rows is not None:
             results.append(rows)
     if "test" in stages and len(results) > 1:
         rows = [average_rows(same) for same in zip(*results)]
         averaged = {"results": rows, "split_ids": list(trials), "version": torchreid_nas.__version__}
-        write_json(base / "results.json", averaged)
-        print(f"==== mean over {len(results)} trials")
-        print(report.results_table(averaged))
+        write_json(base.results, averaged)
+        logger.info(f"==== mean over {len(results)} trials")
+        logger.info(report.results_table(averaged))
 
 
 def run_ablation(cfg: CfgNode, stages: Sequence[str], resume: bool) -> None:
@@ -73,7 +75,7 @@ def run_ablation(cfg: CfgNode, stages: Sequence[str], resume: bool) -> None:
         InputError: no model of ECN; before anything is trained also where the training data or camera styles of any
             variant cannot be had.
     """
-    base = Path(cfg.data.save_dir)
+    base = RunFolder(Path(cfg.data.save_dir))
     if cfg.model.name not in DomainAdaptationTask.models():
         raise InputError(f"ecn.ablation is for ECN's models, model.name is {cfg.model.name}; set ecn.ablation []")
     unfinished = _check_unfinished([_variant(cfg, variant) for variant in cfg.ecn.ablation], stages, resume)
@@ -84,18 +86,18 @@ def run_ablation(cfg: CfgNode, stages: Sequence[str], resume: bool) -> None:
     rows, first = [], None
     for variant in cfg.ecn.ablation:
         title, _ = _VARIANTS[variant]
-        print(f"==== {title}")
+        logger.info(f"==== {title}")
         shares = "train" in stages and variant != "supervised"
-        begun = shares and first is not None and _begin_from(first, base / variant, cfg, resume)
+        begun = shares and first is not None and _begin_from(first, base.member(variant), cfg, resume)
         own = _rows_of(_variant(cfg, variant), stages, resume or begun)
-        first = base / variant if shares and first is None else first
+        first = base.member(variant) if shares and first is None else first
         rows += [{**row, "variant": title} for row in own or ()]
     if "test" in stages and rows:
         results = {"results": rows, "version": torchreid_nas.__version__, "seed": cfg.train.seed}
-        write_json(base / "results.json", results)
-        report.draw_ablation(results, base / "figures" / "ablation.png")
-        print("==== " + " + ".join(cfg.data.sources) + " → " + " + ".join(cfg.data.targets))
-        print(report.results_table(results))
+        write_json(base.results, results)
+        report.draw_ablation(results, base.ablation_figure)
+        logger.info("==== " + " + ".join(cfg.data.sources) + " → " + " + ".join(cfg.data.targets))
+        logger.info(report.results_table(results))
 
 
 def _check_unfinished(cfgs: Sequence[CfgNode], stages: Sequence[str], resume: bool) -> list[Run]:
@@ -111,29 +113,29 @@ def _rows_of(cfg: CfgNode, stages: Sequence[str], resume: bool) -> list[dict[str
     run = Run(cfg, resume)
     if not run.is_finished(stages):
         run.execute(stages)
-    results = run.folder / "results.json"
-    return read_json(results)["results"] if results.exists() else None
+    return run.folder.read_results()["results"] if run.folder.results.exists() else None
 
 
-def _begin_from(first: Path, folder: Path, cfg: CfgNode, resume: bool) -> bool:
+def _begin_from(first: RunFolder, folder: RunFolder, cfg: CfgNode, resume: bool) -> bool:
     """Give a run that has not begun what the run in ``first`` had after its epochs on the source alone, if that is of use."""
-    source, own = first / "train", folder / "train"
-    began = (own / "checkpoint.pth").exists() or (folder / "results.json").exists() or (own.exists() and not resume)
+    source, own = first.train, folder.train
+    began = own.checkpoint.exists() or folder.results.exists() or (own.path.exists() and not resume)
     # With held-out identities the best epoch so far has weights of its own, which a later epoch of `first` replaces.
-    if began or cfg.train.holdout or not (source / SOURCE_CHECKPOINT).exists():
+    if began or cfg.train.holdout or not source.source_checkpoint.exists():
         return False
-    lines = (source / "history.jsonl").read_text(encoding="utf-8").splitlines()[: cfg.ecn.target_epoch]
-    write_text(own / "history.jsonl", "".join(f"{line}\n" for line in lines))
+    lines = source.history.read_text(encoding="utf-8").splitlines()[: cfg.ecn.target_epoch]
+    write_text(own.history, "".join(f"{line}\n" for line in lines))
     # Last: a resumed run counts its epochs by it.
-    with atomic_path(own / "checkpoint.pth") as temporary:
-        shutil.copyfile(source / SOURCE_CHECKPOINT, temporary)
-    print(f"epochs on the source alone: taken from {source}")
+    with atomic_path(own.checkpoint) as temporary:
+        shutil.copyfile(source.source_checkpoint, temporary)
+    logger.info(f"epochs on the source alone: taken from {source.path}")
     return True
 
 
 def _variant(cfg: CfgNode, variant: str) -> CfgNode:
     """Return the config of one row of the ablation."""
-    changes = {**_VARIANTS[variant][1], "ecn.ablation": [], "data.save_dir": str(Path(cfg.data.save_dir) / variant)}
+    folder = RunFolder(Path(cfg.data.save_dir)).member(variant)
+    changes = {**_VARIANTS[variant][1], "ecn.ablation": [], "data.save_dir": str(folder)}
     if variant == "supervised":
         changes["data.sources"] = list(cfg.data.targets)
     return _changed(cfg, changes)

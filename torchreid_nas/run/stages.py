@@ -1,21 +1,11 @@
-"""The stages of a run — search, train, test — for one config; what each reads and writes.
-
-A run is a folder:
-
-    config.yaml            the resolved config
-    search/                config.yaml, checkpoint.pth, history.jsonl, model.pth (the supernet), TensorBoard events
-    architecture.json      what the search found; architecture.cfg the same in the authors' format
-    train/                 config.yaml, checkpoint.pth, history.jsonl, model.pth (the weights to test), TensorBoard events
-    results.json           the protocol's figures
-    figures/               architecture.png, training.png
-"""
+"""The stages of a run — search, train, test — for one config; what each reads and writes."""
 from __future__ import annotations
 
-__all__ = ["STAGES", "Run"]
+__all__ = ["Run"]
 
 import dataclasses
 import hashlib
-import os
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,34 +19,19 @@ import torchreid_nas
 from torchreid_nas import report, zoo
 from torchreid_nas.architecture import BN_SPACE, Architecture, ArchitectureSpec, authors_slots
 from torchreid_nas.checkpoints.load import checkpoint_num_classes, classifier_size, load_weights, read_weights, resolve_weights
-from torchreid_nas.checkpoints.trained import kept_architecture
 from torchreid_nas.config import changed_keys, config_to_yaml
 from torchreid_nas.data import ReIDDataManager
 from torchreid_nas.data.synthetic import LAYOUTS, SyntheticSettings, write_dataset
 from torchreid_nas.device import find_device, resolve_config
-from torchreid_nas.engine import BilevelSearch, EvaluationOptions, ResumableEngine, SearchOptions, load_state, seed_everything
+from torchreid_nas.engine import BilevelSearch, EvaluationOptions, ResumableEngine, SearchOptions, seed_everything
 from torchreid_nas.errors import InputError
-from torchreid_nas.files import check_folder, read_json, remove_leftovers, write_json, write_text
+from torchreid_nas.files import check_folder, remove_leftovers, write_json, write_text
 from torchreid_nas.methods import make_task
 from torchreid_nas.optim import build_lr_scheduler, build_optimizer, check_new_layers, fuse
+from torchreid_nas.run.folder import BINDS, DECIDES, SEARCHED, RunFolder
 from torchreid_nas.run.results import result_row
 from torchreid_nas.search import SearchSpace
-
-STAGES = ("search", "train", "test")
-SEARCHED = "search"
-_DECIDES = {
-    "search": ("model.name", "model.pretrained", "model.width", "model.last_stride", "model.standardize_input",
-               "model.neck", "model.dropout", "data", "sampler", "loss", "search", "synthetic", "train.seed",
-               "train.batch_size", "train.num_batches", "train.amp", "train.channels_last", "train.fused",
-               "train.accumulate", "train.compile"),
-    "train": ("model", "data", "sampler", "loss", "ecn", "train", "adam", "sgd", "synthetic"),
-}
-# What a later stage cannot change of the one whose work it takes: another split tests on identities that were trained or
-# searched on, and nothing in the weights tells the rest.
-_BINDS = {
-    "search": ("data.split_id",),
-    "train": ("model.last_stride", "data.split_id", "data.height", "data.width", "data.norm_mean", "data.norm_std"),
-}
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +59,7 @@ class Run:
         self.device = find_device(cfg.device)
         self.cfg, self.resume = resolve_config(cfg, self.device), resume
         self._trains = False
-        self.folder = Path(cfg.data.save_dir)
+        self.folder = RunFolder(Path(cfg.data.save_dir))
         self.task = make_task(self.cfg, self.device)
         # Deterministic convolution kernels: the same config and seed give the same numbers on the same machine.
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
@@ -98,12 +73,12 @@ class Run:
             InputError: a stage lacks what it needs, or would overwrite another run.
         """
         self.check(stages)
-        remove_leftovers(self.folder)
+        remove_leftovers(self.folder.path)
         for stage in stages:
             if self.resume and self._finished(stage):
-                print(f"== {stage}: finished already, taken over from {self.folder}")
+                logger.info(f"== {stage}: finished already, taken over from {self.folder}")
             else:
-                print(f"== {stage}: {self.folder}")
+                logger.info(f"== {stage}: {self.folder}")
                 getattr(self, stage)()
 
     def check(self, stages: Sequence[str]) -> None:
@@ -112,15 +87,15 @@ class Run:
         Raises:
             InputError: see :meth:`execute`.
         """
-        check_folder(self.folder, "--output")
+        check_folder(self.folder.path, "--output")
         for stage in ("search", "train"):
-            if stage not in stages or not (self.folder / stage).exists():
+            if stage not in stages or not self.folder.stage(stage).path.exists():
                 continue
             if not self.resume:
                 raise InputError(
                     f'"{self.folder}" already holds a {stage} stage; add --resume to go on with it, or choose another --output'
                 )
-            changes = self._changes(stage, _DECIDES[stage])
+            changes = self._changes(stage, DECIDES[stage])
             if changes:
                 raise InputError(
                     f'the {stage} stage in "{self.folder}" was made with another setting ({changes[0]}); use the old one '
@@ -129,9 +104,9 @@ class Run:
         if "train" in stages and "search" not in stages:
             self.architecture()
             if self.cfg.model.architecture == SEARCHED:
-                self._check_bound("search", f'model.architecture "{self.folder / "architecture.json"}"')
+                self._check_bound("search", f'model.architecture "{self.folder.architecture}"')
         if "test" in stages and "train" not in stages and not self.cfg.model.load_weights:
-            self._check_bound("train", f'model.load_weights "{self.folder / "train" / "model.pth"}"')
+            self._check_bound("train", f'model.load_weights "{self.folder.train.weights}"')
         self.prepare(stages)
 
     def prepare(self, stages: Sequence[str]) -> None:
@@ -175,11 +150,11 @@ class Run:
 
         Its results are then those of this very config, ``test`` section included, and so is every stage before them.
         """
-        results = self.folder / "results.json"
-        if not (self.resume and results.exists() and read_json(results).get("config") == self._fingerprint()):
+        folder = self.folder
+        if not (self.resume and folder.results.exists() and folder.read_results().get("config") == self._fingerprint()):
             return False
         made = [stage for stage in stages if stage != "test"]
-        return all((self.folder / stage).exists() and not self._changes(stage, _DECIDES[stage]) for stage in made)
+        return all(self.folder.stage(stage).path.exists() and not self._changes(stage, DECIDES[stage]) for stage in made)
 
     def provide_data(self) -> None:
         """Write the synthetic stand-in where the config asks for one."""
@@ -190,38 +165,37 @@ class Run:
         names = [*self.cfg.data.sources, *self.cfg.data.targets]
         for layout in LAYOUTS:
             if any(name.startswith(layout) for name in names):
-                print(f"== synthetic stand-in for {layout}: {write_dataset(layout, self.cfg.data.root, settings)}")
+                logger.info(f"== synthetic stand-in for {layout}: {write_dataset(layout, self.cfg.data.root, settings)}")
 
     def search(self) -> None:
         """Search; writes ``architecture.json``, the authors' ints and the figure."""
         engine, space = self.search_engine()
-        folder = self.folder / "search"
+        folder = self.folder.search
         self._keep_config("search")
-        engine.run(save_dir=folder, max_epoch=self.cfg.search.max_epoch, start_epoch=engine.resume(folder))
-        history = report.read_history(folder / "history.jsonl")
+        engine.run(save_dir=folder.path, max_epoch=self.cfg.search.max_epoch, start_epoch=engine.resume(folder.path))
+        history = report.read_history(folder.history)
         architecture = space.derive(engine.model, self._source(epoch=len(history)))
         report.draw_architecture(
-            history, architecture, self.folder / "figures" / "architecture.png", **self.task.figure_options()
+            history, architecture, self.folder.architecture_figure, **self.task.figure_options()
         )
         if architecture.space != BN_SPACE:
-            architecture.save_layers(self.folder / "architecture.cfg")
+            architecture.save_layers(self.folder.authors_architecture)
         elif set(architecture.slots) == set(_resnet_names(len(architecture))):
-            architecture.save_ints(self.folder / "architecture.cfg")
+            architecture.save_ints(self.folder.authors_architecture)
         # Last: its presence says that the search is finished.
-        architecture.save(self.folder / "architecture.json")
-        print(f"found: {architecture}")
+        architecture.save(self.folder.architecture)
+        logger.info(f"found: {architecture}")
 
     def train(self) -> None:
         """Train the network of the architecture; writes ``train/model.pth``, and a copy of the architecture that a file gave."""
         engine = self.train_engine()
-        folder = self.folder / "train"
+        folder = self.folder.train
         self._keep_config("train")
-        if os.path.isfile(self.cfg.model.architecture):
-            Architecture.load(self.cfg.model.architecture).save(folder / "architecture.json")
-        engine.run(save_dir=folder, max_epoch=self.cfg.train.max_epoch, start_epoch=engine.resume(folder))
-        report.draw_training(report.read_history(folder / "history.jsonl"), self.folder / "figures" / "training.png")
+        self.folder.keep_file_architecture(self.cfg.model.architecture)
+        engine.run(save_dir=folder.path, max_epoch=self.cfg.train.max_epoch, start_epoch=engine.resume(folder.path))
+        report.draw_training(report.read_history(folder.history), self.folder.training_figure)
         if engine.best_epoch:
-            print(f"best epoch by held-out identities: {engine.best_epoch} (score {engine.best_score:.4f})")
+            logger.info(f"best epoch by held-out identities: {engine.best_epoch} (score {engine.best_score:.4f})")
 
     def test(self) -> None:
         """Evaluate under the protocols of the targets; writes ``results.json`` and prints the table."""
@@ -239,7 +213,7 @@ class Run:
         engine.evaluation = EvaluationOptions(cfg.test.precision, cfg.test.compile)
         engine.matrix_bytes = cfg.test.matrix_gib * 2**30
         engine.run(
-            save_dir=self.folder, test_only=True, dist_metric=cfg.test.dist_metric,
+            save_dir=self.folder.path, test_only=True, dist_metric=cfg.test.dist_metric,
             normalize_feature=cfg.test.normalize_feature, ranks=cfg.test.ranks, rerank=cfg.test.rerank,
             visrank=cfg.test.visrank, visrank_topk=cfg.test.visrank_topk,
         )
@@ -251,10 +225,10 @@ class Run:
         if entry is not None:
             results["zoo"] = entry.name
         self._keep_config()
-        write_json(self.folder / "results.json", results)
-        print(report.results_table(results))
+        write_json(self.folder.results, results)
+        logger.info(report.results_table(results))
         if entry is not None:
-            print(zoo.comparison_table(entry, rows, cfg))
+            logger.info(zoo.comparison_table(entry, rows, cfg))
 
     # -- what the stages build ------------------------------------------------
 
@@ -285,7 +259,9 @@ class Run:
             optimizer, architecture_optimizer = fuse(optimizer), fuse(architecture_optimizer)
         warmup = min(search.warmup_epochs, search.max_epoch - 1)
         if warmup < search.warmup_epochs:
-            print(f"search.warmup_epochs {search.warmup_epochs} shortened to {warmup}: search.max_epoch is {search.max_epoch}")
+            logger.info(
+                f"search.warmup_epochs {search.warmup_epochs} shortened to {warmup}: search.max_epoch is {search.max_epoch}"
+            )
         engine = self.task.search_class(
             _SearchData(train_loader, num_pids, data.sources), model, optimizer,
             torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, search.max_epoch, search.lr_min), space=space,
@@ -312,7 +288,7 @@ class Run:
             load_weights(model, cfg.model.load_weights)
         elif cfg.search.keep_weights and found:
             self._take_supernet_weights(model)
-        print(f"{cfg.model.name}, {architecture}")
+        logger.info(f"{cfg.model.name}, {architecture}")
         model.to(self.device)
         optimizer = build_optimizer(model, cfg)
         return self.task.train_class(
@@ -330,20 +306,20 @@ class Run:
         if spec != SEARCHED:
             # That of another training, which its folder may hold, is not asked for.
             same = not self._changes("train", ("model.architecture",))
-            return kept_architecture(self.folder, spec) if same else spec
-        path = self.folder / "architecture.json"
+            return self.folder.kept_architecture(spec) if same else spec
+        path = self.folder.architecture
         if not path.exists():
             raise InputError(
                 f'model.architecture is "{SEARCHED}" and "{path}" does not exist; run the search stage first, or set '
                 "model.architecture to a preset (share, split, first-<k>, last-<k>, random-<seed>) or a file"
             )
-        return kept_architecture(self.folder, spec)
+        return self.folder.kept_architecture(spec)
 
     # -- details --------------------------------------------------------------
 
     def _check_bound(self, stage: str, way_out: str) -> None:
         """Raise InputError where this config would make of a finished stage's work what it is not."""
-        changes = self._changes(stage, _BINDS[stage])
+        changes = self._changes(stage, BINDS[stage])
         if changes:
             raise InputError(
                 f'the {stage} stage in "{self.folder}" was made with another setting ({changes[0]}); use the old one, or choose '
@@ -352,34 +328,31 @@ class Run:
 
     def _changes(self, stage: str, among: Sequence[str]) -> list[str]:
         """Return what of ``among`` differs between this config and the one that a stage in the folder was made with."""
-        saved = self.folder / stage / "config.yaml"
+        saved = self.folder.stage(stage).config
         if not saved.exists():
             return []
         return changed_keys(yaml.safe_load(saved.read_text(encoding="utf-8")), self.cfg, among, self.task.harmless)
 
     def _finished(self, stage: str) -> bool:
         if stage == "search":
-            return (self.folder / "architecture.json").exists()
+            return self.folder.is_searched()
         if stage == "test":
             return False
-        folder = self.folder / "train"
-        if not ((folder / "checkpoint.pth").exists() and (self.folder / "figures" / "training.png").exists()):
-            return False
-        return load_state(folder)["epoch"] >= self.cfg.train.max_epoch
+        return self.folder.is_trained(self.cfg.train.max_epoch)
 
     def _keep_config(self, stage: str = "") -> None:
         """Remember what the run, and the stage for the check on resumption, is made with.
 
         Only once all that the stage needs is there: a run that is refused leaves no folder.
         """
-        for folder in {self.folder, self.folder / stage}:
-            write_text(folder / "config.yaml", config_to_yaml(self.cfg))
+        for path in {self.folder.config, *([self.folder.stage(stage).config] if stage else [])}:
+            write_text(path, config_to_yaml(self.cfg))
 
     def _weights(self) -> Path:
         """What to test: the trained weights, or, when nothing is trained, those that the config names."""
         if self.cfg.model.load_weights and not self._trains:
             return resolve_weights(self.cfg.model.load_weights)
-        path = self.folder / "train" / "model.pth"
+        path = self.folder.train.weights
         if not path.exists():
             raise InputError(
                 f'there are no weights to test: "{path}" does not exist; run the train stage first or set model.load_weights FILE'
@@ -392,14 +365,14 @@ class Run:
 
     def _data(self, targets: Sequence[str], holdout: float = 0.0) -> ReIDDataManager:
         data = self.task.data(targets, holdout)
-        print(data.summary())
+        logger.info(data.summary())
         return data
 
     def _take_supernet_weights(self, model: nn.Module) -> None:
         """Start from the supernet's weights; a classifier for other identities stays new."""
-        folder = self.folder / "search"
-        state = load_state(folder)["model"]
-        supernet = self.task.build_unsearched(classifier_size(state, folder), pretrained=False)
+        folder = self.folder.search
+        state = folder.load_state()["model"]
+        supernet = self.task.build_unsearched(classifier_size(state, folder.path), pretrained=False)
         space = self.task.space()
         space.build_supernet(supernet).load_state_dict(state)
         derived, own = space.derive_network(supernet).state_dict(), model.state_dict()

@@ -1,0 +1,274 @@
+"""The folder of a run: the name of every file in it, what is finished, and what a stage may not change.
+
+    config.yaml            the resolved config
+    search/                config.yaml, checkpoint.pth, history.jsonl, model.pth (the supernet), TensorBoard events
+    architecture.json      what the search found; architecture.cfg is the same in the authors' format
+    train/                 config.yaml, checkpoint.pth, history.jsonl, model.pth (the weights to test), TensorBoard events
+    results.json           the protocol's figures
+    figures/               architecture.png, training.png
+
+A series of runs holds a folder per run (``split_<t>``, or a variant of an
+ablation), and its own ``results.json`` and ``figures/ablation.png``.
+
+This module stands low: engines, checkpoints and inference import it.
+"""
+from __future__ import annotations
+
+__all__ = ["BINDS", "DECIDES", "SEARCHED", "STAGES", "RunFolder", "StageFolder"]
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torchreid_nas.architecture import Architecture, ArchitectureSpec
+from torchreid_nas.files import load_checkpoint, read_json, save_checkpoint, write_text
+
+if TYPE_CHECKING:
+    import torch
+
+STAGES = ("search", "train", "test")
+"""The stages of a run in their order."""
+
+SEARCHED = "search"
+"""The value of ``model.architecture`` that asks for what the search finds."""
+
+DECIDES: Mapping[str, tuple[str, ...]] = {
+    "search": ("model.name", "model.pretrained", "model.width", "model.last_stride", "model.standardize_input",
+               "model.neck", "model.dropout", "data", "sampler", "loss", "search", "synthetic", "train.seed",
+               "train.batch_size", "train.num_batches", "train.amp", "train.channels_last", "train.fused",
+               "train.accumulate", "train.compile"),
+    "train": ("model", "data", "sampler", "loss", "ecn", "train", "adam", "sgd", "synthetic"),
+}
+"""The config keys and sections that decide the numbers of a stage; a resumed stage keeps their values."""
+
+BINDS: Mapping[str, tuple[str, ...]] = {
+    "search": ("data.split_id",),
+    "train": ("model.last_stride", "data.split_id", "data.height", "data.width", "data.norm_mean", "data.norm_std"),
+}
+"""The keys of a finished stage that a later stage cannot change.
+
+Another split tests on identities that were searched or trained on; nothing in the weights tells the other values.
+"""
+
+
+@dataclass(frozen=True)
+class StageFolder:
+    """The folder of one stage that trains: ``search/`` or ``train/`` of a run, or the ``save_dir`` of an engine.
+
+    Args:
+        path: the folder; it need not exist.
+
+    Example:
+        >>> StageFolder(Path("runs/demo/train")).weights.as_posix()
+        'runs/demo/train/model.pth'
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The config that the stage was made with."""
+        return self.path / "config.yaml"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state of the engine after the last epoch, from which ``--resume`` goes on."""
+        return self.path / "checkpoint.pth"
+
+    @property
+    def source_checkpoint(self) -> Path:
+        """The state after the epochs on the source alone, which the variants of ECN's ablation share."""
+        return self.path / "source.pth"
+
+    @property
+    def history(self) -> Path:
+        """One JSON object per epoch and line."""
+        return self.path / "history.jsonl"
+
+    @property
+    def weights(self) -> Path:
+        """The weights to test with."""
+        return self.path / "model.pth"
+
+    @property
+    def architecture(self) -> Path:
+        """The copy of the architecture file that the config of a training names."""
+        return self.path / "architecture.json"
+
+    def save_state(self, state: dict[str, Any]) -> None:
+        """Write the engine's state of one epoch in one step."""
+        save_checkpoint(self.checkpoint, state)
+
+    def load_state(self, device: str | torch.device = "cpu") -> dict[str, Any]:
+        """Return the state that an engine kept.
+
+        Raises:
+            InputError: there is none, or the file is broken.
+        """
+        state: dict[str, Any] = load_checkpoint(
+            self.checkpoint, device, way_out=f'remove "{self.path}" to start this stage afresh'
+        )
+        return state
+
+    def append_history(self, row: Mapping[str, Any], first: bool) -> None:
+        """Add the row of an epoch to the history; the ``first`` row replaces the history of an earlier training."""
+        before = "" if first or not self.history.exists() else self.history.read_text(encoding="utf-8")
+        write_text(self.history, before + json.dumps(row) + "\n")
+
+    def cut_history(self, epochs: int) -> None:
+        """Drop the rows after the first ``epochs``: these epochs run again."""
+        if self.history.exists():
+            lines = self.history.read_text(encoding="utf-8").splitlines()[:epochs]
+            write_text(self.history, "".join(f"{line}\n" for line in lines))
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of a run.
+
+    Args:
+        path: the folder; it need not exist.
+
+    Example:
+        >>> folder = RunFolder(Path("runs/demo"))
+        >>> folder.train.checkpoint.as_posix(), folder.trial(3).results.as_posix()
+        ('runs/demo/train/checkpoint.pth', 'runs/demo/split_3/results.json')
+    """
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    # -- names ------------------------------------------------------------------
+
+    @property
+    def config(self) -> Path:
+        """The resolved config of the last stage that was made."""
+        return self.path / "config.yaml"
+
+    @property
+    def architecture(self) -> Path:
+        """What the search found; the search is finished once this file is there."""
+        return self.path / "architecture.json"
+
+    @property
+    def authors_architecture(self) -> Path:
+        """What the search found, in the format of the paper's authors."""
+        return self.path / "architecture.cfg"
+
+    @property
+    def results(self) -> Path:
+        """The protocol's figures."""
+        return self.path / "results.json"
+
+    @property
+    def figures(self) -> Path:
+        """The folder of the pictures."""
+        return self.path / "figures"
+
+    @property
+    def architecture_figure(self) -> Path:
+        """The picture of the search."""
+        return self.figures / "architecture.png"
+
+    @property
+    def training_figure(self) -> Path:
+        """The picture of the training."""
+        return self.figures / "training.png"
+
+    @property
+    def ablation_figure(self) -> Path:
+        """The picture of a series."""
+        return self.figures / "ablation.png"
+
+    @property
+    def zoo_entries(self) -> Path:
+        """The zoo entry of this run."""
+        return self.path / "zoo.yaml"
+
+    @property
+    def exported(self) -> Path:
+        """The folder of the exported networks."""
+        return self.path / "export"
+
+    @property
+    def search(self) -> StageFolder:
+        """The folder of the search."""
+        return self.stage("search")
+
+    @property
+    def train(self) -> StageFolder:
+        """The folder of the training."""
+        return self.stage("train")
+
+    def stage(self, name: str) -> StageFolder:
+        """Return the folder of the stage ``"search"`` or ``"train"``."""
+        return StageFolder(self.path / name)
+
+    def trial(self, split_id: int) -> RunFolder:
+        """Return the folder of one trial of a series."""
+        return self.member(f"split_{split_id}")
+
+    def trials(self) -> list[RunFolder]:
+        """Return the folders of the trials that exist."""
+        return [RunFolder(path) for path in sorted(self.path.glob("split_*")) if path.is_dir()]
+
+    def member(self, name: str) -> RunFolder:
+        """Return the folder of one run of a series, such as a variant of an ablation."""
+        return RunFolder(self.path / name)
+
+    # -- what it holds ------------------------------------------------------------
+
+    def is_run(self) -> bool:
+        """Whether the folder holds a run."""
+        return self.config.is_file()
+
+    def missing(self) -> Path | None:
+        """Return the first file that a trained and tested run has and this folder lacks."""
+        return next((path for path in (self.config, self.train.weights, self.results) if not path.is_file()), None)
+
+    def is_searched(self) -> bool:
+        """Whether the search is finished."""
+        return self.architecture.exists()
+
+    def is_trained(self, max_epoch: int) -> bool:
+        """Whether ``max_epoch`` epochs of the training are done and its weights are written.
+
+        Raises:
+            InputError: the checkpoint is broken.
+        """
+        train = self.train
+        return train.checkpoint.exists() and train.weights.exists() and train.load_state()["epoch"] >= max_epoch
+
+    def read_results(self) -> dict[str, Any]:
+        """Return the content of ``results.json``.
+
+        Raises:
+            InputError: there is none, or it is no JSON.
+        """
+        results: dict[str, Any] = read_json(self.results)
+        return results
+
+    def kept_architecture(self, spec: str) -> ArchitectureSpec:
+        """Return the architecture that the run was trained with.
+
+        Args:
+            spec: ``model.architecture`` of the run: ``search`` for what its search found; a file, of which the
+                run keeps a copy beside its weights, because the file may change or move; or the name of a preset,
+                which is returned as it is.
+
+        Raises:
+            InputError: what the search found is missing or broken.
+        """
+        if spec == SEARCHED:
+            return Architecture.load(self.architecture)
+        copied = self.train.architecture
+        return Architecture.load(copied) if copied.is_file() else spec
+
+    def keep_file_architecture(self, spec: str) -> None:
+        """Copy the architecture into the training's folder where ``spec`` is a file."""
+        if Path(spec).is_file():
+            Architecture.load(spec).save(self.train.architecture)
