@@ -2,10 +2,10 @@
 from torchreid_nas.layers.bnneck import BNNeck
 from torchreid_nas.layers.lite import CBlock, CDBlock, ConvBN, FusionGate, Lite, LiteConv3x3
 from torchreid_nas.layers.mixed_bn import MixedBatchNorm2d
-from torchreid_nas.layers.modality import BOTH, MODALITIES, active_modality, modality_context
+from torchreid_nas.layers.modality import BOTH, MODALITIES, ModalityLayer, active_modality, modality_context
 from torchreid_nas.layers.split_bn import SplitBatchNorm2d, bn_slots, split_batchnorm
 
 __all__ = [
     "BNNeck", "BOTH", "CBlock", "CDBlock", "ConvBN", "FusionGate", "Lite", "LiteConv3x3", "MODALITIES",
-    "MixedBatchNorm2d", "SplitBatchNorm2d", "active_modality", "bn_slots", "modality_context", "split_batchnorm",
+    "MixedBatchNorm2d", "ModalityLayer", "SplitBatchNorm2d", "active_modality", "bn_slots", "modality_context", "split_batchnorm",
 ]

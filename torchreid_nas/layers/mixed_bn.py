@@ -22,12 +22,12 @@ from torch.nn import functional as F
 
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers.mixed_function import MixedNormalize
-from torchreid_nas.layers.modality import BOTH, active_modality
+from torchreid_nas.layers.modality import BOTH, ModalityLayer
 from torchreid_nas.layers.split_bn import SplitBatchNorm2d, check_joint
 from torchreid_nas.layers.split_function import count_batch, dense, halves
 
 
-class MixedBatchNorm2d(nn.Module):
+class MixedBatchNorm2d(ModalityLayer):
     """Shared and split BatchNorm at once, weighted by two logits.
 
     Args:
@@ -72,7 +72,7 @@ class MixedBatchNorm2d(nn.Module):
         return torch.softmax(logits if self.temperature == 1 else logits / self.temperature, dim=0)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        modality = active_modality(self.training)
+        modality = self.modality()
         probabilities = self.probabilities()
         own = self.visible, self.infrared
         by_batch = self.training and self.share.training and all(bn.training for bn in own)

@@ -1,60 +1,102 @@
-"""Which modality a forward pass carries: a context beside the batch, not an argument.
+"""The modality of a forward pass: a context beside the batch, not an argument.
 
 Backbones keep torchreid's plain ``forward(x)``; the layers that treat the
 modalities differently ask here. A joint batch is ``[visible; infrared]``: the
-first half visible, the second half infrared, in the same identity order.
+first half is visible, the second half is infrared, with the same order of
+identities.
+
+A declaration holds in its own thread (and asyncio task) alone, so that several
+threads may call one network with different modalities.
 """
 from __future__ import annotations
 
-__all__ = ["MODALITIES", "BOTH", "modality_context", "active_modality"]
+__all__ = ["MODALITIES", "BOTH", "ModalityLayer", "modality_context", "active_modality"]
 
 import contextlib
 from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+from torch import nn
 
 from torchreid_nas.errors import InputError, nearest
 
 MODALITIES = ("visible", "infrared")
 BOTH = "both"
 
-_active: list[str] = []
+_active: ContextVar[str | None] = ContextVar("modality", default=None)
 
 
 @contextlib.contextmanager
 def modality_context(modality: str) -> Iterator[None]:
-    """Declare what the forward passes inside the block carry.
+    """Declare the modality of the forward passes inside the block.
 
     Args:
         modality: ``"visible"``, ``"infrared"``, or ``"both"`` for a joint
             batch ``[visible; infrared]`` of two equal halves.
 
     Raises:
-        InputError: another name.
+        InputError: the name is another one.
+
+    Example:
+        >>> with modality_context("infrared"):
+        ...     active_modality(training=False)
+        'infrared'
     """
     known = (*MODALITIES, BOTH)
     if modality not in known:
         raise InputError(
             f'the modality "{modality}" is unknown, expected one of {", ".join(known)}{nearest(modality, known)}'
         )
-    _active.append(modality)
+    token = _active.set(modality)
     try:
         yield
     finally:
-        _active.pop()
+        _active.reset(token)
 
 
-def active_modality(training: bool) -> str:
-    """Return the declared modality; without a declaration, a training batch is taken for a joint one.
+def active_modality(training: bool, declared: str | None = None) -> str:
+    """Return the modality that this thread has declared; a training batch without a declaration is a joint one.
+
+    Args:
+        training: whether the layer that asks is in train mode.
+        declared: the modality to take where this thread has declared none.
 
     Raises:
         InputError: evaluation without a declaration. Guessing here is the
-            commonest error of this field (a query sent through the gallery's
-            branch), and it stays invisible in the results.
+            commonest error of this field (a query goes through the gallery's
+            branch), and the results do not show the error.
+
+    Example:
+        >>> active_modality(training=True)
+        'both'
     """
-    if _active:
-        return _active[-1]
+    modality = _active.get() or declared
+    if modality is not None:
+        return modality
     if training:
         return BOTH
     raise InputError(
         'a network with split BatchNorm cannot tell in eval mode which modality the images have; call '
         'model.features(images, "visible") or "infrared", or wrap the call in modality_context(...)'
     )
+
+
+class ModalityLayer(nn.Module):
+    """Base class of the layers that treat the modalities differently.
+
+    ``nn.DataParallel`` runs the copies of a network in threads of its own, in
+    which nothing is declared. The copies are made in the thread of the caller:
+    each copy of a layer keeps what that thread has declared.
+    """
+
+    _declared: str | None = None
+
+    def modality(self) -> str:
+        """Return the modality of the forward pass, see :func:`active_modality`."""
+        return active_modality(self.training, self._declared)
+
+    def _replicate_for_data_parallel(self) -> Any:
+        replica = super()._replicate_for_data_parallel()
+        replica._declared = _active.get() or self._declared
+        return replica

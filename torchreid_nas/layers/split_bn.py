@@ -14,7 +14,7 @@ from torch import nn
 
 from torchreid_nas.architecture import SHARE, Architecture, ArchitectureSpec
 from torchreid_nas.errors import InputError
-from torchreid_nas.layers.modality import BOTH, MODALITIES, active_modality
+from torchreid_nas.layers.modality import BOTH, MODALITIES, ModalityLayer
 from torchreid_nas.layers.split_function import halves, is_plain, split_batch_norm
 
 
@@ -33,7 +33,7 @@ def check_joint(layer: nn.Module, x: torch.Tensor) -> None:
         )
 
 
-class SplitBatchNorm2d(nn.Module):
+class SplitBatchNorm2d(ModalityLayer):
     """One ``BatchNorm2d`` per modality in the place of one.
 
     A joint batch (N, C, H, W) is normalised by halves; a batch of one declared
@@ -56,7 +56,7 @@ class SplitBatchNorm2d(nn.Module):
         self.training = bn.training
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        modality = active_modality(self.training)
+        modality = self.modality()
         if modality == BOTH:
             check_joint(self, x)
             if is_plain(x, self.visible, self.infrared):
