@@ -106,6 +106,18 @@ print(type(model).__name__, torchreid.losses.C3MMDLoss.__name__, "cdnet" in vars
     assert python(code) == "CDNet C3MMDLoss True\n"
 
 
+def test_an_import_draws_no_random_number():
+    code = """
+import pickle, random
+import numpy, torch
+states = lambda: pickle.dumps((random.getstate(), numpy.random.get_state(), torch.get_rng_state().tolist()))
+before = states()
+import torchreid_nas, torchreid_nas.run.stages
+print(states() == before)
+"""
+    assert python(code) == "True\n"
+
+
 def test_an_import_of_the_package_is_enough_for_the_calls_of_the_readme():
     code = """
 import torchreid_nas

@@ -1,9 +1,11 @@
-"""torchreid's private registries, in either of its layouts; the only module that reaches for them."""
+"""What torchreid keeps private, in either of its layouts; the only module that reaches for it."""
 from __future__ import annotations
 
-__all__ = ["IMAGE_DATASETS", "MODELS"]
+__all__ = ["IMAGE_DATASETS", "MODELS", "RESNET"]
 
+import sys
 from collections.abc import Callable, MutableMapping
+from types import ModuleType
 from typing import Any
 
 import torchreid
@@ -14,3 +16,6 @@ MODELS: MutableMapping[str, Callable] = vars(torchreid.models)["__model_factory"
 
 IMAGE_DATASETS: MutableMapping[str, Any] = vars(torchreid.data.datasets)["__image_datasets"]
 """Classes by the names that torchreid's data managers know."""
+
+RESNET: ModuleType = sys.modules[torchreid.models.resnet50.__module__]
+"""The module of torchreid's ``ResNet`` and its blocks; ``torchreid.models`` gives their factories alone."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 __all__ = ["ResNetBackbone", "resnet_backbone"]
 
 import os
-import sys
 import urllib.error
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,12 +15,10 @@ from torch import nn
 
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import load_checkpoint
-
-_RESNET = torchreid.models.resnet50(num_classes=1, pretrained=False).__class__
-_BLOCKS = sys.modules[_RESNET.__module__]
+from torchreid_nas.host import RESNET
 
 
-class BasicBlock(_BLOCKS.BasicBlock):
+class BasicBlock(RESNET.BasicBlock):
     """torchreid's block of ResNet-18, which adds and rectifies in place only where its ReLU is told to."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -29,7 +26,7 @@ class BasicBlock(_BLOCKS.BasicBlock):
         return _residual(self, self.bn2(self.conv2(out)), x)
 
 
-class Bottleneck(_BLOCKS.Bottleneck):
+class Bottleneck(RESNET.Bottleneck):
     """torchreid's block of ResNet-50, likewise."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -44,11 +41,11 @@ def _residual(block: nn.Module, out: torch.Tensor, x: torch.Tensor) -> torch.Ten
     return block.relu(out.add_(shortcut) if block.relu.inplace else out + shortcut)
 
 
-_OWN = {_BLOCKS.BasicBlock: BasicBlock, _BLOCKS.Bottleneck: Bottleneck}
+_OWN = {RESNET.BasicBlock: BasicBlock, RESNET.Bottleneck: Bottleneck}
 _DEPTHS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
 
 
-class ResNetBackbone(_RESNET):
+class ResNetBackbone(RESNET.ResNet):
     """torchreid's ResNet without head, whose ``forward`` returns the feature map.
 
     State-dict keys are those of torchvision's and torchreid's ResNets.
