@@ -10,7 +10,10 @@ import torchreid
 from torch import nn
 from torch.nn import functional as F
 
+from torchreid_nas.aten import find_operator
+from torchreid_nas.deploy import fuse
 from torchreid_nas.deploy.fuse import FusedConv2d, PackedConv2d, can_fuse, fuse_layers, mean_of_map
+from torchreid_nas.deploy.optimize import optimize_network
 from torchreid_nas.models import cdnet_x0_25, deploy_network, two_stream_resnet18, two_stream_resnet50
 
 pytestmark = pytest.mark.skipif(not can_fuse("cpu"), reason="this PyTorch has no oneDNN")
@@ -313,3 +316,14 @@ def test_every_relu_behind_a_convolution_or_a_sum_is_fused(name):
     torch.testing.assert_close(fused(images()), expected, rtol=0, atol=1e-4 * expected.abs().max().item())
     assert torch.equal(copy.deepcopy(fused)(images()), fused(images()))
     assert sum(p.numel() for p in fused.parameters()) == sum(p.numel() for p in deployed.parameters())
+
+
+@pytest.mark.parametrize("gone", [
+    "_convolution_pointwise.default", "_convolution_pointwise.binary", "_convolution_pointwise_.binary",
+    "_is_mkldnn_bf16_supported",
+])
+def test_an_operator_that_torch_renamed_costs_the_fast_path_only(monkeypatch, gone):
+    monkeypatch.setattr(fuse, "find_operator", lambda name: None if name == f"mkldnn::{gone}" else find_operator(name))
+    assert not can_fuse("cpu")
+    network = optimize_network(Parts(lambda m, x: m.relu(m.first(x))), "fp32", size=(16, 8))
+    assert count(network, nn.Conv2d) == 2 and count(network, PackedConv2d) == 0

@@ -1,12 +1,12 @@
 """The test-time form of a network: no classifier, no dropout, BatchNorm inside the convolutions.
 
-In eval mode BatchNorm is y = γ (x − μ) / √(σ² + ε) + β, affine per channel, so
-that after a convolution W * x + b it is again a convolution, of weight
-W γ / √(σ² + ε) and bias (b − μ) γ / √(σ² + ε) + β (torch.nn.utils.fusion).
+In eval mode BatchNorm is y = γ (x − μ) / √(σ² + ε) + β, affine per channel. A
+convolution W * x + b with a BatchNorm behind it is again a convolution, with
+weight W γ / √(σ² + ε) and bias (b − μ) γ / √(σ² + ε) + β (torch.nn.utils.fusion).
 
-What may be folded and what may be dropped is read from one forward pass, not
-from names: a mode sees which function takes which tensor. torch.fx would need
-networks whose checks do not look at sizes; CDNet's do.
+One forward pass tells which layers may be folded and which may be dropped, not
+their names: a mode of torch sees which function takes which tensor. torch.fx
+would need networks whose checks do not look at sizes; the checks of CDNet do.
 """
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = ["DeployedNetwork", "deploy_network", "drop_unused", "fold_batchnorm",
 import contextlib
 import copy
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -27,10 +27,10 @@ from torchreid_nas.deploy.optimize import OptimizedNetwork, optimize_network
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.layers import MODALITIES, MixedBatchNorm2d, SplitBatchNorm2d
 
-# Height and width of the trace, those of the re-ID literature; weights depend on neither.
+# Height and width of the traced image, as in the re-ID literature. The weights depend on neither.
 _HEIGHT, _WIDTH = 256, 128
-# Functions whose answer (unless it is a tensor) is about shape, dtype or device, not about values; "__get__" is
-# what an attribute is read by.
+# Functions that read the shape, dtype or device of a tensor and not its values, unless they return a tensor.
+# An attribute is read by "__get__".
 _METADATA = frozenset({
     "__get__", "__len__", "dim", "ndimension", "size", "stride", "numel", "is_contiguous", "is_floating_point",
 })
@@ -40,13 +40,17 @@ _DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropou
 class DeployedNetwork(nn.Module):
     """A network that gives features and nothing else: (B, 3, H, W) -> (B, ``feature_dim``).
 
-    It needs no gradient and stays in eval mode whatever ``train`` is told: the
-    parts that training needs are gone.
+    The network needs no gradient and stays in eval mode after any call of
+    ``train``: the parts that training needs are gone.
 
     Args:
         network: maps images to features.
-        feature_dim: their number.
+        feature_dim: number of features.
         modality: ``"visible"`` or ``"infrared"`` where the network is one of a pair, else None.
+
+    >>> deployed = DeployedNetwork(nn.Flatten(), feature_dim=12)
+    >>> deployed.train().training
+    False
     """
 
     def __init__(self, network: nn.Module, feature_dim: int, modality: str | None = None) -> None:
@@ -58,10 +62,11 @@ class DeployedNetwork(nn.Module):
         self.eval()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the features of ``images`` (B, 3, H, W)."""
         return self.network(images)
 
     def train(self, mode: bool = True) -> DeployedNetwork:
-        """Keep eval mode; torchreid's engines switch modes without asking."""
+        """Keep eval mode; torchreid's engines call this method before and after every epoch."""
         return super().train(False)
 
     def optimize(
@@ -77,18 +82,24 @@ def deploy_network(
 ) -> DeployedNetwork:
     """Return the test-time form of ``model``, with the features of its eval mode up to rounding.
 
-    Split BatchNorms become those of ``modality``, dropout and what the forward
-    pass does not touch (classifiers and their layers) go, BatchNorms are folded.
+    Split BatchNorms become the BatchNorms of ``modality``. Dropout and the layers
+    that the forward pass does not touch (classifiers) are removed. BatchNorms are
+    folded.
 
     Args:
-        model: maps images to features in eval mode; it stays as it is.
+        model: maps images to features in eval mode; it is not changed.
         feature_dim: number of features.
         modality: needed where a BatchNorm is split.
         images: for the trace; see :func:`fold_batchnorm`.
 
     Raises:
-        InputError: BatchNorms are split and no modality, or an unknown one, is
-            given; or the model is a supernet.
+        InputError: BatchNorms are split and the modality is missing or unknown, or
+            the model is a supernet.
+
+    >>> model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> deployed = deploy_network(model, feature_dim=4)
+    >>> deployed(torch.zeros(2, 3, 8, 8)).shape, any(isinstance(m, nn.BatchNorm2d) for m in deployed.modules())
+    (torch.Size([2, 4]), False)
     """
     _refuse_searched(model)
     if modality is not None:
@@ -110,7 +121,10 @@ def select_modality(model: nn.Module, modality: str) -> nn.Module:
         modality: ``"visible"`` or ``"infrared"``.
 
     Raises:
-        InputError: another modality, or a BatchNorm that is still searched.
+        InputError: the modality is another one, or a BatchNorm is still searched.
+
+    >>> type(select_modality(SplitBatchNorm2d(4), "infrared")).__name__
+    'BatchNorm2d'
     """
     if modality not in MODALITIES:
         raise InputError(
@@ -128,14 +142,21 @@ def select_modality(model: nn.Module, modality: str) -> nn.Module:
 
 
 def drop_unused(model: nn.Module, images: torch.Tensor | None = None) -> nn.Module:
-    """Return an eval copy of ``model`` without dropout and without what its forward pass leaves alone.
+    """Return an eval copy of ``model`` without dropout and without the layers that its forward pass does not use.
 
-    A module goes (its place in its parent becomes None) if it has parameters or
-    buffers and the pass neither calls it or a part of it nor reads any of them.
+    A module is removed (its place in its parent becomes None) if it has parameters
+    or buffers, and the pass neither calls the module or a part of it nor reads one
+    of its tensors.
 
     Args:
         model: maps images to anything, without other arguments.
         images: for the trace; see :func:`fold_batchnorm`.
+
+    >>> class Network(nn.Sequential):
+    ...     def forward(self, x):
+    ...         return self[0](x)
+    >>> list(drop_unused(Network(nn.Conv2d(3, 4, 1), nn.Linear(4, 10))).children())
+    [Conv2d(3, 4, kernel_size=(1, 1), stride=(1, 1))]
     """
     model = copy.deepcopy(model).eval()
     flow = _trace(model, images)
@@ -150,21 +171,25 @@ def drop_unused(model: nn.Module, images: torch.Tensor | None = None) -> nn.Modu
 def fold_batchnorm(model: nn.Module, images: torch.Tensor | None = None) -> nn.Module:
     """Return an eval copy of ``model`` whose BatchNorm2d layers are folded into the Conv2d layers before them.
 
-    A BatchNorm is folded, and an identity takes its place, where that is exact:
-    its input is the output of a convolution that nothing else reads, the pass
-    uses the parameters of both once, and neither has hooks or is a subclass
-    that may compute something else. Any other one stays a BatchNorm in eval mode: at the
-    input, after an activation or pooling, or without running statistics.
+    A BatchNorm is folded, and an identity takes its place, where the result is
+    exact: only the BatchNorm reads the output of the convolution, the pass uses
+    the parameters of both once, and neither has hooks or is a subclass that may
+    compute something else. Other BatchNorms stay, in eval mode: at the input,
+    after an activation or pooling, or without running statistics.
 
     Args:
         model: maps images to anything, without other arguments.
         images: (B, 3, H, W), images that take every path of the network that
-            is to be used later; one black image of 256×128 unless given.
+            is used later; default one black image of 256×128.
+
+    >>> fold_batchnorm(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)))[1]
+    Identity()
     """
     model = copy.deepcopy(model).eval()
     flow = _trace(model, images)
     for bn, conv in flow.foldable.items():
-        fused = fuse_conv_bn_eval(conv, bn)
+        # The stub of torch names the common class of BatchNorms, which is not public.
+        fused = fuse_conv_bn_eval(conv, cast(Any, bn))
         conv.weight, conv.bias = fused.weight, fused.bias
     for parent, name, module in _places(model):
         if module in flow.foldable:
@@ -173,10 +198,10 @@ def fold_batchnorm(model: nn.Module, images: torch.Tensor | None = None) -> nn.M
 
 
 class _Flow(TorchFunctionMode):
-    """What one forward pass of ``model`` computes from what.
+    """A record of one forward pass of ``model``: the calls of its modules, and the reads of their tensors.
 
     Attributes:
-        foldable: BatchNorm -> the convolution before it that may take it in, once the pass is over.
+        foldable: BatchNorm -> the convolution that may take it in, filled at the end of the pass.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -187,7 +212,7 @@ class _Flow(TorchFunctionMode):
         self._reads: Counter[int] = Counter()
         self._made_by: dict[int, nn.Conv2d] = {}
         self._input_of: dict[nn.Module, torch.Tensor] = {}
-        # Every tensor of the pass is held until its end, for a freed one's id could be given to another.
+        # Every tensor of the pass lives until the end of the pass: the id of a freed tensor may be given to another one.
         self._alive: list[torch.Tensor] = []
 
     def run(self, images: torch.Tensor) -> None:
@@ -197,7 +222,7 @@ class _Flow(TorchFunctionMode):
                 stack.enter_context(module.register_forward_hook(self._record))
             stack.enter_context(self)
             output = self._model(images)
-        # Whoever gets the output reads it.
+        # The caller reads the output.
         self._reads.update(map(id, _tensors_in(output)))
         for bn, tensor in self._input_of.items():
             conv = self._made_by.get(id(tensor))
@@ -206,7 +231,7 @@ class _Flow(TorchFunctionMode):
         self._alive.clear()
 
     def _plain(self, layer: nn.Module) -> bool:
-        """Return whether the layer computes what its class says, once, and nobody else uses its tensors."""
+        """Return whether the layer computes what its class computes, once, and no other layer uses its tensors."""
         hooked = layer._forward_hooks or layer._forward_pre_hooks
         averages = isinstance(layer, nn.BatchNorm2d) and layer.running_mean is None
         once = all(self._reads[id(tensor)] <= 1 for tensor in _tensors_of(layer))
@@ -217,7 +242,9 @@ class _Flow(TorchFunctionMode):
         called = any(self._calls[part] for part in module.modules())
         return called or any(self._reads[id(tensor)] for tensor in _tensors_of(module))
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None,
+    ) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         if isinstance(result, torch.Tensor) or getattr(func, "__name__", None) not in _METADATA:
@@ -226,7 +253,7 @@ class _Flow(TorchFunctionMode):
                 self._alive.append(tensor)
         return result
 
-    def _record(self, module: nn.Module, args: tuple, output: Any) -> None:
+    def _record(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         self._calls[module] += 1
         if isinstance(module, nn.Conv2d):
             self._made_by[id(output)] = module
@@ -257,7 +284,7 @@ def _tensors_of(module: nn.Module) -> list[torch.Tensor]:
 
 
 def _places(model: nn.Module) -> list[tuple[nn.Module, str, nn.Module]]:
-    """Return (parent, name, module) of every place that holds a module; a list, for the model changes meanwhile."""
+    """Return (parent, name, module) of every place that holds a module, as a list: the caller changes the model."""
     return [
         (parent, name, module)
         for parent in model.modules() for name, module in parent._modules.items() if module is not None
@@ -271,6 +298,6 @@ def _holds(model: nn.Module, kind: type) -> bool:
 def _refuse_searched(model: nn.Module) -> None:
     if _holds(model, MixedBatchNorm2d):
         raise InputError(
-            "this network is a supernet whose BatchNorms are still searched, it has no test-time form yet; "
+            "this network is a supernet whose BatchNorms are still searched, so it has no test-time form; "
             "derive the architecture first and deploy the network that is built from it"
         )

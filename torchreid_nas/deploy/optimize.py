@@ -1,4 +1,4 @@
-"""The form of a network that answers fastest: bfloat16 where hardware computes it, channels-last, fused or compiled."""
+"""The fastest form of a network: bfloat16 where the hardware computes it, channels-last, fused or compiled."""
 from __future__ import annotations
 
 __all__ = ["PRECISIONS", "OptimizedNetwork", "images_at_once", "optimize_network"]
@@ -15,27 +15,27 @@ from torchreid_nas.device import computes_bfloat16, warn_of_emulation
 from torchreid_nas.errors import InputError, nearest
 
 PRECISIONS = ("fp32", "bf16", "auto")
-"""What a network computes in; ``"auto"`` is bfloat16 where the hardware multiplies in it, else float32."""
+"""Precisions of a network; ``"auto"`` is bfloat16 where the hardware multiplies in bfloat16, else float32."""
 _MOST_AT_ONCE = 32
 
 
 class OptimizedNetwork(nn.Module):
     """A network for features alone: images (B, 3, H, W) in any float dtype and memory format -> float32 (B, D).
 
-    The weights are converted once, not at every call as under autocast. The
-    batch passes in equal parts of ``at_once`` images at the most, which bounds
+    The weights are converted once; autocast converts them at every call. The
+    batch passes in equal parts of at most ``at_once`` images, which bounds the
     memory. A compiled network sees one batch size only: the last part is filled
-    up with black images, whose features are dropped, so that nothing is ever
-    compiled again for a last, smaller batch.
+    up with black images, and the features of the black images are dropped. The
+    network is so never compiled again for a last, smaller batch.
 
-    Made by :func:`optimize_network`. No gradients; eval mode whatever ``train`` is told.
+    :func:`optimize_network` makes it. No gradients; eval mode after any call of ``train``.
 
     Args:
         network: maps images to features, in its final dtype and device.
-        dtype: of its weights.
+        dtype: of the weights.
         at_once: images per part.
-        compiled: whether ``network`` was compiled for parts of exactly that many images.
-        memory_format: that ``network`` takes its images in.
+        compiled: whether ``network`` was compiled for parts of exactly ``at_once`` images.
+        memory_format: of the images that ``network`` takes.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class OptimizedNetwork(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the features of ``images``, float32."""
         images = images.to(self.dtype, memory_format=self.memory_format)
         if self.compiled:
             features, size = self._features_of_compiled, self.at_once
@@ -62,7 +63,7 @@ class OptimizedNetwork(nn.Module):
         if missing:
             images = F.pad(images, (0, 0, 0, 0, 0, 0, 0, missing)).contiguous(memory_format=self.memory_format)
         try:
-            # Weights as constants, laid out once. Not by the options of torch.compile: its first half does not look there.
+            # The weights become constants, laid out once. The first half of torch.compile does not read this from its options.
             with torch._inductor.config.patch(freezing=images.device.type == "cpu"):
                 features = self.network(images)
         except torch._dynamo.exc.BackendCompilerFailed as error:
@@ -83,27 +84,32 @@ def optimize_network(
 ) -> OptimizedNetwork:
     """Return a copy of ``network`` that computes its features as fast as the device allows.
 
-    Channels-last, save for networks that break on it (torchreid's PCB and MuDeep view their maps as rows).
-    Without ``compile``, on CPUs, convolutions take in the ReLUs and sums behind
-    them (:mod:`torchreid_nas.deploy.fuse`); with it, torch.compile does that
-    and fuses all else, which takes it 5 to 60 s at the first call.
+    The copy takes channels-last images, except networks that channels-last breaks
+    (torchreid's PCB and MuDeep view their maps as rows). Without ``compile``, on
+    CPUs, convolutions take in the ReLUs and sums behind them
+    (:mod:`torchreid_nas.deploy.fuse`). With ``compile``, torch.compile does that and
+    fuses the other layers too, which takes 5 to 60 s at the first call.
 
     Args:
         network: maps images (B, 3, H, W) to features (B, D), as ``deploy()``
-            gives it; BatchNorms of others are folded by
-            :func:`torchreid_nas.deploy.fold.deploy_network`. It stays as it is.
+            returns it. :func:`torchreid_nas.deploy.fold.deploy_network` folds the
+            BatchNorms of other networks. ``network`` is not changed.
         precision: ``"fp32"`` for the features of ``network`` up to rounding,
             ``"bf16"``, or ``"auto"`` (see :data:`PRECISIONS`). In bfloat16 a
-            feature keeps 8 bits in every layer; what that costs,
-            benchmarks/inference.py says.
+            feature keeps 8 bits in every layer; benchmarks/inference.py measures
+            the loss of accuracy.
         compile: with torch.compile; needs a C++ compiler on CPUs, Triton on GPUs.
-        device: where to; default where the network is.
+        device: of the copy; default the device of ``network``.
         at_once: images per part of a batch, see :func:`images_at_once`.
-        size: height and width that the network takes; its fused form is compared with it there.
+        size: height and width of the image on which the fused form is compared with ``network``.
 
     Raises:
-        InputError: an unknown precision or fewer than one image at once; at the
-            first call, a network that cannot be compiled.
+        InputError: the precision is unknown or ``at_once`` is below 1; at the first
+            call: the network cannot be compiled.
+
+    >>> network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> optimize_network(network, "fp32", size=(8, 8))(torch.zeros(5, 3, 8, 8)).shape
+    torch.Size([5, 4])
     """
     if at_once is not None and at_once < 1:
         raise InputError(f"at_once is {at_once}, expected at least one image")
@@ -115,32 +121,35 @@ def optimize_network(
     if can_fuse(device, dtype) and not compile:
         network = fuse_layers(network.float(), size)
     memory_format = _memory_format(network.to(dtype), torch.zeros(1, 3, *size, dtype=dtype, device=device))
-    # Again, for what a convolution has laid out for one image.
-    network = network.to(dtype, memory_format=memory_format)
+    # Again: a convolution has laid its weight out for the one image of the check.
+    network = network.to(dtype).to(memory_format=memory_format)
     if compile:
-        network.compile(dynamic=False)  # in place: keys of the state dict stay what they are
+        network.compile(dynamic=False)  # in place: the keys of the state dict do not change
     return OptimizedNetwork(network, dtype, at_once or _MOST_AT_ONCE, compile, memory_format)
 
 
 def images_at_once(batch_size: int, most: int = _MOST_AT_ONCE) -> int:
-    """Return how many images pass together: equal parts of a batch, ``most`` at the most.
+    """Return the number of images that pass together: a batch in equal parts of at most ``most`` images.
 
-    What a call costs beyond its images is spent rarely then, and a few hundred
-    megabytes hold the maps.
+    Few calls spend little on the overhead of a call, and a few hundred megabytes
+    hold the maps.
+
+    >>> images_at_once(50, most=32)
+    25
     """
     return math.ceil(batch_size / max(1, math.ceil(batch_size / most)))
 
 
 @torch.no_grad()
 def _memory_format(network: nn.Module, image: torch.Tensor) -> torch.memory_format:
-    """Return channels-last unless the network breaks on that alone."""
+    """Return channels-last, or the contiguous format where the network computes only in the contiguous format."""
     for memory_format in (torch.channels_last, torch.contiguous_format):
         try:
             network.to(memory_format=memory_format)(image.to(memory_format=memory_format))
             return memory_format
         except (AttributeError, RuntimeError, TypeError):
             continue
-    # It takes images of another size than ``image``, or none; the first that it is given will tell.
+    # The network takes no image of this size. The first real image raises its error.
     return torch.channels_last
 
 
