@@ -222,8 +222,8 @@ def test_a_late_block_names_its_own_row(monkeypatch):
 
 def test_average():
     results = [
-        RankingResult(np.array([0.2, 0.4]), 0.3, 0.2, 0.1, 100),
-        RankingResult(np.array([0.6, 0.8]), 0.5, 0.48, 0.3, 103),
+        RankingResult(np.array([0.2, 0.4]), {"mAP": 0.3, "mAP_trapezoid": 0.2, "mINP": 0.1}, 100),
+        RankingResult(np.array([0.6, 0.8]), {"mAP": 0.5, "mAP_trapezoid": 0.48, "mINP": 0.3}, 103),
     ]
     mean, std = average_results(results)
     np.testing.assert_allclose(mean.cmc, [0.4, 0.6])
@@ -238,4 +238,4 @@ def test_bad_average():
     with pytest.raises(InputError, match="no results"):
         average_results([])
     with pytest.raises(InputError, match=r"lengths \[1, 2\].*max_rank"):
-        average_results([RankingResult(np.ones(n), 1.0, 1.0, 1.0, 1) for n in (1, 2)])
+        average_results([RankingResult(np.ones(n), {"mAP": 1.0}, 1) for n in (1, 2)])

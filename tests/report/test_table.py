@@ -67,6 +67,6 @@ def test_results_that_are_no_table():
     with pytest.raises(InputError, match='no entry under "results"'):
         report.results_table({"results": []})
     broken = entry()
-    del broken["mINP"]
-    with pytest.raises(InputError, match="lacks 'mINP'.*test again"):
+    del broken["cmc"]
+    with pytest.raises(InputError, match="lacks 'cmc'.*test again"):
         report.results_table({"results": [broken]})

@@ -10,7 +10,7 @@ from torchreid_nas.config import load_config
 from torchreid_nas.metrics import average_results, rank_queries
 from torchreid_nas.run.results import average_rows, result_row
 
-DATA = SimpleNamespace(direction=lambda name: "", test_galleries=lambda name: [None])
+DATA = SimpleNamespace(direction=lambda name: "", test_galleries=lambda name: [None], setting=lambda name: f"{name}'s own")
 
 
 def row(seed=0, trapezoid=False, rerank=False, name="market1501"):

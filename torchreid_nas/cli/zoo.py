@@ -70,16 +70,18 @@ def _list(arguments: argparse.Namespace) -> None:
     from tabulate import tabulate
 
     from torchreid_nas import zoo
+    from torchreid_nas.metrics.scores import ordered_scores
 
+    scores = ordered_scores(("rank1", "mAP", "top1"))
     rows = []
     for entry in zoo.list_entries():
         best = entry.published[0] if entry.published else None
         # ImageNet weights quote figures of networks that others trained from them.
         own = best is not None and best.dataset == entry.dataset
         here = "yes" if zoo.path_of(entry).exists() else "no"
-        shown = [best.percent(score) if own else "" for score in ("rank1", "mAP", "top1")]
+        shown = [best.percent(score.name) if own else "" for score in scores]
         rows.append([entry.name, entry.model, entry.dataset, *shown, entry.source.kind, here])
-    headers = ["entry", "model", "trained on", "Rank-1", "mAP", "top-1", "source", "here"]
+    headers = ["entry", "model", "trained on", *(score.title for score in scores), "source", "here"]
     print(tabulate(rows, headers=headers, colalign=["left"] * 3 + ["right"] * 3 + ["left"] * 2, disable_numparse=True))
     print(
         "Figures are the authors' (percent), of the RegDB trials their mean over ten; `torchreid-nas zoo info NAME` "
@@ -134,9 +136,9 @@ def _facts(entry: Entry) -> list[list[str]]:
 
 
 def _figure(figure: Figure) -> str:
-    from torchreid_nas.hub.entry import score_title
+    from torchreid_nas.metrics.scores import find_score
 
-    scores = ", ".join(f"{score_title(score)} {figure.percent(score)}" for score in figure.scores)
+    scores = ", ".join(f"{find_score(name).title} {figure.percent(name)}" for name in figure.scores)
     where = ", ".join(filter(None, (figure.dataset, figure.protocol, figure.feature)))
     return f"{scores} on {where} ({figure.source})"
 

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 __all__ = ["MODALITIES", "VISIBLE", "INFRARED", "Item", "CrossModalityDataset", "as_cross_modality", "as_rgb",
-           "image_size", "read_image", "read_pixels"]
+           "copy_facts", "image_size", "read_image", "read_pixels"]
 
 import contextlib
 import os
@@ -15,6 +15,7 @@ import torchreid
 from PIL import Image
 
 from torchreid_nas.errors import InputError
+from torchreid_nas.metrics.protocols import Protocol, find_protocol
 
 MODALITIES = ("visible", "infrared")
 VISIBLE, INFRARED = range(2)
@@ -99,20 +100,41 @@ class CrossModalityDataset(torchreid.data.ImageDataset):
         **kwargs: torchreid's ``transform``, ``k_tfm``, ``mode``,
             ``combineall``, ``verbose``; others are ignored, as in torchreid.
 
+    A class says by its attributes how its data are tested and what they depend
+    on; :func:`torchreid_nas.data.dataset_facts` reads them, and nothing else in
+    this package asks for the name of a data set.
+
     Attributes:
+        protocol: how queries are scored: a :class:`torchreid_nas.metrics.Protocol`, or the name of a registered one.
+        setting: what results say of the test. ``{name}`` is the name in torchreid's registry, ``{protocol}`` the
+            protocol's label; other fields are attributes of the data set.
+        options: options of :data:`torchreid_nas.data.registered.OPTIONS` that change the data or their test.
+        num_splits: fixed splits, each of which is trained and tested by itself.
         draws_gallery: True for a class with ``draw_gallery(trial, shot)``.
-        protocol: how queries are scored, a key of
-            :data:`torchreid_nas.metrics.PROTOCOLS`.
+        stand_in: layout of ``torchreid-nas synthetic`` that stands in for the data; ``""`` without one.
         val_pids: training labels of an official validation part, or empty.
 
     Raises:
         InputError: a part is empty.
+
+    Example:
+        >>> class Campus(CrossModalityDataset):
+        ...     infrared_camids = frozenset({1})
+        ...     setting = "{protocol} on {name}"
+        >>> visible, infrared = [("a.jpg", 0, 0)], [("b.jpg", 0, 1)]
+        >>> campus = Campus(visible + infrared, infrared, visible, verbose=False)
+        >>> campus.direction, campus.describe("campus")
+        ('infrared → visible', 'Market-1501 on campus')
     """
 
     infrared_camids: frozenset[int] = frozenset()
     val_pids: frozenset[int] = frozenset()
-    draws_gallery = False
-    protocol = "market1501"
+    draws_gallery: bool = False
+    protocol: str | Protocol = "market1501"
+    setting: str = "{name}"
+    options: Sequence[str] = ()
+    num_splits: int = 1
+    stand_in: str = ""
 
     def __init__(
         self,
@@ -139,6 +161,22 @@ class CrossModalityDataset(torchreid.data.ImageDataset):
     def modality_of(self, camid: int) -> int:
         """Return ``VISIBLE`` or ``INFRARED`` for a camera of this data set."""
         return INFRARED if camid in self.infrared_camids else VISIBLE
+
+    @property
+    def direction(self) -> str:
+        """What is retrieved from what: ``"visible → infrared"``."""
+        return " → ".join(
+            " and ".join(MODALITIES[m] for m in sorted({self.modality_of(item[2]) for item in items}))
+            for items in (self.query, self.gallery_pool)
+        )
+
+    def describe(self, name: str) -> str:
+        """Return :attr:`setting` for the data set under its name in torchreid's registry.
+
+        Raises:
+            InputError: the setting names an attribute that the data set lacks.
+        """
+        return _filled(self, name=name, protocol=find_protocol(self.protocol).label)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return torchreid's item with ``modality`` and ``index``.
@@ -255,16 +293,38 @@ def as_cross_modality(dataset: torchreid.data.ImageDataset) -> CrossModalityData
         raise InputError(
             f"a {type(dataset).__name__} cannot join a cross-modality data set; use torchreid image data sets"
         )
-    return CrossModalityDataset(
+    other = CrossModalityDataset(
         dataset.train,
         dataset.query,
         dataset.gallery,
+        infrared_camids=getattr(dataset, "infrared_camids", None),
         left_out=_left_out(dataset),
         transform=dataset.transform,
         k_tfm=dataset.k_tfm,
         mode=dataset.mode,
         verbose=False,
     )
+    copy_facts(dataset, other)
+    return other
+
+
+def copy_facts(source: torchreid.data.ImageDataset, other: CrossModalityDataset) -> None:
+    """Have a data set tested as another says that it is: give it those of the other's attributes that it has."""
+    if hasattr(source, "protocol"):
+        other.protocol = source.protocol
+    if hasattr(source, "setting"):
+        # What the other data set knows of itself is filled in; its name is not known here.
+        other.setting = _filled(source, name="{name}", protocol="{protocol}")
+
+
+def _filled(dataset: torchreid.data.ImageDataset, **words: str) -> str:
+    try:
+        return dataset.setting.format_map({**vars(dataset), **words})
+    except (KeyError, IndexError, ValueError) as error:
+        raise InputError(
+            f'the setting of {type(dataset).__name__} is "{dataset.setting}", expected {{name}}, {{protocol}} and names of '
+            f"attributes of the data set in braces ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _left_out(dataset: torchreid.data.ImageDataset) -> Sequence[tuple]:

@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from torchreid_nas.data.dataset import CrossModalityDataset, as_cross_modality
+from torchreid_nas.data.dataset import CrossModalityDataset, as_cross_modality, copy_facts
+from torchreid_nas.data.registered import dataset_facts, registered_dataset
 from torchreid_nas.data.splits import relabel
-from torchreid_nas.data.synthetic import LAYOUTS
-from torchreid_nas.errors import InputError, nearest
-from torchreid_nas.host import IMAGE_DATASETS
+from torchreid_nas.errors import InputError
 
 # torchreid's readers that look for this anywhere in a path, and take the first that there is. The addresses that they
 # download from, over plain HTTP, are given up: whoever has them today, a mistyped root is no wish to hear from him.
@@ -29,12 +28,7 @@ def load_dataset(name: str, options: dict[str, Any]) -> CrossModalityDataset:
     Raises:
         InputError: unknown name, or missing or broken data.
     """
-    if name not in IMAGE_DATASETS:
-        raise InputError(
-            f'there is no image data set "{name}", expected one of {", ".join(IMAGE_DATASETS)}'
-            f"{nearest(name, IMAGE_DATASETS)}"
-        )
-    cls, root = IMAGE_DATASETS[name], options["root"]
+    cls, root = registered_dataset(name), options["root"]
     own = getattr(cls, "__module__", "").startswith("torchreid.")
     folder = Path(os.path.abspath(os.path.expanduser(root)), getattr(cls, "dataset_dir", None) or "")
     if own and name in _MARKET_LIKE:
@@ -63,10 +57,10 @@ def load_dataset(name: str, options: dict[str, Any]) -> CrossModalityDataset:
 
 def _missing(name: str, root: str | os.PathLike, problem: object) -> InputError:
     # torchreid's own data sets say only which path is not found, or how a download failed.
-    stand_in = f", or write a stand-in: torchreid-nas synthetic {name} --root {shlex.quote(str(root))}"
+    layout = dataset_facts(name).stand_in
+    stand_in = f", or write a stand-in: torchreid-nas synthetic {layout} --root {shlex.quote(str(root))}" if layout else ""
     return InputError(
-        f'the data set "{name}" is missing or incomplete: {problem}; put it under "{root}" as torchreid '
-        f"expects it{stand_in if name in LAYOUTS else ''}"
+        f'the data set "{name}" is missing or incomplete: {problem}; put it under "{root}" as torchreid expects it{stand_in}'
     )
 
 
@@ -92,7 +86,9 @@ def _in_order(dataset: CrossModalityDataset) -> CrossModalityDataset:
     """
     train, left_out = sorted(dataset.train), sorted(dataset.left_out)
     labels = {pid: label for label, pid in enumerate(dict.fromkeys(item[1] for item in [*train, *left_out]))}
-    return CrossModalityDataset(
-        relabel(train, labels), sorted(dataset.query), sorted(dataset.gallery), left_out=relabel(left_out, labels),
-        verbose=False,
+    ordered = CrossModalityDataset(
+        relabel(train, labels), sorted(dataset.query), sorted(dataset.gallery), infrared_camids=dataset.infrared_camids,
+        left_out=relabel(left_out, labels), verbose=False,
     )
+    copy_facts(dataset, ordered)
+    return ordered

@@ -25,6 +25,7 @@ from torchreid_nas.data.loading import load_dataset
 from torchreid_nas.data.splits import relabel, split_identities
 from torchreid_nas.data.transforms import build_cross_modality_transforms
 from torchreid_nas.errors import InputError, nearest
+from torchreid_nas.metrics.protocols import Protocol, find_protocol
 
 CACHE_MODES = ("auto", "on", "off")
 
@@ -191,17 +192,17 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
             for trial in range(self.num_trials)
         ]
 
-    def protocol(self, name: str) -> str:
-        """Return how a target is scored, a key of :data:`torchreid_nas.metrics.PROTOCOLS`."""
-        return self._datasets[name].protocol
+    def protocol(self, name: str) -> Protocol:
+        """Return how a target is scored."""
+        return find_protocol(self._datasets[name].protocol)
+
+    def setting(self, name: str) -> str:
+        """Return what results say of the test of a target, e.g. ``"RegDB split_id 0"``."""
+        return self._datasets[name].describe(name)
 
     def direction(self, name: str) -> str:
         """Return what a target retrieves from what, e.g. ``"visible → infrared"``."""
-        dataset = self._datasets[name]
-        return " → ".join(
-            " and ".join(MODALITIES[m] for m in sorted({dataset.modality_of(item[2]) for item in items}))
-            for items in (dataset.query, dataset.gallery_pool)
-        )
+        return self._datasets[name].direction
 
     def summary(self) -> str:
         """Return a table of what was found: identities and images per modality of each part."""

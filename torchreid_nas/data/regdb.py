@@ -51,6 +51,10 @@ class RegDB(CrossModalityDataset):
     """
 
     protocol = "regdb"
+    setting = "{protocol} split_id {split_id}"
+    options = ("split_id",)
+    num_splits = NUM_TRIALS
+    stand_in = LAYOUT.stand_in
     dataset_dir = LAYOUT.name
     infrared_camids = frozenset({1})
 
@@ -70,6 +74,7 @@ class RegDB(CrossModalityDataset):
         }
         LAYOUT.require(folder, ["Visible", "Thermal", *lists.values()])
         self.dataset_dir = str(folder)
+        self.split_id = split_id
 
         train = [item for word in WORDS for item in _read_list(folder, lists["train", word], word)]
         labels = {pid: label for label, pid in enumerate(sorted({pid for _, pid, _ in train}))}

@@ -82,6 +82,9 @@ class SYSUMM01(CrossModalityDataset):
     infrared_camids = frozenset(camera - 1 for camera in QUERY_CAMERAS)
     draws_gallery = True
     protocol = "sysu_mm01"
+    setting = "{protocol} {search}-search, {shot}-shot, {gallery_draw} galleries"
+    options = ("shot", "gallery_draw", "num_trials")
+    stand_in = LAYOUT.stand_in
 
     def __init__(
         self,

@@ -25,6 +25,7 @@ from torchreid_nas.engine.readings import Readings
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import save_checkpoint
 from torchreid_nas.metrics import RankingResult, re_rank_features
+from torchreid_nas.metrics.scores import computed_scores, find_score
 from torchreid_nas.run.folder import StageFolder
 
 _AMP = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -213,9 +214,9 @@ class ResumableEngine(torchreid.engine.Engine):
                 save_dir=f"{save_dir}/visrank_{dataset_name}", topk=visrank_topk,
             )
         for name, (mean, _) in self.results[dataset_name].items():
-            scores = {f"Rank-{rank}": mean.cmc[rank - 1] for rank in ranks if rank <= len(mean.cmc)}
-            scores |= {"mAP": mean.mAP, "mINP": mean.mINP}
-            print(f"{name}:  " + "  ".join(f"{score} {value:.1%}" for score, value in scores.items()))
+            shown = [find_score(f"rank{rank}") for rank in ranks if rank <= len(mean.cmc)]
+            shown += [score for score in computed_scores() if not score.key]
+            print(f"{name}:  " + "  ".join(f"{score.title} {score.value(mean):.1%}" for score in shown))
         return float(mean.cmc[0]), mean.mAP
 
     def run(self, save_dir: str = "log", **kwargs) -> None:

@@ -12,18 +12,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from torchreid_nas.data.interface import TestingDataManager
 from torchreid_nas.deploy.optimize import images_at_once
 from torchreid_nas.engine.base import ResumableEngine, distances
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers import MODALITIES, modality_context
-from torchreid_nas.metrics import PROTOCOLS, average_results, evaluate_market1501, rank_features
+from torchreid_nas.metrics import PROTOCOLS, Protocol, average_results, evaluate_market1501
 from torchreid_nas.models import deploy_network
 
 Forward = Callable[[torch.Tensor, str], Sequence[torch.Tensor]]
-
-_BY_BLOCKS = {"market1501": True, "regdb": False}
-"""Protocols that :func:`rank_features` knows, and whether a query skips its own camera's images of its identity."""
-
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationOptions:
@@ -159,7 +156,9 @@ class RetrievalEngine(ResumableEngine):
         query, q_pids, q_camids = self.extract(query_loader, forward)
         gallery, g_pids, g_camids = self.extract(gallery_loader, forward)
         protocol = self._protocol(dataset_name)
-        galleries = self.datamanager.test_galleries(dataset_name) if self._knows_protocols else [np.arange(len(g_pids))]
+        galleries = [np.arange(len(g_pids))]
+        if isinstance(self.datamanager, TestingDataManager):
+            galleries = self.datamanager.test_galleries(dataset_name)
         by_blocks = not self._makes_matrix(dataset_name, rerank)
         # Neighbours are of a gallery alone: the rest of the pool would tell what the protocol hides.
         apart = rerank and all(len(chosen) < len(g_pids) for chosen in galleries)
@@ -169,8 +168,12 @@ class RetrievalEngine(ResumableEngine):
             if by_blocks:
                 if normalize_feature:
                     qf, gf = F.normalize(qf), F.normalize(gf)
-                cameras = (q_camids, g_camids) if _BY_BLOCKS[protocol] else None
-                trials = [rank_features(qf, gf, q_pids, g_pids, metric=dist_metric, cameras=cameras)]
+                trials = [
+                    protocol.evaluate_features(
+                        qf, gf[chosen], q_pids, g_pids[chosen], q_camids, g_camids[chosen], metric=dist_metric
+                    )
+                    for chosen in galleries
+                ]
             else:
                 if visrank or not apart:
                     distmat = self.distance_matrix(qf, gf, dist_metric, normalize_feature, rerank, len(galleries) > 1)
@@ -180,26 +183,22 @@ class RetrievalEngine(ResumableEngine):
                         drawn = self.distance_matrix(qf, gf[chosen], dist_metric, normalize_feature, rerank)
                     else:
                         drawn = _columns(distmat, chosen)
-                    trials.append(PROTOCOLS[protocol](drawn, q_pids, g_pids[chosen], q_camids, g_camids[chosen]))
+                    trials.append(protocol.evaluate(drawn, q_pids, g_pids[chosen], q_camids, g_camids[chosen]))
             self.results[dataset_name][name] = average_results(trials)
         return distmat
 
     def _makes_matrix(self, dataset_name: str, rerank: bool) -> bool:
         """Whether a target is scored from its distance matrix: where that has at most :attr:`matrix_bytes`.
 
-        The galleries of SYSU-MM01 are small, and re-ranked distances are a matrix in any case.
+        Re-ranked distances are a matrix in any case.
         """
         query, gallery = self.datamanager.fetch_test_loaders(dataset_name)
-        small = 4 * len(query) * len(gallery) <= self.matrix_bytes
-        return rerank or small or self._protocol(dataset_name) not in _BY_BLOCKS
+        return rerank or 4 * len(query) * len(gallery) <= self.matrix_bytes
 
-    @property
-    def _knows_protocols(self) -> bool:
-        """Whether the data manager is one of this package; torchreid's own say nothing of protocols and galleries."""
-        return hasattr(self.datamanager, "protocol")
-
-    def _protocol(self, dataset_name: str) -> str:
-        return self.datamanager.protocol(dataset_name) if self._knows_protocols else "market1501"
+    def _protocol(self, dataset_name: str) -> Protocol:
+        if isinstance(self.datamanager, TestingDataManager):
+            return self.datamanager.protocol(dataset_name)
+        return PROTOCOLS["market1501"]
 
     def _fast_forward(self) -> Forward:
         """Return what computes features by ``evaluation``; every modality's network is made once, when asked for."""

@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 from torchreid_nas.export.exporter import ExportedFile
 from torchreid_nas.metrics import RankingResult
+from torchreid_nas.metrics.scores import ordered_scores
 
 
 def check_table(files: Sequence[ExportedFile], runtime: str) -> str:
@@ -42,12 +43,13 @@ def check_table(files: Sequence[ExportedFile], runtime: str) -> str:
 
 def accuracy_table(results: Mapping[str, tuple[RankingResult, RankingResult]], directions: Mapping[str, str]) -> str:
     """Return a table of Rank-1 and mAP, in percent, of the float and of the int8 network on every target."""
+    scores = ordered_scores(("rank1", "mAP"))
     rows = []
     for name, (before, after) in results.items():
         row = [name, directions[name]]
-        for left, right in ((float(before.cmc[0]), float(after.cmc[0])), (before.mAP, after.mAP)):
+        for left, right in ((score.value(before), score.value(after)) for score in scores):
             row += [f"{100 * left:.2f}", f"{100 * right:.2f}", f"{100 * (right - left):+.2f}"]
         rows.append(row)
-    scores = [f"{score}\n{which}" for score in ("Rank-1", "mAP") for which in ("float", "int8", "difference")]
-    headers = ["data set", "direction", *scores]
+    columns = [f"{score.title}\n{which}" for score in scores for which in ("float", "int8", "difference")]
+    headers = ["data set", "direction", *columns]
     return tabulate(rows, headers=headers, disable_numparse=True, colalign=["left"] * 2 + ["right"] * 6)

@@ -1,7 +1,7 @@
 """The entry of a trained network: what it is, where it comes from, what it reaches, and how a file of it is checked."""
 from __future__ import annotations
 
-__all__ = ["FORMATS", "FROM_FILE", "MODALITIES", "SCORES", "ZOO_PREFIX", "Entry", "Figure", "Source", "score_title"]
+__all__ = ["FORMATS", "FROM_FILE", "MODALITIES", "ZOO_PREFIX", "Entry", "Figure", "Source"]
 
 import dataclasses
 import re
@@ -11,13 +11,13 @@ from typing import Any
 
 from torchreid_nas.architecture import Architecture, ArchitectureSpec
 from torchreid_nas.errors import InputError, nearest
+from torchreid_nas.metrics.scores import SCORES
 
 FORMATS = ("ours", "cdnet_authors", "cmnas_authors", "torchreid")
 FROM_FILE = "from file"
 ZOO_PREFIX = "zoo:"
 """Prefix of the names of zoo entries where files are also taken: ``zoo:cdnet_market1501_pretrained``."""
 MODALITIES = ("visible", "visible-infrared")
-SCORES = ("rank1", "rank5", "rank10", "rank20", "mAP", "mINP", "top1")
 _DIGESTS = {"git_blob": 40, "sha256": 64}
 # Required keys of each kind of source; those of _MORE may be there.
 _SOURCES = {"url": ("url",), "drive": ("folder", "pattern"), "torchreid": ("cached",), "file": ("path",)}
@@ -30,7 +30,7 @@ class Figure:
 
     Attributes:
         dataset: by the name of torchreid's data managers.
-        scores: some of :data:`SCORES` in percent.
+        scores: some of :data:`~torchreid_nas.metrics.SCORES` by name, in percent.
         source: a paper, a log file, or the run that measured it.
         protocol: how it was measured, where the data set has several ways.
         feature: of networks with several, which one.
@@ -45,11 +45,6 @@ class Figure:
     def percent(self, score: str) -> str:
         """Return one of the scores as tables show it, ``""`` where it is not known."""
         return f"{self.scores[score]:.2f}" if score in self.scores else ""
-
-
-def score_title(score: str) -> str:
-    """Return what tables call one of :data:`SCORES`."""
-    return score.replace("rank", "Rank-")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,21 +1,177 @@
-"""The test protocols of the cross-modality data sets, as functions of a distance matrix and labels."""
+"""The test protocols: how the distances of queries and gallery become figures, from a matrix or from features by blocks."""
 from __future__ import annotations
 
-__all__ = ["PROTOCOLS", "evaluate_market1501", "evaluate_regdb", "evaluate_sysu_mm01"]
+__all__ = [
+    "PROTOCOLS", "Protocol", "evaluate_market1501", "evaluate_regdb", "evaluate_sysu_mm01", "find_protocol",
+    "register_protocol",
+]
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
+import torchreid
 
-from torchreid_nas.errors import InputError
-from torchreid_nas.metrics.inputs import as_labels
+from torchreid_nas.errors import InputError, nearest
+from torchreid_nas.metrics.inputs import as_features, as_labels, check_metric
 from torchreid_nas.metrics.ranking import rank_queries
+from torchreid_nas.metrics.streaming import rank_features
 from torchreid_nas.metrics.tally import RankingResult
 
-_SYSU_CAMERAS = 6
-_SYSU_QUERY_CAMERA = 2  # camera 3 of the data set, infrared, which stands where camera 2 stands
-_SYSU_SKIPPED_CAMERA = 1  # camera 2 of the data set, visible
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """How a test scores its queries. Everything that asks for figures asks a protocol.
+
+    The metrics are those of :data:`~torchreid_nas.metrics.SCORES`, averaged over
+    the valid queries: those whose identity is left in their gallery. AP and INP
+    count images. Ties keep the order of the gallery (ours).
+
+    Args:
+        name: under which data sets name the protocol, see :data:`PROTOCOLS`.
+        label: of the protocol, for people; results carry it where a data set's ``setting`` asks for it.
+        skips_own_camera: a query skips the gallery images of its own identity under its own camera.
+        skipped_cameras: for cameras of queries (0-based, as everywhere in torchreid) the gallery cameras whose images
+            such a query skips, whatever their identity.
+        num_cameras: cameras beside ``skipped_cameras`` are numbered 0 to ``num_cameras - 1``; None for any integers.
+        unique_identities: count the CMC on identities: each keeps the place of its first hit.
+
+    Example:
+        >>> protocol = Protocol("toy", "toy", skipped_cameras={1: frozenset({0})})
+        >>> protocol.evaluate([[0.1, 0.2]], [7], [7, 7], [1], [0, 2]).num_valid_queries
+        1
+    """
+
+    name: str
+    label: str
+    skips_own_camera: bool = False
+    skipped_cameras: Mapping[int, frozenset[int]] = dataclasses.field(default_factory=dict)
+    unique_identities: bool = False
+    num_cameras: int | None = None
+
+    def evaluate(
+        self, distmat: Any, q_pids: Any, g_pids: Any, q_camids: Any, g_camids: Any, max_rank: int = 20
+    ) -> RankingResult:
+        """Score one gallery from its distances.
+
+        Args:
+            distmat: (Q, G) distances, smaller is closer, NumPy or torch, any real dtype.
+            q_pids: (Q,) identities of the queries, integers.
+            g_pids: (G,) identities of the gallery, integers.
+            q_camids: (Q,) cameras of the queries, 0-based integers; not read by a protocol that skips nothing.
+            g_camids: (G,) cameras of the gallery, likewise.
+            max_rank: length of the CMC; ranks beyond the gallery repeat the last value of the CMC.
+
+        Raises:
+            InputError: shapes do not agree, labels are no integers or out of range, a distance is not finite, or no
+                query has its identity in the gallery.
+        """
+        if self.skipped_cameras:
+            shape = np.shape(distmat)
+            if len(shape) != 2:
+                raise InputError(
+                    f"distmat has shape {tuple(shape)}, expected (queries, gallery); pass one distance per pair"
+                )
+            q_camids = self._as_cameras("q_camids", q_camids, shape[0], "rows of distmat")
+            g_camids = self._as_cameras("g_camids", g_camids, shape[1], "columns of distmat")
+        return rank_queries(
+            distmat, q_pids, g_pids, max_rank, unique_identities=self.unique_identities,
+            cameras=(q_camids, g_camids) if self.skips_own_camera else None,
+            excluded=(lambda span: self._skipped(q_camids[span], g_camids)) if self.skipped_cameras else None,
+        )
+
+    def evaluate_features(
+        self, query: torch.Tensor | np.ndarray, gallery: torch.Tensor | np.ndarray, q_pids: Any, g_pids: Any,
+        q_camids: Any, g_camids: Any, max_rank: int = 20, *, metric: str = "euclidean",
+    ) -> RankingResult:
+        """Score one gallery from features, block by block where :func:`~torchreid_nas.metrics.rank_features` can.
+
+        The figures are those of :meth:`evaluate` on torchreid's distances, to
+        the rounding of a matrix product of another shape.
+
+        Args:
+            query: (Q, D) features, see :func:`~torchreid_nas.metrics.rank_features`.
+            gallery: (G, D) features, likewise.
+            q_pids, g_pids, q_camids, g_camids, max_rank: see :meth:`evaluate`.
+            metric: ``"euclidean"`` or ``"cosine"``, of torchreid.
+
+        Raises:
+            InputError: see :meth:`evaluate`; features that are no numbers or do not fit, or another metric.
+
+        Example:
+            >>> features = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+            >>> PROTOCOLS["regdb"].evaluate_features(features, features, [1, 2], [1, 2], [0, 0], [1, 1]).mAP
+            1.0
+        """
+        if self.skipped_cameras or self.unique_identities:
+            check_metric(metric)
+            distmat = torchreid.metrics.compute_distance_matrix(*as_features(query, gallery), metric)
+            return self.evaluate(distmat, q_pids, g_pids, q_camids, g_camids, max_rank)
+        cameras = (q_camids, g_camids) if self.skips_own_camera else None
+        return rank_features(query, gallery, q_pids, g_pids, max_rank, metric=metric, cameras=cameras)
+
+    def _skipped(self, q_camids: np.ndarray, g_camids: np.ndarray) -> np.ndarray:
+        """Return which gallery images these queries skip whatever their identity, bool (rows, G)."""
+        skipped = np.zeros((len(q_camids), len(g_camids)), dtype=bool)
+        for camera, others in self.skipped_cameras.items():
+            skipped |= (q_camids == camera)[:, None] & np.isin(g_camids, list(others))
+        return skipped
+
+    def _as_cameras(self, name: str, camids: Any, count: int, what: str) -> np.ndarray:
+        camids = as_labels(name, camids, count, what)
+        if self.num_cameras is not None and camids.size and not 0 <= camids.min() <= camids.max() < self.num_cameras:
+            raise InputError(
+                f"{name} runs from {camids.min()} to {camids.max()}, expected 0 to {self.num_cameras - 1}; "
+                "subtract 1 from the data set's own camera numbers"
+            )
+        return camids
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    protocol.name: protocol for protocol in (
+        Protocol("market1501", "Market-1501", skips_own_camera=True),
+        Protocol("regdb", "RegDB"),
+        # Camera 3 of the data set (infrared) stands where camera 2 (visible) stands.
+        Protocol("sysu_mm01", "SYSU-MM01", skipped_cameras={2: frozenset({1})}, unique_identities=True, num_cameras=6),
+    )
+}
+"""Protocols by name. :func:`register_protocol` adds to them."""
+
+
+def register_protocol(protocol: Protocol) -> None:
+    """Add a protocol, so that data sets can name it.
+
+    Raises:
+        InputError: the name is taken by another protocol.
+
+    Example:
+        >>> register_protocol(Protocol("regdb", "another"))
+        Traceback (most recent call last):
+        torchreid_nas.errors.InputError: there is a protocol "regdb" already; choose another name
+    """
+    if PROTOCOLS.setdefault(protocol.name, protocol) != protocol:
+        raise InputError(f'there is a protocol "{protocol.name}" already; choose another name')
+
+
+def find_protocol(protocol: str | Protocol) -> Protocol:
+    """Return a protocol itself, or the registered one of that name.
+
+    Raises:
+        InputError: there is no such protocol.
+
+    Example:
+        >>> find_protocol("sysu_mm01").label
+        'SYSU-MM01'
+    """
+    if isinstance(protocol, Protocol):
+        return protocol
+    if protocol not in PROTOCOLS:
+        raise InputError(
+            f'there is no protocol "{protocol}", expected one of {", ".join(PROTOCOLS)}{nearest(protocol, PROTOCOLS)}'
+        )
+    return PROTOCOLS[protocol]
 
 
 def evaluate_sysu_mm01(
@@ -34,13 +190,10 @@ def evaluate_sysu_mm01(
     :func:`~torchreid_nas.metrics.average_results`.
 
     Args:
-        distmat: (Q, G) distances, smaller is closer, NumPy or torch, any real dtype.
-        q_pids: (Q,) identities of the queries, integers.
-        g_pids: (G,) identities of the gallery, integers.
+        distmat, q_pids, g_pids, max_rank: see :meth:`Protocol.evaluate`.
         q_camids: (Q,) cameras of the queries, **0-based** as everywhere in
             torchreid: the data set's camera 3 is 2.
         g_camids: (G,) cameras of the gallery, 0-based.
-        max_rank: length of the CMC; ranks beyond the gallery repeat its last value.
 
     Returns:
         The scores. Ties keep the order of the gallery (ours).
@@ -48,17 +201,14 @@ def evaluate_sysu_mm01(
     Raises:
         InputError: shapes do not agree, a camera is not within 0 to 5, a distance is
             not finite, or no query has its identity in the gallery.
+
+    Example:
+        The query of camera 3 skips both images of camera 2:
+
+        >>> evaluate_sysu_mm01([[0.1, 0.2, 0.3]], [1], [1, 9, 1], [2], [1, 1, 0]).mAP
+        1.0
     """
-    shape = np.shape(distmat)
-    if len(shape) != 2:
-        raise InputError(f"distmat has shape {tuple(shape)}, expected (queries, gallery); pass one distance per pair")
-    q_camids = _as_cameras("q_camids", q_camids, shape[0], "rows of distmat")
-    g_camids = _as_cameras("g_camids", g_camids, shape[1], "columns of distmat")
-    queries = (q_camids == _SYSU_QUERY_CAMERA)[:, None]
-    skipped = g_camids == _SYSU_SKIPPED_CAMERA
-    return rank_queries(
-        distmat, q_pids, g_pids, max_rank, excluded=lambda span: queries[span] & skipped, unique_identities=True
-    )
+    return PROTOCOLS["sysu_mm01"].evaluate(distmat, q_pids, g_pids, q_camids, g_camids, max_rank)
 
 
 def evaluate_regdb(distmat: Any, q_pids: Any, g_pids: Any, max_rank: int = 20) -> RankingResult:
@@ -69,10 +219,7 @@ def evaluate_regdb(distmat: Any, q_pids: Any, g_pids: Any, max_rank: int = 20) -
     are means over ten trials: :func:`~torchreid_nas.metrics.average_results`.
 
     Args:
-        distmat: (Q, G) distances, smaller is closer, NumPy or torch, any real dtype.
-        q_pids: (Q,) identities of the queries, integers.
-        g_pids: (G,) identities of the gallery, integers.
-        max_rank: length of the CMC; ranks beyond the gallery repeat its last value.
+        distmat, q_pids, g_pids, max_rank: see :meth:`Protocol.evaluate`.
 
     Returns:
         The scores. Ties keep the order of the gallery (ours).
@@ -80,8 +227,12 @@ def evaluate_regdb(distmat: Any, q_pids: Any, g_pids: Any, max_rank: int = 20) -
     Raises:
         InputError: shapes do not agree, a distance is not finite, or no query has its
             identity in the gallery.
+
+    Example:
+        >>> evaluate_regdb([[0.1, 0.2, 0.3]], [1], [1, 9, 1]).mINP
+        0.6666666666666666
     """
-    return rank_queries(distmat, q_pids, g_pids, max_rank)
+    return PROTOCOLS["regdb"].evaluate(distmat, q_pids, g_pids, None, None, max_rank)
 
 
 def evaluate_market1501(
@@ -91,25 +242,11 @@ def evaluate_market1501(
 
     A query skips the gallery images of its own identity and camera. Arguments,
     result and errors as :func:`evaluate_sysu_mm01`, cameras being any integers.
+
+    Example:
+        The closest image is of the query's own identity and camera:
+
+        >>> evaluate_market1501([[0.1, 0.2, 0.3]], [1], [1, 9, 1], [0], [0, 0, 1]).mAP
+        0.5
     """
-    return rank_queries(distmat, q_pids, g_pids, max_rank, cameras=(q_camids, g_camids))
-
-
-PROTOCOLS: Mapping[str, Callable[..., RankingResult]] = {
-    "market1501": evaluate_market1501,
-    "regdb": lambda distmat, q_pids, g_pids, q_camids, g_camids, max_rank=20: evaluate_regdb(
-        distmat, q_pids, g_pids, max_rank
-    ),
-    "sysu_mm01": evaluate_sysu_mm01,
-}
-"""Protocols by name, all called with (distmat, q_pids, g_pids, q_camids, g_camids, max_rank)."""
-
-
-def _as_cameras(name: str, camids: Any, count: int, what: str) -> np.ndarray:
-    camids = as_labels(name, camids, count, what)
-    if camids.size and not 0 <= camids.min() <= camids.max() < _SYSU_CAMERAS:
-        raise InputError(
-            f"{name} runs from {camids.min()} to {camids.max()}, expected 0 to {_SYSU_CAMERAS - 1}; "
-            "subtract 1 from the data set's own camera numbers"
-        )
-    return camids
+    return PROTOCOLS["market1501"].evaluate(distmat, q_pids, g_pids, q_camids, g_camids, max_rank)

@@ -17,7 +17,6 @@ from torchreid_nas.metrics.tally import RankingResult, Tally
 BLOCK_BYTES = 64 * 2**20
 """Bound on the working memory of :func:`rank_queries` beyond its inputs, roughly."""
 
-_SCORES = ("mAP", "mAP_trapezoid", "mINP")
 _ROW_COPIES = 4  # arrays as large as a block that are alive at once
 
 
@@ -117,12 +116,17 @@ def average_results(results: Sequence[RankingResult]) -> tuple[RankingResult, di
 
     Returns:
         The mean, whose ``num_valid_queries`` is the mean rounded to an integer,
-        and the standard deviations ``{"cmc": (max_rank,) array, "mAP": float, "mAP_trapezoid":
-        float, "mINP": float}`` over the trials at hand (divided by their number, ``ddof=0``,
-        NumPy's default).
+        and the standard deviations over the trials at hand (divided by their number, ``ddof=0``,
+        NumPy's default): ``"cmc"``, a (max_rank,) array, and every other metric by name, a float.
 
     Raises:
         InputError: there is no result, or the CMCs differ in length.
+
+    Example:
+        >>> trials = [rank_queries([[0.1, 0.2]], [1], gallery) for gallery in ([1, 2], [2, 1])]
+        >>> mean, deviation = average_results(trials)
+        >>> mean.mAP, deviation["mAP"]
+        (0.75, 0.25)
     """
     if not results:
         raise InputError("no results to average; evaluate at least one trial first")
@@ -132,13 +136,13 @@ def average_results(results: Sequence[RankingResult]) -> tuple[RankingResult, di
             f"the CMCs to average have lengths {lengths}, expected one; use the same max_rank in each trial"
         )
     cmc = np.stack([result.cmc for result in results])
-    scores = {name: np.array([getattr(result, name) for result in results]) for name in _SCORES}
+    scores = {name: np.array([result.scores[name] for result in results]) for name in results[0].scores}
     mean_cmc = cmc.mean(axis=0)
     mean_cmc.flags.writeable = False
     num_valid = round(float(np.mean([result.num_valid_queries for result in results])))
     means = {name: float(values.mean()) for name, values in scores.items()}
     stds = {name: float(values.std()) for name, values in scores.items()}
-    return RankingResult(cmc=mean_cmc, num_valid_queries=num_valid, **means), {"cmc": cmc.std(axis=0), **stds}
+    return RankingResult(mean_cmc, means, num_valid), {"cmc": cmc.std(axis=0), **stds}
 
 
 def _first_identities(

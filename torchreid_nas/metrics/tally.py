@@ -3,6 +3,7 @@ from __future__ import annotations
 
 __all__ = ["RankingResult", "Tally"]
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from torchreid_nas.errors import InputError
 from torchreid_nas.metrics.places import sort_rows
+from torchreid_nas.metrics.scores import Ranked, computed_scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,22 +21,38 @@ class RankingResult:
     Attributes:
         cmc: (max_rank,) float64, read-only; ``cmc[k - 1]`` is rank-k, the share of valid
             queries whose identity is among the first k.
-        mAP: mean average precision (step-wise, as torchreid), averaged over the valid queries.
-        mAP_trapezoid: the same with AP as the area under straight lines between the points of
-            precision over recall, as the evaluation code of Market-1501 (Zheng et al., ICCV 2015)
-            integrates, and after it that of many papers (ECN among them). It is at most ``mAP``:
-            name it where figures of such a paper are quoted.
-        mINP: mean inverse negative penalty (Ye et al., "Deep Learning for Person
-            Re-identification: A Survey and Outlook", TPAMI 2021): number of positives
-            over the 1-based position of the last of them, averaged over the valid queries.
+        scores: the other metrics by name, each averaged over the valid queries: those of
+            :data:`~torchreid_nas.metrics.SCORES` that are computed from rankings.
         num_valid_queries: queries whose identity is left in their gallery.
+
+    Example:
+        >>> from torchreid_nas.metrics import evaluate_regdb
+        >>> result = evaluate_regdb([[0.1, 0.2, 0.3]], [7], [7, 8, 7], max_rank=2)
+        >>> result.cmc, round(result.mAP, 3), result.num_valid_queries
+        (array([1., 1.]), 0.833, 1)
     """
 
     cmc: np.ndarray
-    mAP: float
-    mAP_trapezoid: float
-    mINP: float
+    scores: Mapping[str, float]
     num_valid_queries: int
+
+    @property
+    def mAP(self) -> float:
+        """Mean average precision, see :func:`~torchreid_nas.metrics.scores.average_precision`."""
+        return self.scores["mAP"]
+
+    @property
+    def mAP_trapezoid(self) -> float:
+        """Mean average precision by trapezoid, see :func:`~torchreid_nas.metrics.scores.average_precision_trapezoid`.
+
+        Name the integration where figures of a paper are quoted that used it: the value is at most ``mAP``.
+        """
+        return self.scores["mAP_trapezoid"]
+
+    @property
+    def mINP(self) -> float:
+        """Mean inverse negative penalty, see :func:`~torchreid_nas.metrics.scores.inverse_negative_penalty`."""
+        return self.scores["mINP"]
 
 
 class Tally:
@@ -46,7 +64,8 @@ class Tally:
 
     def __init__(self, max_rank: int) -> None:
         self._hits = np.zeros(max_rank, dtype=np.int64)
-        self._sums = np.zeros(3)
+        self._functions = {score.name: score.of for score in computed_scores() if score.of is not None}
+        self._sums = np.zeros(len(self._functions))
         self._num_valid = 0
 
     def add(
@@ -67,18 +86,9 @@ class Tally:
         keys = sort_rows(keys.masked_fill(~real, torch.iinfo(torch.int64).max))
         dropped = keys & 1
         places = (keys >> 1) - dropped.cumsum(dim=1) + dropped
-        kept = 1 - dropped
-        nth = kept.cumsum(dim=1, dtype=torch.float64)
-        total = nth[:, -1]
-        valid = total > 0
-        precision = (nth / (places + 1)).mul_(kept)
-        # Recall grows at the positives alone, each time from the place before; there is none before the first, where
-        # the curve begins at precision 1.
-        before = torch.where(places > 0, (nth - 1) / places, 1.0).mul_(kept)
-        average_precision = precision.sum(dim=1) / total
-        trapezoid = 0.5 * (average_precision + before.sum(dim=1) / total)
-        last = (places * kept).amax(dim=1)
-        scores = torch.stack([average_precision, trapezoid, total / (last + 1)])[:, valid]
+        ranked = Ranked.of(places, 1 - dropped)
+        valid = ranked.total > 0
+        scores = torch.stack([function(ranked) for function in self._functions.values()])[:, valid]
         self._sums += scores.sum(dim=1).cpu().numpy()
         self._num_valid += scores.shape[1]
         if first is None:
@@ -100,4 +110,5 @@ class Tally:
             )
         cmc = self._hits.cumsum() / self._num_valid
         cmc.flags.writeable = False
-        return RankingResult(cmc, *(self._sums / self._num_valid).tolist(), self._num_valid)
+        means = dict(zip(self._functions, (self._sums / self._num_valid).tolist()))
+        return RankingResult(cmc, means, self._num_valid)

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from torchreid_nas.errors import InputError
+from torchreid_nas.metrics.scores import find_score, row_scores
 from torchreid_nas.report.style import FAINT, GRID, INK, SHARE_COLOURS, SPLIT_COLOURS, new_figure, save_figure
 
 _BAR = 0.36
+_DRAWN = (("rank1", SHARE_COLOURS[1], -_BAR / 2), ("mAP", SPLIT_COLOURS[1], _BAR / 2))  # metric, colour, offset of its bar
 
 
 def draw_ablation(results: Mapping[str, Any], path: str | os.PathLike) -> None:
@@ -33,15 +35,17 @@ def draw_ablation(results: Mapping[str, Any], path: str | os.PathLike) -> None:
     figure = new_figure((6.4 * len(datasets), 0.62 * len(variants) + 1.1), layout="constrained")
     for axes, dataset in zip(figure.subplots(1, len(datasets), squeeze=False)[0], datasets):
         chosen = {entry["variant"]: entry for entry in entries if entry["dataset"] == dataset}
-        longest = max(max(entry["cmc"][0], entry["mAP"]) for entry in chosen.values())
-        for name, colour, offset in (("Rank-1", SHARE_COLOURS[1], -_BAR / 2), ("mAP", SPLIT_COLOURS[1], _BAR / 2)):
-            scores = [100 * (e["cmc"][0] if name == "Rank-1" else e["mAP"]) for e in chosen.values()]
+        longest = max(row_scores(entry)[name] for entry in chosen.values() for name, _, _ in _DRAWN)
+        for name, colour, offset in _DRAWN:
+            scores = [100 * row_scores(entry)[name] for entry in chosen.values()]
             places = [variants.index(variant) + offset for variant in chosen]
             stds = [
-                100 * (e["cmc_std"][0] if name == "Rank-1" else e["mAP_std"]) if e["num_trials"] > 1 else 0.0
-                for e in chosen.values()
+                100 * row_scores(entry, "_std")[name] if entry["num_trials"] > 1 else 0.0 for entry in chosen.values()
             ]
-            axes.barh(places, scores, _BAR, color=colour, label=name, xerr=stds if any(stds) else None, ecolor=INK)
+            axes.barh(
+                places, scores, _BAR, color=colour, label=find_score(name).title, xerr=stds if any(stds) else None,
+                ecolor=INK,
+            )
             for place, score, std in zip(places, scores, stds):
                 axes.text(score + std + longest, place, f"{score:.1f}", va="center", fontsize=8.5, color=INK)
         axes.set_yticks(range(len(variants)), variants, fontsize=9.5, color=INK)

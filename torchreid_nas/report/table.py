@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torchreid_nas.errors import InputError
+from torchreid_nas.metrics.scores import Score, ordered_scores, row_scores
 
 
 def results_table(results: Mapping[str, Any]) -> str:
@@ -15,13 +16,13 @@ def results_table(results: Mapping[str, Any]) -> str:
     Args:
         results: the content of ``results.json``: ``{"results": [...]}``, each
             entry with ``dataset``, ``direction``, ``feature``, ``ranks`` (ints),
-            ``cmc`` and ``cmc_std`` (fractions at those ranks), ``mAP``,
-            ``mINP`` and their ``_std`` (fractions), ``num_valid_queries``, ``num_trials``;
-            where one has ``mAP_trapezoid`` and its ``_std``, there is a column for it;
+            ``cmc`` and ``cmc_std`` (fractions at those ranks), other metrics of
+            :data:`~torchreid_nas.metrics.SCORES` and their ``_std`` (fractions),
+            ``num_valid_queries``, ``num_trials``;
             where one has ``variant`` (of an ablation), a first column names it.
 
-    Scores have two decimals, and ``± std`` where several trials were averaged.
-    A rank or trapezoid mAP that an entry does not give stays empty in its row.
+    A metric has a column where an entry gives it; in the rows of other entries the column is empty.
+    Metrics have two decimals, and ``± std`` where several trials were averaged.
 
     Raises:
         InputError: no entry, or one that lacks a key.
@@ -32,37 +33,27 @@ def results_table(results: Mapping[str, Any]) -> str:
     if not entries:
         raise InputError('the results hold no entry under "results"; test at least one data set')
     try:
-        ranks = sorted({rank for entry in entries for rank in entry["ranks"]})
-        trapezoid = any("mAP_trapezoid" in entry for entry in entries)
-        names = ("mAP", "mAP_trapezoid", "mINP") if trapezoid else ("mAP", "mINP")
-        rows = [_table_row(entry, ranks, names) for entry in entries]
+        scores = ordered_scores(name for entry in entries for name in row_scores(entry))
+        rows = [_table_row(entry, scores) for entry in entries]
     except KeyError as error:
         raise InputError(f"an entry of the results lacks {error}; test again to write them anew") from error
-    scores = [*(f"Rank-{rank}" for rank in ranks), *(name.replace("_trapezoid", " (trapezoid)") for name in names)]
     labels = ["data set", "direction", "feature"]
     if any("variant" in entry for entry in entries):
         labels.insert(0, "variant")
         rows = [[entry.get("variant", ""), *row] for entry, row in zip(entries, rows)]
-    headers = [*labels, *scores, "queries", "trials"]
+    headers = [*labels, *(score.title for score in scores), "queries", "trials"]
     align = ["left"] * len(labels) + ["right"] * (len(headers) - len(labels))
     # Numbers come formatted: tabulate would cut the zeros of 50.00.
     return tabulate(rows, headers=headers, colalign=align, disable_numparse=True)
 
 
-def _table_row(entry: Mapping[str, Any], ranks: Sequence[int], names: Sequence[str]) -> list[str]:
+def _table_row(entry: Mapping[str, Any], scores: Sequence[Score]) -> list[str]:
     several = entry["num_trials"] > 1
-
-    def percent(value: float, std: float) -> str:
-        return f"{100 * value:.2f} ± {100 * std:.2f}" if several else f"{100 * value:.2f}"
-
-    stds = entry["cmc_std"] if several else [0.0] * len(entry["cmc"])
-    at = {rank: percent(value, std) for rank, value, std in zip(entry["ranks"], entry["cmc"], stds)}
-    scores = [
-        "" if name == "mAP_trapezoid" and name not in entry
-        else percent(entry[name], entry[f"{name}_std"] if several else 0.0)
-        for name in names
-    ]
+    values, deviations = row_scores(entry), row_scores(entry, "_std") if several else {}
+    texts = {name: f"{100 * value:.2f}" for name, value in values.items()}
+    if several:
+        texts = {name: f"{text} ± {100 * deviations[name]:.2f}" for name, text in texts.items()}
     return [
-        entry["dataset"], entry["direction"], entry["feature"], *(at.get(rank, "") for rank in ranks), *scores,
+        entry["dataset"], entry["direction"], entry["feature"], *(texts.get(score.name, "") for score in scores),
         f"{entry['num_valid_queries']:,}", str(entry["num_trials"]),
     ]

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torchreid_nas.errors import InputError
+from torchreid_nas.metrics.scores import SCORES
 from torchreid_nas.report.style import FAINT, GRID, INK, SHARE_COLOURS, SPLIT_COLOURS, new_figure, save_figure
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _NO_LOSS = {"epoch", "lr", "seconds", "temperature", "changed"}
 _TITLES = {
     "ce": "cross-entropy", "c3mmd": "C3MMD", "architecture": "architecture loss (validation part)",
     "invariance": "invariance loss of the target", "neighbour_precision": "neighbours of the same person (share)",
-    "lr": "learning rate", "validation_score": "score", "validation_rank1": "Rank-1",
+    "lr": "learning rate", "validation_score": "score",
 }
 
 
@@ -55,6 +56,12 @@ def draw_training(history: Sequence[Mapping[str, Any]], path: str | os.PathLike)
     save_figure(figure, path)
 
 
+def _title(key: str) -> str:
+    """Return what the picture calls a value of the history."""
+    name = key.removeprefix("validation_")
+    return _TITLES.get(key) or (SCORES[name].title if name in SCORES else name)
+
+
 def _draw_curves(axes: Axes, history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
     from matplotlib.ticker import MaxNLocator
 
@@ -65,9 +72,9 @@ def _draw_curves(axes: Axes, history: Sequence[Mapping[str, Any]], names: Sequen
         axes.plot(
             *zip(*points), color=_CURVES[index % 2], linestyle="-" if index < 2 else "--", linewidth=1.6,
             marker="o" if scores or len(points) == 1 else None, markersize=3.2,
-            label=_TITLES.get(name, name.removeprefix("validation_")),
+            label=_title(name),
         )
-    title = "held-out identities (%)" if scores else _TITLES.get(names[0], names[0])
+    title = "held-out identities (%)" if scores else _title(names[0])
     axes.set_title(title, fontsize=10.5, color=INK, loc="left")
     if scores:
         axes.legend(frameon=False, fontsize=8.5, labelcolor=INK)

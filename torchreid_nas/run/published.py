@@ -10,7 +10,8 @@ from yacs.config import CfgNode
 
 from torchreid_nas.errors import InputError
 from torchreid_nas.hub.catalogue import find_entry
-from torchreid_nas.hub.entry import SCORES, ZOO_PREFIX, Entry, Figure, score_title
+from torchreid_nas.hub.entry import ZOO_PREFIX, Entry, Figure
+from torchreid_nas.metrics.scores import SCORES, ordered_scores, row_scores
 
 
 def tested_entry(cfg: CfgNode) -> Entry | None:
@@ -48,15 +49,15 @@ def comparison_table(entry: Entry, rows: Sequence[Mapping[str, Any]], cfg: CfgNo
 
     figures = [("measured", figure) for figure in map(measured_figure, rows)]
     figures += [("published", figure) for figure in entry.published]
-    scores = [score for score in SCORES if any(score in figure.scores for _, figure in figures)]
+    scores = ordered_scores(name for _, figure in figures for name in figure.scores)
     table = [
         [
-            figure.dataset, figure.feature, kind, *(figure.percent(score) for score in scores), figure.protocol,
+            figure.dataset, figure.feature, kind, *(figure.percent(score.name) for score in scores), figure.protocol,
             figure.source,
         ]
         for kind, figure in sorted(figures, key=lambda item: item[1].dataset)
     ]
-    headers = ["data set", "feature", "", *map(score_title, scores), "protocol", "source"]
+    headers = ["data set", "feature", "", *(score.title for score in scores), "protocol", "source"]
     align = ["left"] * 3 + ["right"] * len(scores) + ["left"] * 2
     lines = [
         f"zoo:{entry.name}, measured here beside published (percent)",
@@ -68,8 +69,7 @@ def comparison_table(entry: Entry, rows: Sequence[Mapping[str, Any]], cfg: CfgNo
 
 def measured_figure(row: Mapping[str, Any], source: str = "this run") -> Figure:
     """Return the figure of an entry of ``results.json``."""
-    scores = {f"rank{rank}": 100 * value for rank, value in zip(row["ranks"], row["cmc"]) if f"rank{rank}" in SCORES}
-    scores |= {"mAP": 100 * row["mAP"], "mINP": 100 * row["mINP"]}
+    scores = {name: 100 * value for name, value in row_scores(row).items() if name in SCORES}
     return Figure(row["dataset"], scores, source, row["protocol"], row["feature"])
 
 

@@ -5,30 +5,32 @@ __all__ = ["average_rows", "result_row"]
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 from yacs.config import CfgNode
 
-from torchreid_nas.data import CrossModalityDataManager
+from torchreid_nas.data.manager import ReIDDataManager
 from torchreid_nas.metrics import RankingResult
+from torchreid_nas.metrics.scores import computed_scores
 
-# Figures that compare with no others.
+# Figures after re-ranking compare with no others.
 _RE_RANKED = ", re-ranked"
-_TRAPEZOID = "mAP_trapezoid"
 
 
 def result_row(
-    cfg: CfgNode, data: CrossModalityDataManager, dataset: str, feature: str, mean: RankingResult,
+    cfg: CfgNode, data: ReIDDataManager, dataset: str, feature: str, mean: RankingResult,
     std: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the entry of one target and feature: mean and deviation over its galleries, as fractions.
 
-    ``mAP_trapezoid`` is in it only where ``test.trapezoid_map`` asks for it.
+    A metric that a config key asks for (``mAP_trapezoid``) is in the entry only where the key is set.
     """
     ranks = list(cfg.test.ranks)
     scores: dict[str, float] = {}
-    for name in ("mAP", *((_TRAPEZOID,) if cfg.test.trapezoid_map else ()), "mINP"):
-        scores[name], scores[f"{name}_std"] = getattr(mean, name), std[name]
+    for score in computed_scores():
+        if not score.key or reduce(CfgNode.__getitem__, score.key.split("."), cfg):
+            scores[score.name], scores[f"{score.name}_std"] = score.value(mean), std[score.name]
     return {
         "dataset": dataset,
         "direction": data.direction(dataset),
@@ -39,17 +41,8 @@ def result_row(
         **scores,
         "num_valid_queries": mean.num_valid_queries,
         "num_trials": len(data.test_galleries(dataset)),
-        "protocol": _protocol(cfg, dataset),
+        "protocol": data.setting(dataset) + (_RE_RANKED if cfg.test.rerank else ""),
     }
-
-
-def _protocol(cfg: CfgNode, dataset: str) -> str:
-    if dataset.startswith("sysu"):
-        search = "indoor" if dataset.endswith("indoor") else "all"
-        protocol = f"SYSU-MM01 {search}-search, {cfg.test.shot}-shot, {cfg.test.gallery_draw} galleries"
-    else:
-        protocol = f"RegDB split_id {cfg.data.split_id}" if dataset.startswith("regdb") else dataset
-    return protocol + (_RE_RANKED if cfg.test.rerank else "")
 
 
 def average_rows(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -58,8 +51,8 @@ def average_rows(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     mean = {**rows[0], "num_trials": len(rows), "protocol": f"mean over trials{_RE_RANKED if re_ranked else ''}"}
     means, deviation = zip(*(_mean_std([row["cmc"][i] for row in rows]) for i in range(len(rows[0]["ranks"]))))
     mean["cmc"], mean["cmc_std"] = list(means), list(deviation)
-    for key in ("mAP", _TRAPEZOID, "mINP"):
-        # A trial that was tested before the trapezoid was asked for has none, so there is no mean over the trials.
+    for key in (score.name for score in computed_scores()):
+        # A trial that was tested before a metric was asked for lacks the metric: then there is no mean over the trials.
         values = [row[key] for row in rows if key in row]
         if len(values) == len(rows):
             mean[key], mean[f"{key}_std"] = _mean_std(values)

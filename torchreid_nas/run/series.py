@@ -13,6 +13,7 @@ from yacs.config import CfgNode
 
 import torchreid_nas
 from torchreid_nas import report
+from torchreid_nas.data import dataset_facts
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import atomic_path, write_json, write_text
 from torchreid_nas.methods import DomainAdaptationTask
@@ -39,8 +40,12 @@ def run_trials(cfg: CfgNode, trials: Sequence[int], stages: Sequence[str], resum
     identities of one are test identities of another. With ``resume`` the first
     unfinished trial goes on.
     """
-    if not all(name.startswith("regdb") for name in cfg.data.sources):
-        raise InputError(f"--trials is for RegDB, whose ten splits are trials; data.sources is {', '.join(cfg.data.sources)}")
+    single = [name for name in cfg.data.sources if dataset_facts(name).num_splits == 1]
+    if single:
+        raise InputError(
+            f"--trials is for data sets with several fixed splits, such as RegDB with ten, and {', '.join(single)} of "
+            "data.sources has one; leave --trials out"
+        )
     if cfg.ecn.ablation:
         raise InputError(
             "--trials runs one config on every split, and ecn.ablation names several; set ecn.ablation [], or leave --trials out "

@@ -20,7 +20,7 @@ from torchreid_nas import report, zoo
 from torchreid_nas.architecture import BN_SPACE, Architecture, ArchitectureSpec, authors_slots
 from torchreid_nas.checkpoints.load import checkpoint_num_classes, classifier_size, load_weights, read_weights, resolve_weights
 from torchreid_nas.config import changed_keys, config_to_yaml
-from torchreid_nas.data import ReIDDataManager
+from torchreid_nas.data import ReIDDataManager, dataset_facts
 from torchreid_nas.data.synthetic import LAYOUTS, SyntheticSettings, write_dataset
 from torchreid_nas.device import find_device, resolve_config
 from torchreid_nas.engine import BilevelSearch, EvaluationOptions, ResumableEngine, SearchOptions, seed_everything
@@ -162,9 +162,9 @@ class Run:
         if not synthetic.enabled:
             return
         settings = SyntheticSettings(**{key: value for key, value in synthetic.items() if key != "enabled"})
-        names = [*self.cfg.data.sources, *self.cfg.data.targets]
+        layouts = {dataset_facts(name).stand_in for name in (*self.cfg.data.sources, *self.cfg.data.targets)}
         for layout in LAYOUTS:
-            if any(name.startswith(layout) for name in names):
+            if layout in layouts:
                 logger.info(f"== synthetic stand-in for {layout}: {write_dataset(layout, self.cfg.data.root, settings)}")
 
     def search(self) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from tabulate import tabulate
 
 from torchreid_nas.architecture import SHARE, SPLIT
-from torchreid_nas.hub.entry import FROM_FILE, SCORES, Entry, score_title
+from torchreid_nas.hub.entry import FROM_FILE, Entry
+from torchreid_nas.metrics.scores import ordered_scores
 from torchreid_nas.models.size import model_size
 from torchreid_nas.zoo.networks import build_model
 
@@ -105,10 +106,9 @@ def _figures(entries: Sequence[Entry]) -> str:
     for entry in entries:
         figures = [*entry.published, *entry.measured]
         groups.setdefault(repr(figures) if figures else entry.name, []).append(entry)
-    scores = [
-        score for score in SCORES
-        if any(score in figure.scores for entry in entries for figure in (*entry.published, *entry.measured))
-    ]
+    scores = ordered_scores(
+        name for entry in entries for figure in (*entry.published, *entry.measured) for name in figure.scores
+    )
     rows = []
     for group in groups.values():
         first, names = group[0], _names(group)
@@ -116,13 +116,13 @@ def _figures(entries: Sequence[Entry]) -> str:
         figures += [("measured", figure) for figure in first.measured]
         for kind, figure in figures:
             rows.append([
-                names, figure.dataset, *map(figure.percent, scores),
+                names, figure.dataset, *(figure.percent(score.name) for score in scores),
                 ", ".join(filter(None, (figure.protocol or first.protocol, figure.feature))),
                 f"{kind}: {figure.source}",
             ])
         if not figures:
             rows.append([names, first.dataset, *("" for _ in scores), first.protocol, "no figure known"])
-    headers = ["entry", "data set", *map(score_title, scores), "protocol", "who says so"]
+    headers = ["entry", "data set", *(score.title for score in scores), "protocol", "who says so"]
     return _table(rows, headers, right=range(2, 2 + len(scores)))
 
 
