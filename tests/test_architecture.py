@@ -121,7 +121,7 @@ def test_zero_is_split_one_is_share_and_each_lands_on_its_slot(resnet50_slots):
 def test_ints_round_trip_through_the_authors_file(tmp_path, resnet50_slots):
     architecture = Architecture.preset("random-7", resnet50_slots)
     path = tmp_path / "config.cfg"
-    architecture.save_ints(path)
+    architecture.export(path)
     text = path.read_text()
     assert len(text.split()) == 53 and text.count("\n") == 1 and set(text.split()) == {"0", "1"}
     assert Architecture.load(path) == architecture
@@ -172,7 +172,7 @@ def test_json_round_trip_keeps_slots_choices_order_and_source(tmp_path):
     ('{"choices": {"stem": "share"}}', 'lacks "space" or "choices"'),
     ('{"space": "bn_split", "choices": {}}', 'lacks "space" or "choices"'),
     ('{"space": "bn_split", "choices": ["share"]}', 'lacks "space" or "choices"'),
-    ('{"space": "bn_split", "choices": {"stem": "halve"}}', '"stem" the choice "halve", expected "share" or "split"'),
+    ('{"space": "bn_split", "choices": {"stem": "halve"}}', '"stem" has the choice "halve", expected "share" or "split"'),
     ('{"space": "bn_split",\n "choices": {"stem" "share"}}', "line 2 is not valid JSON"),
     ('{"space": "bn_split", "cho', "is not valid JSON"),
     ("stem shared", "neither JSON nor the authors' list of ints"),
@@ -204,7 +204,7 @@ def test_a_binary_or_missing_file_or_a_folder_is_named(tmp_path):
 def test_resolve_takes_a_value_a_preset_a_file_and_ints(tmp_path, resnet50_slots):
     architecture = Architecture.preset("random-5", resnet50_slots)
     architecture.save(tmp_path / "architecture.json")
-    architecture.save_ints(tmp_path / "config.cfg")
+    architecture.export(tmp_path / "config.cfg")
     specs = (
         architecture, "random-5", tmp_path / "architecture.json", str(tmp_path / "config.cfg"), architecture.to_ints(),
     )

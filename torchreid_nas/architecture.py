@@ -1,75 +1,30 @@
 """Architecture: the value that a search finds, a model is built from, and a file holds."""
 from __future__ import annotations
 
-__all__ = ["Architecture", "ArchitectureSpec", "SHARE", "SPLIT", "BN_SPACE", "authors_slots"]
+__all__ = ["Architecture", "ArchitectureSpec", "BN_SPACE", "FORMATS", "SHARE", "SPLIT", "authors_slots"]
 
 import contextlib
 import dataclasses
 import os
-import random
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union
 
-from torchreid_nas.errors import InputError, nearest
+from torchreid_nas.architecture_format import FORMATS, ArchitectureFormat, Choices
+from torchreid_nas.bn_choices import BN_SPACE, SHARE, SPLIT, authors_slots, choices_of_ints, ints_of_choices
+from torchreid_nas.errors import InputError, nearest, shown
 from torchreid_nas.files import read_json, write_json, write_text
-from torchreid_nas.genotypes import (
-    BLOCK_SLOTS,
-    CANDIDATES,
-    GENOTYPES,
-    candidate_kernels,
-    check_candidates,
-    genotype_of_layers,
-)
-
-SHARE, SPLIT = "share", "split"
-BN_SPACE = "bn_split"
-
-_PRESETS = (SHARE, SPLIT, "first-<k>", "last-<k>", "random-<seed>")
-# Blocks per stage and BatchNorms per block of the ResNets, for the authors' files, which hold numbers only.
-_RESNETS = {
-    20: ((2, 2, 2, 2), 2),
-    36: ((3, 4, 6, 3), 2),
-    53: ((3, 4, 6, 3), 3),
-    104: ((3, 4, 23, 3), 3),
-    155: ((3, 8, 36, 3), 3),
-}
-
-
-def authors_slots(count: int) -> tuple[str, ...]:
-    """Return the slot names of a ResNet with ``count`` BatchNorms in the order of the CM-NAS authors' ``config.cfg``.
-
-    Stem first, then per stage the downsample BN *before* bn1, bn2, bn3 of each
-    block, whereas modules define it after them.
-
-    Raises:
-        InputError: no ResNet has that many BatchNorm layers.
-    """
-    return _resnet_slots(count, downsample_first=True)
-
-
-def _resnet_slots(count: int, downsample_first: bool) -> tuple[str, ...]:
-    if count not in _RESNETS:
-        raise InputError(
-            f"the authors' format lists the BatchNorms of a ResNet ({', '.join(map(str, _RESNETS))} of them; "
-            f"53 for ResNet-50), got {count} values"
-        )
-    blocks, norms = _RESNETS[count]
-    slots = ["bn1"]
-    for stage, number in enumerate(blocks, start=1):
-        for block in range(number):
-            prefix = f"layer{stage}.{block}"
-            own = [f"{prefix}.bn{i}" for i in range(1, norms + 1)]
-            # BasicBlock ResNets (two norms) have no downsample in the first stage.
-            downsample = [f"{prefix}.downsample.1"] if block == 0 and (stage > 1 or norms == 3) else []
-            slots += downsample + own if downsample_first else own + downsample
-    return tuple(slots)
+from torchreid_nas.genotypes import BLOCK_SLOTS, CANDIDATES, choices_of_layers, layers_of_choices
 
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
     """A point of a search space.
+
+    What depends on the space — presets, checks, files of other authors, the
+    line for the terminal — is asked of the space's
+    :class:`~torchreid_nas.architecture_format.ArchitectureFormat`.
 
     Args:
         space: the space's name; ``"bn_split"`` for CM-NAS, ``"combined_depth"``
@@ -80,20 +35,28 @@ class Architecture:
             and the choice one of :data:`torchreid_nas.genotypes.CANDIDATES`.
         source: where it came from (config digest, seed, data, epoch, …), free
             form; two architectures are equal whatever their sources.
+
+    >>> architecture = Architecture.preset("first-1", ["bn1", "layer1.0.bn1"])
+    >>> architecture.choices
+    (('bn1', 'split'), ('layer1.0.bn1', 'share'))
+    >>> print(architecture)
+    1 of 2 BatchNorms split: bn1
     """
 
     space: str
-    choices: tuple[tuple[str, str], ...]
+    choices: Choices
     source: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False)
 
     def __len__(self) -> int:
         return len(self.choices)
 
     def __str__(self) -> str:
-        if self.space != BN_SPACE:
-            return f"{self.space}: " + ", ".join(f"{slot}={choice}" for slot, choice in self.choices)
-        split = [slot for slot, choice in self.choices if choice == SPLIT]
-        return f"{len(split)} of {len(self)} BatchNorms split" + (f": {', '.join(split)}" if split else "")
+        return self.format.describe(self.choices)
+
+    @property
+    def format(self) -> ArchitectureFormat:
+        """The format of the space; a plain one where the space is not registered."""
+        return FORMATS.get(self.space) or ArchitectureFormat(self.space)
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -103,33 +66,25 @@ class Architecture:
     # -- making ---------------------------------------------------------------
 
     @classmethod
-    def preset(cls, name: str, slots: Sequence[str]) -> Architecture:
-        """Return a hand-made point of the BN space for a backbone with ``slots``.
+    def preset(cls, name: str, slots: Sequence[str], spaces: Sequence[str] = (BN_SPACE,)) -> Architecture:
+        """Return a hand-made point of one of the ``spaces`` for a network with ``slots``.
 
-        ``share`` and ``split`` treat all slots alike; ``first-<k>`` / ``last-<k>``
-        split the first / last k; ``random-<seed>`` splits each with probability
-        one half.
+        In the BN space ``share`` and ``split`` treat all slots alike;
+        ``first-<k>`` / ``last-<k>`` split the first / last k; ``random-<seed>``
+        splits each with probability one half. In CDNet's spaces ``cdnet`` and
+        ``cnet`` are the published genotypes.
 
         Raises:
             InputError: unknown preset, or k larger than the number of slots.
         """
-        match = re.fullmatch(r"(share|split|first|last|random)(?:-(\d+))?", name)
-        if not match or (match[2] is None) != (match[1] in (SHARE, SPLIT)):
-            raise InputError(
-                f'the architecture "{name}" is neither a file nor a preset ({", ".join(_PRESETS)}){nearest(name, _PRESETS)}'
-            )
-        kind, number, total = match[1], int(match[2] or 0), len(slots)
-        if kind in ("first", "last") and number > total:
-            raise InputError(f'the architecture "{name}" asks for {number} slots, the backbone has {total}')
-        if kind == "random":
-            generator = random.Random(number)
-            split = {index for index in range(total) if generator.random() < 0.5}
-        else:
-            split = set({
-                SHARE: range(0), SPLIT: range(total), "first": range(number), "last": range(total - number, total),
-            }[kind])
-        choices = tuple((slot, SPLIT if index in split else SHARE) for index, slot in enumerate(slots))
-        return cls(BN_SPACE, choices, {"preset": name})
+        for space in spaces:
+            choices = FORMATS[space].preset(name, slots)
+            if choices is not None:
+                return cls(space, choices, {"preset": name})
+        known = [preset for space in spaces for preset in FORMATS[space].presets]
+        raise InputError(
+            f'the architecture "{shown(name)}" is neither a file nor a preset ({", ".join(known)}){nearest(name, known)}'
+        )
 
     @classmethod
     def from_ints(cls, values: Sequence[int], source: Mapping[str, Any] | None = None) -> Architecture:
@@ -138,13 +93,7 @@ class Architecture:
         Raises:
             InputError: a value other than 0 and 1, or a length that fits no ResNet.
         """
-        for value in values:
-            if value not in (0, 1):
-                raise InputError(f"the authors' format holds 0 (split) and 1 (share) only, got {value}")
-        values = [int(value) for value in values]
-        by_slot = {slot: SHARE if value else SPLIT for slot, value in zip(authors_slots(len(values)), values)}
-        slots = _resnet_slots(len(values), downsample_first=False)
-        return cls(BN_SPACE, tuple((slot, by_slot[slot]) for slot in slots), source or {})
+        return cls(BN_SPACE, choices_of_ints(values), source or {})
 
     @classmethod
     def from_layers(cls, layers: Sequence[Any], source: Mapping[str, Any] | None = None) -> Architecture:
@@ -152,8 +101,11 @@ class Architecture:
 
         Raises:
             InputError: another number of blocks, or an unknown candidate.
+
+        >>> str(Architecture.from_layers([[5, 7], [7, 9], [7, 9], [7, 9], [7, 9], [3, 5]]))
+        'combined: stage1.0=5,7, stage1.1=7,9, stage2.0=7,9, stage2.1=7,9, stage3.0=7,9, stage3.1=3,5'
         """
-        return cls(*genotype_of_layers(layers), source or {})
+        return cls(*choices_of_layers(layers), source or {})
 
     @classmethod
     def genotype(cls, spec: ArchitectureSpec) -> Architecture:
@@ -168,66 +120,51 @@ class Architecture:
             InputError: unreadable, of another space, another number of blocks,
                 or an unknown candidate.
         """
-        if _is_preset_name(spec):
-            if spec not in GENOTYPES:
-                raise InputError(
-                    f'the architecture "{spec}" is neither a file nor a preset ({", ".join(GENOTYPES)})'
-                    f"{nearest(spec, GENOTYPES)}"
-                )
-            space, names = GENOTYPES[spec]
-            return cls(space, tuple(zip(BLOCK_SLOTS, names)), {"preset": spec})
-        architecture, name = cls._read(spec, cls.from_layers)
-        if architecture.space not in CANDIDATES:
-            spaces = " or ".join(f'"{space}"' for space in CANDIDATES)
-            raise InputError(f'{name} is of the space "{architecture.space}", expected {spaces}')
-        if len(architecture) != len(BLOCK_SLOTS):
-            raise InputError(
-                f"{name} names {len(architecture)} blocks, expected {len(BLOCK_SLOTS)}: two for each of three stages"
-            )
-        for mine, given in zip(BLOCK_SLOTS, architecture.slots):
-            if mine != given:
-                raise InputError(f'{name} names the block "{given}" where "{mine}" is expected')
-        with _naming(name):
-            check_candidates(architecture.space, architecture.choices)
-        return architecture
+        return cls.resolve(spec, BLOCK_SLOTS, tuple(CANDIDATES))
 
     @classmethod
-    def resolve(cls, spec: ArchitectureSpec, slots: Sequence[str]) -> Architecture:
-        """Return the architecture of the BN space that ``spec`` names, checked against a backbone with ``slots``.
+    def resolve(
+        cls, spec: ArchitectureSpec, slots: Sequence[str], spaces: Sequence[str] = (BN_SPACE,),
+    ) -> Architecture:
+        """Return the architecture of one of the ``spaces`` that ``spec`` names, checked against a network with ``slots``.
+
+        Args:
+            spec: an architecture, a preset's name, the path of a file, or the authors' list.
+            slots: of the network, in definition order.
+            spaces: names of the spaces that the network can be built from.
 
         Raises:
-            InputError: unreadable, or made for a backbone with other slots.
+            InputError: unreadable, of another space, or made for a network with other slots.
         """
         if _is_preset_name(spec):
-            return cls.preset(spec, slots)
-        architecture, name = cls._read(spec, cls.from_ints)
-        if architecture.space != BN_SPACE:
-            raise InputError(f'{name} is of the space "{architecture.space}", expected "{BN_SPACE}"')
-        if len(architecture) != len(slots):
-            raise InputError(
-                f"{name} is for a backbone with {len(architecture)} BatchNorm slots, this one has {len(slots)}; "
-                "search again for this backbone or choose the one it was made for"
-            )
-        for mine, given in zip(slots, architecture.slots):
-            if mine != given:
-                raise InputError(
-                    f'{name} names the slot "{given}" where this backbone has "{mine}"; it is for another backbone'
-                )
+            return cls.preset(str(spec), slots, spaces)
+        name = f'the architecture file "{spec}"' if isinstance(spec, (str, os.PathLike)) else "the architecture"
+        architecture = cls._read(spec, spaces)
+        if architecture.space not in spaces:
+            expected = " or ".join(f'"{space}"' for space in spaces)
+            raise InputError(f'{name} is of the space "{shown(architecture.space)}", expected {expected}')
+        architecture.format.check_slots(architecture.slots, slots, name)
+        with _naming(name):
+            architecture.format.check(architecture.choices)
         return architecture
 
     @classmethod
-    def _read(
-        cls, spec: ArchitectureSpec, from_sequence: Callable[[Sequence[Any]], Architecture],
-    ) -> tuple[Architecture, str]:
-        """Return what a path, an architecture or a sequence means, and how messages call it."""
+    def _read(cls, spec: ArchitectureSpec, spaces: Sequence[str]) -> Architecture:
+        if isinstance(spec, cls):
+            return spec
         if isinstance(spec, (str, os.PathLike)):
-            return cls.load(spec), f'the architecture file "{spec}"'
-        return spec if isinstance(spec, cls) else from_sequence(spec), "the architecture"
+            return cls.load(spec)
+        if isinstance(spec, Mapping) or not isinstance(spec, Iterable):
+            raise InputError(f"an architecture is a name, a file or a list, got {shown(spec)}")
+        found = _ask_formats(list(spec), spaces)
+        if found is None:
+            raise InputError(f"a list is no architecture of {' or '.join(spaces)}; give a file, got {shown(spec)}")
+        return cls(*found)
 
     # -- files ----------------------------------------------------------------
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> Architecture:
+    def load(cls, path: str | os.PathLike[str]) -> Architecture:
         """Read an architecture file: our JSON, the CM-NAS authors' ints, or the CDNet authors' JSON.
 
         The latter holds ``layers``, and the logits ``alphas1``, which are kept in the source.
@@ -236,59 +173,49 @@ class Architecture:
             InputError: missing or malformed; the file and the fault are named.
         """
         path = Path(path)
-        try:
-            text = path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(
-                f'the architecture file "{path}" cannot be read ({getattr(error, "strerror", None) or "no text"}); '
-                f"give an existing file or a preset ({', '.join((*_PRESETS, *GENOTYPES))})"
-            ) from error
-        if not text.startswith("{"):
-            words = re.split(r"[\s,]+", text.strip("[] \n"))
-            if not all(re.fullmatch(r"-?\d+", word) for word in words):
-                raise InputError(
-                    f'the architecture file "{path}" is neither JSON nor the authors\' list of ints (0 = split, 1 = share)'
-                )
-            with _naming(f'the architecture file "{path}"'):
-                return cls.from_ints([int(word) for word in words], {"file": str(path)})
-        content = read_json(path)
-        if "layers" in content and "choices" not in content:
-            alphas = {"alphas": content["alphas1"]} if "alphas1" in content else {}
-            with _naming(f'the architecture file "{path}"'):
-                return cls.from_layers(content["layers"], {"file": str(path), **alphas})
-        choices = content.get("choices")
-        if not isinstance(content.get("space"), str) or not isinstance(choices, dict) or not choices:
-            raise InputError(f'the architecture file "{path}" lacks "space" or "choices" (a slot: choice mapping)')
-        if content["space"] == BN_SPACE:
-            for slot, choice in choices.items():
-                if choice not in (SHARE, SPLIT):
-                    raise InputError(
-                        f'the architecture file "{path}" gives "{slot}" the choice "{choice}", expected "share" or "split"'
-                    )
-        if content["space"] in CANDIDATES:
-            with _naming(f'the architecture file "{path}"'):
-                check_candidates(content["space"], choices.items())
-        return cls(content["space"], tuple(choices.items()), content.get("source") or {})
+        name = f'the architecture file "{path}"'
+        content = _content(path)
+        with _naming(name):
+            if not isinstance(content, Mapping):
+                return cls.from_ints(content, {"file": str(path)})
+            found = None if "choices" in content else _ask_formats(content, tuple(FORMATS))
+            if found is not None:
+                alphas = {"alphas": content["alphas1"]} if "alphas1" in content else {}
+                return cls(*found, {"file": str(path), **alphas})
+        space, choices, source = content.get("space"), content.get("choices"), content.get("source") or {}
+        if not isinstance(space, str) or not _is_choices(choices):
+            raise InputError(f'{name} lacks "space" or "choices" (a slot: choice mapping)')
+        if not isinstance(source, Mapping):
+            raise InputError(f'{name} sets "source" to {shown(source)}, expected a mapping; restore the file or remove that key')
+        architecture = cls(space, tuple(choices.items()), source)
+        with _naming(name):
+            architecture.format.check(architecture.choices)
+        return architecture
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the architecture as JSON: space, choices by slot, source."""
         write_json(path, {"space": self.space, "choices": dict(self.choices), "source": dict(self.source)})
 
+    def export(self, path: str | os.PathLike[str]) -> bool:
+        """Write the file of the space's authors, which their own scripts read; return False where they have none.
+
+        Of CM-NAS it is the one-line ``config.cfg`` of ints, for ResNets only; of CDNet the JSON with ``layers``.
+        """
+        text = self.format.export(self.choices)
+        if text is not None:
+            write_text(path, text)
+        return text is not None
+
     def to_ints(self) -> list[int]:
-        """Return the authors' list (0 = split, 1 = share, in their order).
+        """Return the CM-NAS authors' list (0 = split, 1 = share, in their order).
 
         Raises:
-            InputError: the slots are not those of a ResNet.
+            InputError: the architecture is of another space, or its slots are not those of a ResNet.
         """
-        by_slot = dict(self.choices)
-        slots = authors_slots(len(self))
-        if set(slots) != set(by_slot):
+        values = ints_of_choices(self.choices) if self.space == BN_SPACE else None
+        if values is None:
             raise InputError("the authors' format exists for ResNets only; save this architecture as JSON")
-        return [int(by_slot[slot] == SHARE) for slot in slots]
-
-    def save_ints(self, path: str | os.PathLike) -> None:
-        """Write the authors' one-line ``config.cfg``."""
-        write_text(path, " ".join(map(str, self.to_ints())) + "\n")
+        return values
 
     def to_layers(self) -> list[list[int]]:
         """Return the CDNet authors' ``layers``: ``[k1, k2, depth]``, in the combined space ``[k1, k2]``, per block.
@@ -298,11 +225,52 @@ class Architecture:
         """
         if self.space not in CANDIDATES:
             raise InputError(f'the authors\' `layers` exist for CDNet only, this architecture is of "{self.space}"')
-        return [list(candidate_kernels(choice)[: 3 if "x" in choice else 2]) for _, choice in self.choices]
+        return layers_of_choices(self.choices)
 
-    def save_layers(self, path: str | os.PathLike) -> None:
-        """Write the JSON of the CDNet authors, from which their scripts build the network."""
-        write_json(path, {"layers": self.to_layers()})
+
+def _ask_formats(content: Mapping[str, Any] | Sequence[Any], spaces: Sequence[str]) -> tuple[str, Choices] | None:
+    """Return the first of the ``spaces`` whose format reads ``content``, and the choices; None where none does."""
+    for space in spaces:
+        choices = FORMATS[space].read(content)
+        if choices is not None:
+            return space, choices
+    return None
+
+
+def _content(path: Path) -> Mapping[str, Any] | list[int]:
+    """Return what an architecture file holds: a JSON object, or a list of ints.
+
+    Raises:
+        InputError: the file cannot be read, or holds something else.
+    """
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        presets = [preset for known in FORMATS.values() for preset in known.presets]
+        raise InputError(
+            f'the architecture file "{path}" cannot be read ({getattr(error, "strerror", None) or "no text"}); '
+            f"give an existing file or a preset ({', '.join(presets)})"
+        ) from error
+    if text.startswith("{"):
+        content: Mapping[str, Any] = read_json(path)
+        return content
+    words = re.split(r"[\s,]+", text.strip("[] \n"))
+    if not all(re.fullmatch(r"-?[0-9]+", word) for word in words):
+        raise InputError(
+            f'the architecture file "{path}" is neither JSON nor the authors\' list of ints (0 = split, 1 = share)'
+        )
+    longest = max(map(len, words))
+    if longest > 9:
+        # Python refuses to read a number of thousands of digits; a shorter one is no choice either.
+        raise InputError(
+            f'the architecture file "{path}" holds a number of {longest} digits; the authors\' format holds 0 (split) and '
+            "1 (share) only"
+        )
+    return [int(word) for word in words]
+
+
+def _is_choices(choices: Any) -> bool:
+    return isinstance(choices, dict) and bool(choices) and all(isinstance(choice, str) for choice in choices.values())
 
 
 @contextlib.contextmanager
@@ -315,7 +283,12 @@ def _naming(name: str) -> Iterator[None]:
 
 
 def _is_preset_name(spec: Any) -> bool:
-    return isinstance(spec, str) and not os.path.isfile(spec) and not os.path.splitext(spec)[1] and "/" not in spec
+    if not isinstance(spec, str) or "/" in spec or Path(spec).suffix:
+        return False
+    try:
+        return not Path(spec).is_file()
+    except OSError:  # a name too long for a file
+        return True
 
 
-ArchitectureSpec = Union[Architecture, str, os.PathLike, Sequence[Any]]
+ArchitectureSpec = Union[Architecture, str, "os.PathLike[str]", Sequence[Any]]

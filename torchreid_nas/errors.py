@@ -1,7 +1,7 @@
 """What the input may be told: an error where it is at fault, a warning where it is doubtful."""
 from __future__ import annotations
 
-__all__ = ["InputError", "InputWarning", "nearest", "plain_warnings"]
+__all__ = ["InputError", "InputWarning", "nearest", "plain_warnings", "shown"]
 
 import contextlib
 import difflib
@@ -50,3 +50,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``'; did you mean "x"?'`` for the known name closest to ``name``, or ``''``."""
     match = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
     return f'; did you mean "{match[0]}"?' if match else ""
+
+
+def shown(value: Any, limit: int = 60) -> str:
+    """Return ``value`` as a message can hold it: of a long one the beginning and the number of its characters.
+
+    >>> shown("layer1.0.bn1"), shown("x" * 5000, limit=4)
+    ('layer1.0.bn1', 'xxxx… (5,000 characters)')
+    """
+    text = str(value)
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text):,} characters)"

@@ -8,14 +8,16 @@ a pair, written ``"3,5"``, of depth 1. The spelling is ours.
 from __future__ import annotations
 
 __all__ = [
-    "COMBINED_DEPTH_SPACE", "COMBINED_SPACE", "CANDIDATES", "BLOCK_SLOTS", "GENOTYPES", "candidate_kernels",
-    "check_candidates", "genotype_of_layers",
+    "BLOCK_SLOTS", "CANDIDATES", "COMBINED_DEPTH_SPACE", "COMBINED_SPACE", "GENOTYPES", "candidate_kernels",
+    "choices_of_layers", "layers_of_choices",
 ]
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torchreid_nas.errors import InputError, nearest
+from torchreid_nas.architecture_format import ArchitectureFormat, Choices, register_format
+from torchreid_nas.errors import InputError, nearest, shown
 
 COMBINED_DEPTH_SPACE, COMBINED_SPACE = "combined_depth", "combined"
 
@@ -41,34 +43,22 @@ def candidate_kernels(choice: str) -> tuple[int, int, int]:
     """Return both kernel sizes and the depth of a candidate of either space.
 
     Raises:
-        InputError: neither space has it.
+        InputError: neither space has the candidate.
+
+    >>> candidate_kernels("3,5x2"), candidate_kernels("7,9")
+    ((3, 5, 2), (7, 9, 1))
     """
     known = [candidate for candidates in CANDIDATES.values() for candidate in candidates]
     if choice not in known:
         raise InputError(
-            f'the candidate "{choice}" is unknown, expected one of {" ".join(known)}{nearest(choice, known)}'
+            f'the candidate "{shown(choice)}" is unknown, expected one of {" ".join(known)}{nearest(choice, known)}'
         )
     kernels, _, depth = choice.partition("x")
     kernel1, kernel2 = map(int, kernels.split(","))
     return kernel1, kernel2, int(depth or 1)
 
 
-def check_candidates(space: str, choices: Iterable[tuple[str, Any]]) -> None:
-    """Check that every ``(slot, choice)`` is a candidate of ``space``.
-
-    Raises:
-        InputError: one is not; its slot and the nearest candidate are named.
-    """
-    known = CANDIDATES[space]
-    for slot, choice in choices:
-        if choice not in known:
-            raise InputError(
-                f'"{slot}" has the unknown candidate "{choice}", expected one of {" ".join(known)} '
-                f'(space "{space}"){nearest(choice, known)}'
-            )
-
-
-def genotype_of_layers(layers: Any) -> tuple[str, tuple[tuple[str, str], ...]]:
+def choices_of_layers(layers: Any) -> tuple[str, Choices]:
     """Return the space and the choices that the authors' ``layers`` mean.
 
     Args:
@@ -77,15 +67,38 @@ def genotype_of_layers(layers: Any) -> tuple[str, tuple[tuple[str, str], ...]]:
 
     Raises:
         InputError: not six blocks, entries of both kinds, or an unknown candidate.
+
+    >>> space, choices = choices_of_layers([[3, 5, 1]] * 6)
+    >>> space, choices[0]
+    ('combined_depth', ('stage1.0', '3,5x1'))
     """
     if not _is_sequence(layers) or len(layers) != len(BLOCK_SLOTS):
-        given = f"{len(layers)} blocks" if _is_sequence(layers) else repr(layers)
+        given = f"{len(layers)} blocks" if _is_sequence(layers) else shown(repr(layers))
         raise InputError(f"a genotype names {len(BLOCK_SLOTS)} blocks, two for each of three stages, got {given}")
     names = tuple(_candidate_name(layer) for layer in layers)
     space = COMBINED_DEPTH_SPACE if any("x" in name for name in names) else COMBINED_SPACE
     choices = tuple(zip(BLOCK_SLOTS, names))
-    check_candidates(space, choices)
+    _check_candidates(space, choices)
     return space, choices
+
+
+def layers_of_choices(choices: Choices) -> list[list[int]]:
+    """Return the authors' ``layers``: ``[k1, k2, depth]``, in the combined space ``[k1, k2]``, per block.
+
+    Raises:
+        InputError: a choice is a candidate of neither space.
+    """
+    return [list(candidate_kernels(choice)[: 3 if "x" in choice else 2]) for _, choice in choices]
+
+
+def _check_candidates(space: str, choices: Choices) -> None:
+    known = CANDIDATES[space]
+    for slot, choice in choices:
+        if choice not in known:
+            raise InputError(
+                f'"{shown(slot)}" has the unknown candidate "{shown(choice)}", expected one of {" ".join(known)} '
+                f'(space "{space}"){nearest(choice, known)}'
+            )
 
 
 def _candidate_name(layer: Any) -> str:
@@ -97,3 +110,35 @@ def _candidate_name(layer: Any) -> str:
 
 def _is_sequence(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+class _GenotypeFormat(ArchitectureFormat):
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.presets = tuple(preset for preset, (space, _) in GENOTYPES.items() if space == name)
+
+    def check(self, choices: Choices) -> None:
+        _check_candidates(self.name, choices)
+
+    def check_slots(self, given: Sequence[str], slots: Sequence[str], name: str) -> None:
+        if len(given) != len(slots):
+            raise InputError(f"{name} names {len(given)} blocks, expected {len(slots)}: two for each of three stages")
+        for mine, other in zip(slots, given):
+            if mine != other:
+                raise InputError(f'{name} names the block "{shown(other)}" where "{mine}" is expected')
+
+    def preset(self, name: str, slots: Sequence[str]) -> Choices | None:
+        return tuple(zip(BLOCK_SLOTS, GENOTYPES[name][1])) if name in self.presets else None
+
+    def read(self, content: Mapping[str, Any] | Sequence[Any]) -> Choices | None:
+        if isinstance(content, Mapping) and "layers" not in content:
+            return None
+        space, choices = choices_of_layers(content["layers"] if isinstance(content, Mapping) else content)
+        return choices if space == self.name else None
+
+    def export(self, choices: Choices) -> str | None:
+        return json.dumps({"layers": layers_of_choices(choices)}, indent=2) + "\n"
+
+
+for _space in CANDIDATES:
+    register_format(_GenotypeFormat(_space))

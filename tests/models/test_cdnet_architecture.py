@@ -44,7 +44,7 @@ def test_printing_names_space_slots_and_choices():
 def test_every_way_to_name_one_gives_the_same(tmp_path):
     architecture = Architecture.genotype("cdnet")
     architecture.save(tmp_path / "ours.json")
-    architecture.save_layers(tmp_path / "theirs.json")
+    architecture.export(tmp_path / "theirs.json")
     names = [choice for _, choice in architecture.choices]
     for spec in (architecture, CDNET, names, tmp_path / "ours.json", str(tmp_path / "theirs.json")):
         assert Architecture.genotype(spec) == architecture
@@ -113,7 +113,7 @@ def test_an_architecture_of_the_blocks_is_none_for_batchnorms_and_the_other_way_
     with pytest.raises(InputError, match="exist for CDNet only"):
         Architecture.preset("split", BLOCK_SLOTS).to_layers()
     path = tmp_path / "bn.cfg"
-    Architecture.from_ints([1] * 53).save_ints(path)
+    Architecture.from_ints([1] * 53).export(path)
     with pytest.raises(InputError, match='is of the space "bn_split"'):
         Architecture.genotype(path)
 

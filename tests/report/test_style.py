@@ -17,9 +17,9 @@ from torchreid_nas.report.style import epoch_ticks
 
 def test_drawing_leaves_no_global_state(tmp_path, genotype_search):
     before, generator = dict(matplotlib.rcParams), torch.get_rng_state()
-    report.draw_architecture(*search(RESNET18, 2, 0), tmp_path / "architecture.png")
+    report.draw_bn_split(*search(RESNET18, 2, 0), tmp_path / "architecture.png")
     report.draw_training(search(RESNET18, 2, 0)[0], tmp_path / "training.png")
-    report.draw_architecture(*genotype_search("combined", 2), tmp_path / "genotype.png")
+    report.draw_genotype(*genotype_search("combined", 2), tmp_path / "genotype.png")
     assert dict(matplotlib.rcParams) == before
     assert torch.equal(torch.get_rng_state(), generator)
     from matplotlib import pyplot
@@ -38,8 +38,8 @@ def test_a_full_disk_leaves_the_old_picture_and_nothing_else(tmp_path, monkeypat
     path.write_bytes(b"old")
     history, architecture = search(RESNET18, 2, 0)
     draw = {
-        "architecture": lambda: report.draw_architecture(history, architecture, path),
-        "genotype": lambda: report.draw_architecture(*genotype_search("combined", 2), path),
+        "architecture": lambda: report.draw_bn_split(history, architecture, path),
+        "genotype": lambda: report.draw_genotype(*genotype_search("combined", 2), path),
         "training": lambda: report.draw_training(history, path),
     }
     with pytest.raises(InputError, match=r"picture\.png.*No space left"):

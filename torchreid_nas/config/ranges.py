@@ -8,6 +8,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
+from torchreid_nas.architecture import FORMATS
 from torchreid_nas.errors import InputError
 
 # Names of ecn.ablation; what each changes is in series.py.
@@ -86,7 +87,9 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "ecn.positive_lr": _POSITIVE,
     "ecn.ablation": (lambda v: set(v) <= set(_ABLATIONS) and len(set(v)) == len(v), "some of " + ", ".join(_ABLATIONS)),
     "search.neck": _one_of("", "fblneck", "blneck"),
-    "search.space": _one_of("bn_split", "combined_depth", "combined"),
+    "search.space": (
+        lambda v: v in FORMATS, ", ".join(f'"{name}"' for name in FORMATS) + " or a space that is registered from outside",
+    ),
     "search.lr_min": _NOT_NEGATIVE,
     "search.arch_stepsize": (lambda v: v == sorted(set(v)) and all(x > 0 for x in v), "rising epochs above 0"),
     "search.arch_gamma": _POSITIVE,

@@ -17,7 +17,7 @@ from torchreid_nas.architecture import ArchitectureSpec
 from torchreid_nas.data import ReIDDataManager
 from torchreid_nas.engine import ResumableEngine, TrainingOptions
 from torchreid_nas.errors import InputError, nearest
-from torchreid_nas.search import SearchSpace
+from torchreid_nas.search import SPACES, SearchSpace
 
 
 class Task:
@@ -135,16 +135,21 @@ class Task:
         value = self.cfg.model.pretrained
         return {"imagenet": True, "": False}.get(value) if value in ("imagenet", "") else Path(value)
 
+    def outside_spaces(self) -> list[str]:
+        """Return the names of the registered search spaces that are not the method's own and search this model."""
+        return [name for name, space in SPACES.items() if self.cfg.model.name in space.models]
+
     def check_space(self) -> None:
         """Raise InputError where the search space does not fit the model."""
-        if not self.spaces:
+        spaces = [*self.spaces, *self.outside_spaces()]
+        if not spaces:
             raise InputError(
                 f"there is nothing to search in model.name {self.cfg.model.name}; leave search out of --stages and set "
                 f"model.architecture {self.plain_architecture}"
             )
-        if self.cfg.search.space not in self.spaces:
+        if self.cfg.search.space not in spaces:
             raise InputError(
-                f'search.space is "{self.cfg.search.space}", expected {" or ".join(self.spaces)} '
+                f'search.space is "{self.cfg.search.space}", expected {" or ".join(spaces)} '
                 f'for model.name {self.cfg.model.name}'
             )
 

@@ -20,11 +20,9 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.genotypes import COMBINED_DEPTH_SPACE, COMBINED_SPACE
 from torchreid_nas.host import MODELS
 from torchreid_nas.methods.base import Task
-from torchreid_nas.search import CombinedDepthSpace, CombinedSpace
-from torchreid_nas.search.cost import COST_KINDS
-from torchreid_nas.search.relaxation import relaxation
+from torchreid_nas.models.size import COST_KINDS
+from torchreid_nas.search import SearchSpace, find_space
 
-_SPACES = {COMBINED_DEPTH_SPACE: CombinedDepthSpace, COMBINED_SPACE: CombinedSpace}
 _CDNETS = ("cdnet", "cnet")
 
 
@@ -32,7 +30,7 @@ class SingleModalityTask(Task):
     """CDNet: which kernels and depth each block has. Torchreid's own models train with the same recipe."""
 
     manager = IdentityDataManager
-    spaces = tuple(_SPACES)
+    spaces = (COMBINED_DEPTH_SPACE, COMBINED_SPACE)
     plain_architecture = "cdnet"
     train_class, search_class = BalanceNeckEngine, BalanceNeckSearchEngine
 
@@ -68,18 +66,17 @@ class SingleModalityTask(Task):
         )
 
     def check_space(self) -> None:
-        if self.cfg.model.name not in _CDNETS:
+        if self.cfg.model.name not in _CDNETS and not self.outside_spaces():
             raise InputError(
                 f"there is nothing to search in model.name {self.cfg.model.name}, which is none of {', '.join(_CDNETS)}; leave "
                 "search out of --stages and set model.architecture none"
             )
         super().check_space()
 
-    def space(self, model: nn.Module | None = None) -> CombinedDepthSpace:
+    def space(self, model: nn.Module | None = None) -> SearchSpace:
         self.check_space()
         search = self.cfg.search
-        options = {"tie_jitter": search.tie_jitter, "k": search.k} if search.relaxation == "topk" else {}
-        space = _SPACES[search.space](relaxation(search.relaxation, **options), search.last_conv)
+        space = find_space(search.space).from_config(search)
         if model is not None and self._budget():
             kind, target = self._budget()
             if search.neck and search.neck != self.cfg.model.neck:

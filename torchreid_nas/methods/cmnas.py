@@ -16,8 +16,8 @@ from torchreid_nas.engine import CrossModalityEngine, CrossModalityLossWeights, 
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers import SplitBatchNorm2d, bn_slots
 from torchreid_nas.methods.base import Task
-from torchreid_nas.search import BNSplitSpace
-from torchreid_nas.search.cost import COST_KINDS
+from torchreid_nas.models.size import COST_KINDS
+from torchreid_nas.search import SearchSpace, find_space
 
 
 class CrossModalityTask(Task):
@@ -64,9 +64,9 @@ class CrossModalityTask(Task):
             standardize_input=cfg.standardize_input, **options,
         )
 
-    def space(self, model: nn.Module | None = None) -> BNSplitSpace:
+    def space(self, model: nn.Module | None = None) -> SearchSpace:
         self.check_space()
-        return BNSplitSpace(self.cfg.search.train_affine)
+        return find_space(self.cfg.search.space).from_config(self.cfg.search)
 
     def search_split(self, data: CrossModalityDataManager) -> tuple[DataLoader, DataLoader, int]:
         search = self.cfg.search

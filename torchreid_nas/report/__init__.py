@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from torchreid_nas.report.ablation_figure import draw_ablation
-from torchreid_nas.report.architecture_figure import draw_architecture, draw_bn_split
+from torchreid_nas.report.bn_split_figure import draw_bn_split
 from torchreid_nas.report.genotype_figure import draw_genotype
 from torchreid_nas.report.history import decision_epochs, read_history
 from torchreid_nas.report.network_parts import NetworkPart, network_parts
@@ -11,6 +11,6 @@ from torchreid_nas.report.table import results_table
 from torchreid_nas.report.training_figure import draw_training
 
 __all__ = [
-    "NetworkPart", "decision_epochs", "draw_ablation", "draw_architecture", "draw_bn_split", "draw_genotype",
+    "NetworkPart", "decision_epochs", "draw_ablation", "draw_bn_split", "draw_genotype",
     "draw_training", "network_parts", "read_history", "results_table", "short_names", "stages",
 ]

@@ -11,7 +11,7 @@ from torch import nn
 
 from torchreid_nas.architecture import ArchitectureSpec
 from torchreid_nas.models.cdnet import CDNet
-from torchreid_nas.search.cost import measure_cost
+from torchreid_nas.models.size import measure_cost
 
 
 @dataclasses.dataclass(frozen=True)

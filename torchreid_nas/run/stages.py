@@ -17,7 +17,7 @@ from yacs.config import CfgNode
 
 import torchreid_nas
 from torchreid_nas import report, zoo
-from torchreid_nas.architecture import BN_SPACE, Architecture, ArchitectureSpec, authors_slots
+from torchreid_nas.architecture import Architecture, ArchitectureSpec
 from torchreid_nas.checkpoints.load import checkpoint_num_classes, classifier_size, load_weights, read_weights, resolve_weights
 from torchreid_nas.config import changed_keys, config_to_yaml
 from torchreid_nas.data import ReIDDataManager, dataset_facts
@@ -175,13 +175,8 @@ class Run:
         engine.run(save_dir=folder.path, max_epoch=self.cfg.search.max_epoch, start_epoch=engine.resume(folder.path))
         history = report.read_history(folder.history)
         architecture = space.derive(engine.model, self._source(epoch=len(history)))
-        report.draw_architecture(
-            history, architecture, self.folder.architecture_figure, **self.task.figure_options()
-        )
-        if architecture.space != BN_SPACE:
-            architecture.save_layers(self.folder.authors_architecture)
-        elif set(architecture.slots) == set(_resnet_names(len(architecture))):
-            architecture.save_ints(self.folder.authors_architecture)
+        space.draw(history, architecture, self.folder.architecture_figure, **self.task.figure_options())
+        space.export(architecture, self.folder.authors_architecture)
         # Last: its presence says that the search is finished.
         architecture.save(self.folder.architecture)
         logger.info(f"found: {architecture}")
@@ -398,10 +393,3 @@ class Run:
             "model": cfg.model.name,
             **more,
         }
-
-
-def _resnet_names(count: int) -> Sequence[str]:
-    try:
-        return authors_slots(count)
-    except InputError:
-        return ()

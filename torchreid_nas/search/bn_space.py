@@ -4,21 +4,25 @@ from __future__ import annotations
 __all__ = ["BNSplitSpace"]
 
 import copy
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from torchreid_nas.architecture import BN_SPACE, SHARE, SPLIT, Architecture
+from torchreid_nas.architecture import BN_SPACE, FORMATS, SHARE, SPLIT, Architecture
 from torchreid_nas.device import move
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers import MixedBatchNorm2d, bn_slots
 from torchreid_nas.layers.split_bn import replace_module
+from torchreid_nas.report.bn_split_figure import draw_bn_split
 from torchreid_nas.search.relaxation import gumbel_noise
+from torchreid_nas.search.space import SearchSpace, register_space
 
 
-class BNSplitSpace:
+@register_space
+class BNSplitSpace(SearchSpace):
     """Which BatchNorms of a two-stream network's ``backbone`` the modalities share.
 
     The neck stays outside the space, always shared, as in the paper. The
@@ -32,8 +36,15 @@ class BNSplitSpace:
             and less would be left for the architecture to decide.
     """
 
+    format = FORMATS[BN_SPACE]
+
     def __init__(self, train_affine: bool = False) -> None:
         self.train_affine = train_affine
+
+    @classmethod
+    def from_config(cls, search: Mapping[str, Any]) -> BNSplitSpace:
+        """Take ``search.train_affine``."""
+        return cls(search["train_affine"])
 
     def build_supernet(self, model: nn.Module) -> nn.Module:
         """Replace every BatchNorm2d of ``model.backbone`` by a :class:`MixedBatchNorm2d`.
@@ -97,6 +108,13 @@ class BNSplitSpace:
     def cost(self, model: nn.Module) -> torch.Tensor:
         """Expected number of split slots as a share of all."""
         return torch.stack([layer.probabilities()[1] for layer in self._mixed(model).values()]).mean()
+
+    @classmethod
+    def draw(
+        cls, history: Sequence[Mapping[str, Any]], architecture: Architecture, path: str | os.PathLike[str], **network: Any,
+    ) -> None:
+        """Draw the slots over the epochs; the picture shows no network, so ``network`` is ignored."""
+        draw_bn_split(history, architecture, path)
 
     @staticmethod
     def _mixed(model: nn.Module) -> dict[str, MixedBatchNorm2d]:

@@ -10,20 +10,24 @@ __all__ = ["CombinedDepthSpace", "CombinedSpace", "MBlock"]
 
 import copy
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from torchreid_nas.architecture import Architecture
+from torchreid_nas.architecture import FORMATS, Architecture
 from torchreid_nas.errors import InputError
 from torchreid_nas.genotypes import BLOCK_SLOTS, CANDIDATES, COMBINED_DEPTH_SPACE, COMBINED_SPACE, candidate_kernels
 from torchreid_nas.layers import CDBlock, ConvBN
 from torchreid_nas.layers.split_bn import replace_module
 from torchreid_nas.models.cdnet import init_params
-from torchreid_nas.search.cost import Budget, check_kind, measure_cost
-from torchreid_nas.search.relaxation import Relaxation, TopK
+from torchreid_nas.models.size import check_kind, measure_cost
+from torchreid_nas.report.genotype_figure import draw_genotype
+from torchreid_nas.search.cost import Budget
+from torchreid_nas.search.relaxation import Relaxation, TopK, relaxation
+from torchreid_nas.search.space import SearchSpace, register_space
 
 _ALPHA_INIT = 1e-3
 _LAST = "last"
@@ -94,7 +98,8 @@ class MBlock(nn.Module):
         return str(self.relaxation)
 
 
-class CombinedDepthSpace:
+@register_space
+class CombinedDepthSpace(SearchSpace):
     """The combined depth space: 12 candidates for each of the six blocks of a CDNet.
 
     Works on a model whose ``backbone`` is a
@@ -109,12 +114,18 @@ class CombinedDepthSpace:
     exactly, the last convolution kept (see :meth:`derive_network`).
     """
 
-    name = COMBINED_DEPTH_SPACE
+    format = FORMATS[COMBINED_DEPTH_SPACE]
 
     def __init__(self, relaxation: Relaxation | None = None, last_conv: bool = True) -> None:
         self.relaxation = relaxation or TopK()
         self.last_conv = last_conv
         self.budget: Budget | None = None
+
+    @classmethod
+    def from_config(cls, search: Mapping[str, Any]) -> CombinedDepthSpace:
+        """Take ``search.relaxation``, for top-k ``k`` and ``tie_jitter`` too, and ``search.last_conv``; no budget is set."""
+        options = {key: search[key] for key in ("tie_jitter", "k")} if search["relaxation"] == "topk" else {}
+        return cls(relaxation(search["relaxation"], **options), search["last_conv"])
 
     def build_supernet(self, model: nn.Module) -> nn.Module:
         """Replace the six blocks of ``model.backbone`` by :class:`MBlock`, in place, and return ``model``.
@@ -139,7 +150,7 @@ class CombinedDepthSpace:
         for slot in BLOCK_SLOTS:
             block = backbone.get_submodule(slot)
             channels = block[0].reduce.conv.in_channels, block[-1].expand.conv.out_channels
-            mixed = MBlock(*channels, CANDIDATES[self.name], self.relaxation)
+            mixed = MBlock(*channels, CANDIDATES[self.format.name], self.relaxation)
             replace_module(backbone, slot, _like(mixed, block))
         if self.last_conv:
             last = ConvBN(backbone.feature_dim, backbone.feature_dim)
@@ -153,7 +164,7 @@ class CombinedDepthSpace:
     def derive(self, model: nn.Module, source: Mapping[str, Any] | None = None) -> Architecture:
         """The candidate with the largest logit per block; among equal ones the first, as the authors' argmax."""
         choices = tuple((slot, block.choice()) for slot, block in self._blocks(model).items())
-        return Architecture(self.name, choices, source or {})
+        return Architecture(self.format.name, choices, source or {})
 
     def derive_network(self, model: nn.Module, keep_last: bool = False) -> nn.Module:
         """Return a copy of plain blocks with the supernet's weights.
@@ -209,7 +220,7 @@ class CombinedDepthSpace:
             model: the supernet.
             kind: ``"macs"``, ``"parameters"`` or ``"latency"`` (milliseconds,
                 batch 1, on the device of ``model`` in this machine); see
-                :func:`torchreid_nas.search.cost.measure_cost`.
+                :func:`torchreid_nas.models.size.measure_cost`.
             target: for the whole network at test time, the neck included, the
                 search network's last convolution not.
             weight: of the term.
@@ -260,15 +271,25 @@ class CombinedDepthSpace:
             raise InputError("the cost of this space is a budget's, and none is set; call set_budget first")
         return self.budget.penalty({slot: block.probabilities() for slot, block in self._blocks(model).items()})
 
+    # -- the picture ----------------------------------------------------------
+
+    @classmethod
+    def draw(
+        cls, history: Sequence[Mapping[str, Any]], architecture: Architecture, path: str | os.PathLike[str], **network: Any,
+    ) -> None:
+        """Draw every block's candidates over the epochs, and the network; see :func:`~torchreid_nas.report.draw_genotype`."""
+        draw_genotype(history, architecture, path, **network)
+
     @staticmethod
     def _blocks(model: nn.Module) -> dict[str, MBlock]:
         return {slot: model.backbone.get_submodule(slot) for slot in BLOCK_SLOTS}
 
 
+@register_space
 class CombinedSpace(CombinedDepthSpace):
     """The combined space: the six pairs of kernels, all of depth 1. It leads to CNet."""
 
-    name = COMBINED_SPACE
+    format = FORMATS[COMBINED_SPACE]
 
 
 def _like(layer: nn.Module, other: nn.Module) -> nn.Module:

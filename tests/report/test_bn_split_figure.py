@@ -1,4 +1,4 @@
-"""The picture of an architecture: what it shows, and that nothing overlaps."""
+"""The picture of the BN space: what it shows, and that nothing overlaps."""
 from __future__ import annotations
 
 import matplotlib.image
@@ -23,7 +23,7 @@ def test_every_word_of_the_architecture_is_inside_and_none_overlaps(tmp_path, dr
     slots = torchreid_slots(slots) if isinstance(slots, str) else slots
     history, architecture = search(slots, epochs, warmup, step=0.05)
     path = tmp_path / "figures" / "architecture.png"
-    report.draw_architecture(history, architecture, path)
+    report.draw_bn_split(history, architecture, path)
     (figure,) = drawn
     written = words(figure)
     assert f"{sum(choice == SPLIT for _, choice in architecture.choices)} of {len(slots)} BatchNorms split" in written
@@ -35,7 +35,7 @@ def test_every_word_of_the_architecture_is_inside_and_none_overlaps(tmp_path, dr
 
 def test_the_picture_shows_the_history(tmp_path, drawn):
     history, architecture = search(RESNET18, 12, 3)
-    report.draw_architecture(history, architecture, tmp_path / "architecture.png")
+    report.draw_bn_split(history, architecture, tmp_path / "architecture.png")
     heat, strip, changes, _ = drawn[0].axes
 
     mesh = heat.collections[0]
@@ -61,7 +61,7 @@ def test_the_picture_shows_the_history(tmp_path, drawn):
 def test_a_thin_warm_up_moves_into_the_legend(tmp_path, drawn):
     for warmup in (0, 1):
         history, architecture = search(RESNET18, 90, warmup)
-        report.draw_architecture(history, architecture, tmp_path / "architecture.png")
+        report.draw_bn_split(history, architecture, tmp_path / "architecture.png")
     without, thin = ([text.get_text() for text in figure.legends[0].get_texts()] for figure in drawn)
     assert "warm-up" not in without and "warm-up" in thin
 
@@ -70,7 +70,7 @@ def test_a_thin_warm_up_moves_into_the_legend(tmp_path, drawn):
 def test_the_colour_scale_is_symmetric_and_follows_the_range(tmp_path, drawn, largest, reach):
     history, architecture = search(RESNET18, 2, 0, step=0.0)
     history[1]["probabilities"]["bn1"] = {SPLIT: largest, SHARE: 1 - largest}
-    report.draw_architecture(history, architecture, tmp_path / "architecture.png")
+    report.draw_bn_split(history, architecture, tmp_path / "architecture.png")
     heat, *_, bar = drawn[0].axes
     norm = heat.collections[0].norm
     assert (norm.vmin, norm.vmax) == (0.5 - reach, 0.5 + reach)
@@ -83,7 +83,7 @@ def test_the_colour_scale_is_symmetric_and_follows_the_range(tmp_path, drawn, la
 
 
 def test_the_colours_are_safe_for_the_colour_blind(tmp_path, drawn):
-    report.draw_architecture(*search(RESNET18, 2, 0), tmp_path / "architecture.png")
+    report.draw_bn_split(*search(RESNET18, 2, 0), tmp_path / "architecture.png")
     colours = drawn[0].axes[0].collections[0].cmap(np.linspace(0, 1, 101))[:, :3]
     lightness = colours @ [0.2126, 0.7152, 0.0722]
     assert (np.diff(lightness[:51]) > 0).all() and (np.diff(lightness[50:]) < 0).all(), "lightest in the middle"
@@ -96,25 +96,13 @@ def test_architectures_that_cannot_be_drawn(tmp_path):
     history, architecture = search(RESNET18, 2, 0)
     path = tmp_path / "architecture.png"
     with pytest.raises(InputError, match="holds no epoch"):
-        report.draw_architecture([], architecture, path)
+        report.draw_bn_split([], architecture, path)
     with pytest.raises(InputError, match='no "probabilities" in epoch 1;.*not of a training'):
-        report.draw_architecture([{"epoch": 1, "ce": 1.0}], architecture, path)
+        report.draw_bn_split([{"epoch": 1, "ce": 1.0}], architecture, path)
     with pytest.raises(InputError, match='another backbone.*epoch 1 has not "layer1.0.bn3"'):
-        report.draw_architecture(history, Architecture.preset("share", RESNET50), path)
+        report.draw_bn_split(history, Architecture.preset("share", RESNET50), path)
     with pytest.raises(InputError, match="another backbone.*20 slots instead of 5"):
-        report.draw_architecture(history, Architecture.preset("share", RESNET18[:5]), path)
-    with pytest.raises(InputError, match='space "depth" cannot be drawn; give one of bn_split, combined_depth'):
-        report.draw_architecture(history, Architecture("depth", architecture.choices), path)
+        report.draw_bn_split(history, Architecture.preset("share", RESNET18[:5]), path)
+    with pytest.raises(InputError, match='space "depth" cannot be drawn as one of "bn_split"'):
+        report.draw_bn_split(history, Architecture("depth", architecture.choices), path)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_each_space_has_its_picture(tmp_path, genotype_search):
-    dispatched, own = tmp_path / "dispatched.png", tmp_path / "own.png"
-    network = {"height": 64, "width": 32, "neck": "blneck"}
-    # Callers say which network they have without knowing which space's picture draws it.
-    report.draw_architecture(*search(RESNET18, 2, 0), dispatched, **network)
-    report.draw_bn_split(*search(RESNET18, 2, 0), own)
-    assert dispatched.read_bytes() == own.read_bytes()
-    report.draw_architecture(*genotype_search("combined_depth", 2), dispatched, **network)
-    report.draw_genotype(*genotype_search("combined_depth", 2), own, **network)
-    assert dispatched.read_bytes() == own.read_bytes()

@@ -1,7 +1,7 @@
-"""The picture of how the architecture of a search came about: of any space, and that of the BN space."""
+"""The picture of how a search of the BN space came to its architecture."""
 from __future__ import annotations
 
-__all__ = ["draw_architecture", "draw_bn_split"]
+__all__ = ["draw_bn_split"]
 
 import math
 import os
@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from torchreid_nas.architecture import BN_SPACE, SPLIT, Architecture
 from torchreid_nas.errors import InputError
-from torchreid_nas.genotypes import CANDIDATES
-from torchreid_nas.report.genotype_figure import draw_genotype
 from torchreid_nas.report.history import choice_probabilities, decision_epochs, warmup_epochs
 from torchreid_nas.report.slots import is_downsample, short_names, stages
 from torchreid_nas.report.style import (
@@ -37,33 +35,6 @@ if TYPE_CHECKING:
 _REACHES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 # Height of a stage's two lines of heading, in inches.
 _HEADING = 0.33
-
-
-def draw_architecture(
-    history: Sequence[Mapping[str, Any]], architecture: Architecture, path: str | os.PathLike, **network: Any,
-) -> None:
-    """Draw how a search came to ``architecture``, as its space is drawn, as PNG.
-
-    Args:
-        history: rows of a search, see :func:`~torchreid_nas.report.read_history`.
-        architecture: what the search derived in the end.
-        path: the picture; its folder is made.
-        network: the keywords of :func:`draw_genotype` that say which network
-            its blocks make (``height``, ``width``, ``neck`` …). The picture of
-            the BN space (:func:`draw_bn_split`) draws no network and leaves them aside.
-
-    Raises:
-        InputError: a space that has no picture, or what the space's picture refuses.
-    """
-    if architecture.space == BN_SPACE:
-        draw_bn_split(history, architecture, path)
-    elif architecture.space in CANDIDATES:
-        draw_genotype(history, architecture, path, **network)
-    else:
-        raise InputError(
-            f'an architecture of the space "{architecture.space}" cannot be drawn; '
-            f'give one of {", ".join((BN_SPACE, *CANDIDATES))}'
-        )
 
 
 def draw_bn_split(
