@@ -9,7 +9,7 @@ import pytest
 import torchreid
 
 import torchreid_nas
-from torchreid_nas import engine, losses, registry
+from torchreid_nas import engine, host, losses, registry
 
 CHECKS = """
 import torchreid, torchreid_nas, sys
@@ -82,3 +82,28 @@ def test_both_layouts_register_train_and_test(layout, data_root, tmp_path):
     assert done.returncode == 0, done.stderr
     assert f"all well in {layout}" in done.stdout
     assert "Rank-1" in done.stdout
+
+
+def test_engines_are_imported_only_when_asked_for(tmp_path):
+    code = """
+import sys
+import torchreid_nas, torchreid
+trains = lambda: [m for m in sys.modules if m.startswith(("torchreid_nas.engine", "torchreid_nas.search"))]
+assert not trains(), trains()
+assert "CrossModalityEngine" in dir(torchreid.engine) and hasattr(torchreid.engine, "Engine")
+assert issubclass(torchreid.engine.CrossModalityEngine, torchreid.engine.Engine) and trains()
+import torchreid_nas.engine
+assert torchreid.engine.CrossModalityEngine is torchreid_nas.engine.CrossModalityEngine
+try:
+    torchreid.engine.CrossModalityEngin
+except AttributeError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "has no attribute 'CrossModalityEngin'" in done.stdout
+
+
+def test_a_lazy_name_that_torchreid_has_is_an_error():
+    with pytest.raises(ValueError, match='already has "Engine"'):
+        host.register_lazily(torchreid.engine, {"Engine": "torchreid_nas.errors"})

@@ -1,10 +1,13 @@
-"""What torchreid keeps private, in either of its layouts; the only module that reaches for it."""
+"""What torchreid keeps private, in either of its layouts: the only module that reaches for it, and how names enter it."""
 from __future__ import annotations
 
-__all__ = ["IMAGE_DATASETS", "MODELS", "RESNET"]
+__all__ = [
+    "IMAGE_DATASETS", "MODELS", "RESNET", "register_attribute", "register_image_dataset", "register_lazily", "register_model",
+]
 
+import importlib
 import sys
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from types import ModuleType
 from typing import Any
 
@@ -19,3 +22,79 @@ IMAGE_DATASETS: MutableMapping[str, Any] = vars(torchreid.data.datasets)["__imag
 
 RESNET: ModuleType = sys.modules[torchreid.models.resnet50.__module__]
 """The module of torchreid's ``ResNet`` and its blocks; ``torchreid.models`` gives their factories alone."""
+
+def register_model(name: str, factory: Callable) -> None:
+    """Make ``factory`` known to ``torchreid.models.build_model`` and ``show_avai_models``.
+
+    Raises:
+        ValueError: torchreid already has another model of that name.
+    """
+    _register(MODELS, name, factory, "model")
+
+
+def register_image_dataset(name: str, dataset: Callable) -> None:
+    """Make ``dataset`` known to torchreid's data managers.
+
+    Raises:
+        ValueError: torchreid already has another data set of that name.
+    """
+    _register(IMAGE_DATASETS, name, dataset, "data set")
+
+
+def register_attribute(module: ModuleType, value: Any) -> None:
+    """Make a class or function an attribute of one of torchreid's modules, under its own name.
+
+    Raises:
+        ValueError: the module already has another attribute of that name.
+    """
+    if getattr(module, value.__name__, value) is not value:
+        raise _taken(module, value.__name__)
+    setattr(module, value.__name__, value)
+
+
+def register_lazily(module: ModuleType, places: Mapping[str, str]) -> None:
+    """Make names attributes of one of torchreid's modules that are imported when they are first asked for (PEP 562).
+
+    ``torchreid.engine.CrossModalityEngine`` is the class itself; a process
+    that never asks for it imports neither engines nor searches.
+
+    Args:
+        module: torchreid's.
+        places: for each name the module of ours that holds it.
+
+    Raises:
+        ValueError: the module already has another attribute of one of the names.
+    """
+    for name, place in places.items():
+        if name in vars(module) and vars(module)[name] is not getattr(importlib.import_module(place), name, None):
+            raise _taken(module, name)
+    known = vars(module).get(_LAZY)
+    if known is not None:
+        known.update(places)
+        return
+    known = vars(module)[_LAZY] = dict(places)
+    others = vars(module).get("__getattr__")
+
+    def get(name: str) -> Any:
+        if name in known:
+            value = getattr(importlib.import_module(known[name]), name)
+            setattr(module, name, value)
+            return value
+        if others is not None:
+            return others(name)
+        raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+
+    module.__getattr__ = get  # type: ignore[method-assign]  # PEP 562: modules may have one, mypy knows that of source files only
+    module.__dir__ = lambda: sorted({*vars(module), *known})  # type: ignore[method-assign]  # likewise
+
+
+_LAZY = "__torchreid_nas__"
+
+
+def _register(registry: MutableMapping[str, Any], name: str, value: Any, kind: str) -> None:
+    if registry.setdefault(name, value) is not value:
+        raise ValueError(f'torchreid already has a {kind} "{name}"; torchreid_nas does not overwrite it')
+
+
+def _taken(module: ModuleType, name: str) -> ValueError:
+    return ValueError(f'{module.__name__} already has "{name}"; torchreid_nas does not overwrite it')

@@ -4,42 +4,21 @@ from __future__ import annotations
 __all__ = ["register_all", "register_model", "register_image_dataset", "register_loss", "register_engine"]
 
 import functools
-from collections.abc import Callable, MutableMapping
-from types import ModuleType
-from typing import Any
 
 import torchreid
 
-from torchreid_nas import data, engine, losses, models
-from torchreid_nas.host import IMAGE_DATASETS, MODELS
-
-
-def register_model(name: str, factory: Callable) -> None:
-    """Make ``factory`` known to ``torchreid.models.build_model`` and ``show_avai_models``.
-
-    Raises:
-        ValueError: torchreid already has another model of that name.
-    """
-    _register(MODELS, name, factory, "model")
-
-
-def register_image_dataset(name: str, dataset: Callable) -> None:
-    """Make ``dataset`` known to torchreid's data managers.
-
-    Raises:
-        ValueError: torchreid already has another data set of that name.
-    """
-    _register(IMAGE_DATASETS, name, dataset, "data set")
+from torchreid_nas import data, losses, models
+from torchreid_nas.host import register_attribute, register_image_dataset, register_lazily, register_model
 
 
 def register_loss(cls: type) -> None:
     """Make ``cls`` an attribute of ``torchreid.losses``; ValueError where that name is taken."""
-    _register_attribute(torchreid.losses, cls)
+    register_attribute(torchreid.losses, cls)
 
 
 def register_engine(cls: type) -> None:
     """Make ``cls`` an attribute of ``torchreid.engine``; ValueError where that name is taken."""
-    _register_attribute(torchreid.engine, cls)
+    register_attribute(torchreid.engine, cls)
 
 
 def register_all() -> None:
@@ -50,11 +29,7 @@ def register_all() -> None:
         register_image_dataset(name, dataset)
     for name in losses.__all__:
         register_loss(getattr(losses, name))
-    for cls in (
-        engine.BalanceNeckEngine, engine.BalanceNeckSearchEngine, engine.CrossModalityEngine,
-        engine.CrossModalitySearchEngine, engine.DomainAdaptationEngine,
-    ):
-        register_engine(cls)
+    register_lazily(torchreid.engine, _ENGINES)
 
 
 _MODEL_NAMES = (
@@ -69,13 +44,11 @@ _DATASETS = {
     "sysu_mm01_indoor": functools.partial(data.SYSUMM01, search="indoor"),
 }
 
-
-def _register(registry: MutableMapping[str, Any], name: str, value: Any, kind: str) -> None:
-    if registry.setdefault(name, value) is not value:
-        raise ValueError(f'torchreid already has a {kind} "{name}"; torchreid_nas does not overwrite it')
-
-
-def _register_attribute(module: ModuleType, cls: type) -> None:
-    if getattr(module, cls.__name__, cls) is not cls:
-        raise ValueError(f'{module.__name__} already has "{cls.__name__}"; torchreid_nas does not overwrite it')
-    setattr(module, cls.__name__, cls)
+# Named by their modules: a process that only extracts features imports no training.
+_ENGINES = {
+    "BalanceNeckEngine": "torchreid_nas.engine.balance",
+    "BalanceNeckSearchEngine": "torchreid_nas.engine.search",
+    "CrossModalityEngine": "torchreid_nas.engine.cross_modality",
+    "CrossModalitySearchEngine": "torchreid_nas.engine.search",
+    "DomainAdaptationEngine": "torchreid_nas.engine.domain_adaptation",
+}

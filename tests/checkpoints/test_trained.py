@@ -11,13 +11,14 @@ from tiny import TINY, TINY_CDNET
 from torch import nn
 
 from torchreid_nas.architecture import Architecture
-from torchreid_nas.checkpoints.trained import load_trained, wrap_model
+from torchreid_nas.checkpoints.trained import wrap_model
 from torchreid_nas.cli import main
 from torchreid_nas.config import load_config
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import read_json
 from torchreid_nas.layers import SplitBatchNorm2d, modality_context, split_batchnorm
 from torchreid_nas.models import cdnet, two_stream_resnet18
+from torchreid_nas.zoo.trained import load_trained
 
 arguments = functools.partial(commands.arguments, TINY)
 

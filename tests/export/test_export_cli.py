@@ -13,10 +13,10 @@ from commands import refused
 from PIL import Image
 from tiny import TINY
 
-from torchreid_nas.checkpoints.trained import load_trained
 from torchreid_nas.cli import main
 from torchreid_nas.export import OnnxNetwork, RunData, load_program
 from torchreid_nas.export.run_data import accuracy
+from torchreid_nas.zoo.trained import load_trained
 
 arguments = functools.partial(commands.arguments, TINY)
 

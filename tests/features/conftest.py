@@ -28,7 +28,7 @@ def run_folder(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture(scope="session")
 def trained(run_folder: Path):
     """The same, loaded."""
-    from torchreid_nas.checkpoints.trained import load_trained
+    from torchreid_nas.zoo.trained import load_trained
 
     return load_trained(run_folder)
 

@@ -22,6 +22,7 @@ from torchreid_nas.config import load_config
 from torchreid_nas.errors import InputError
 from torchreid_nas.models import cdnet, cdnet_x0_5
 from torchreid_nas.run.publish import add_run
+from torchreid_nas.run.published import comparison_table
 
 PUBLISHED = [{"dataset": "market1501", "rank1": 95.1, "mAP": 86.0, "source": "their paper"}]
 
@@ -89,7 +90,7 @@ def test_what_is_tested_under_other_conditions_is_said(add_entry):
         "dataset": "dukemtmcreid", "feature": "", "ranks": [1, 5], "cmc": [0.5, 0.75], "mAP": 0.25, "mINP": 0.125,
         "protocol": "dukemtmcreid",
     }
-    table = zoo.comparison_table(zoo.find_entry("test_entry"), [row], load_config(None, overrides))
+    table = comparison_table(zoo.find_entry("test_entry"), [row], load_config(None, overrides))
     assert "images are generated" in table and "Measured at 128x128, published at 64x32" in table
     assert "other data.norm_mean" in table and "Nothing is published on dukemtmcreid." in table
     assert "50.00" in table and "12.50" in table

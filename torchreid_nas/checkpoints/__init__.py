@@ -6,5 +6,5 @@ __all__, __getattr__, __dir__ = lazy_exports(__name__, {
         "checkpoint_num_classes", "classifier_size", "load_authors_checkpoint", "load_weights", "read_weights", "resolve_weights",
     ),
     "recognise": ("Recognised",),
-    "trained": ("TrainedModel", "load_trained", "wrap_model"),
+    "trained": ("TrainedModel", "wrap_model"),
 })

@@ -31,7 +31,7 @@ _WEIGHTS_OF_A_RUN = RunFolder(Path()).train.weights.as_posix()
 _STATE = {"optimizer", "scheduler", "best_epoch", "stopped"}
 
 
-def resolve_weights(spec: str | os.PathLike) -> Path:
+def resolve_weights(spec: str | os.PathLike[str]) -> Path:
     """Return the file that ``spec`` means: a path, or ``zoo:NAME``, which is downloaded if it is not here yet.
 
     Raises:
@@ -42,7 +42,7 @@ def resolve_weights(spec: str | os.PathLike) -> Path:
     return fetch(str(spec).removeprefix(ZOO_PREFIX))
 
 
-def read_weights(path: str | os.PathLike) -> Any:
+def read_weights(path: str | os.PathLike[str]) -> Any:
     """Return what a file of weights holds, in any layout.
 
     Raises:
@@ -59,7 +59,7 @@ def read_weights(path: str | os.PathLike) -> Any:
     return content
 
 
-def checkpoint_num_classes(path: str | os.PathLike) -> int:
+def checkpoint_num_classes(path: str | os.PathLike[str]) -> int:
     """Return the number of identities of a checkpoint's classifier, of either format.
 
     Args:
@@ -77,7 +77,7 @@ def checkpoint_num_classes(path: str | os.PathLike) -> int:
     return classifier_size(content if isinstance(content, Mapping) else {}, path)
 
 
-def classifier_size(state: Mapping[Any, Any], path: str | os.PathLike) -> int:
+def classifier_size(state: Mapping[Any, Any], path: str | os.PathLike[str]) -> int:
     """Return the number of identities of the classifier in a state dict, read from ``path``.
 
     Raises:
@@ -89,7 +89,7 @@ def classifier_size(state: Mapping[Any, Any], path: str | os.PathLike) -> int:
     raise InputError(f'the checkpoint "{path}" has no classifier; expected the weights of a re-ID network')
 
 
-def load_weights(model: nn.Module, path: str | os.PathLike) -> nn.Module:
+def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     """Load weights of this package's, torchreid's or the authors' format into ``model``.
 
     A plain state dict, as those of torchreid's model zoo, is read for networks
@@ -133,7 +133,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike) -> nn.Module:
 
 
 def load_authors_checkpoint(
-    model: TwoStreamNetwork | CDNet, source: str | os.PathLike | Mapping[str, Any], weights: str = "model",
+    model: TwoStreamNetwork | CDNet, source: str | os.PathLike[str] | Mapping[str, Any], weights: str = "model",
 ) -> TwoStreamNetwork | CDNet:
     """Load a checkpoint of github.com/JDAI-CV/CM-NAS or of github.com/solicucu/models.
 

@@ -52,7 +52,7 @@ class Recognised:
         )
 
 
-def recognise(path: str | os.PathLike) -> Recognised:
+def recognise(path: str | os.PathLike[str]) -> Recognised:
     """Return what the checkpoint ``path`` is.
 
     The genotype of a CDNet follows from the number of layers in its branches.
@@ -86,7 +86,7 @@ def recognise(path: str | os.PathLike) -> Recognised:
     )
 
 
-def _cdnet(state: Mapping[str, torch.Tensor], path: str | os.PathLike) -> Recognised:
+def _cdnet(state: Mapping[str, torch.Tensor], path: str | os.PathLike[str]) -> Recognised:
     branches: dict[int, dict[tuple[str, str], set[str]]] = {}
     in_series = False
     for key in state:
@@ -118,7 +118,7 @@ def _cdnet(state: Mapping[str, torch.Tensor], path: str | os.PathLike) -> Recogn
     return Recognised("cdnet_authors", classifier_size(state, path), "cnet" if cnet else "cdnet", architecture, options)
 
 
-def _cmnas(state: Mapping[str, torch.Tensor], path: str | os.PathLike) -> Recognised:
+def _cmnas(state: Mapping[str, torch.Tensor], path: str | os.PathLike[str]) -> Recognised:
     suffix = ".sharable_bn.weight"
     slots = {key.removesuffix(suffix) for key in state if key.endswith(suffix)}
     stem = state.get("backbone.conv1.weight")

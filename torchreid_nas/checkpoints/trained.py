@@ -1,31 +1,22 @@
-"""A trained network with all that its images need: from a run's folder, from the zoo, or from a module at hand."""
+"""A trained network with all that its images need; :mod:`torchreid_nas.zoo.trained` loads one by name."""
 from __future__ import annotations
 
-__all__ = ["TrainedModel", "load_trained", "wrap_model"]
+__all__ = ["TrainedModel", "wrap_model"]
 
 import copy
 import functools
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from torchreid_nas.checkpoints.load import checkpoint_num_classes, load_weights
-from torchreid_nas.config import load_config
 from torchreid_nas.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from torchreid_nas.deploy.fold import select_modality
 from torchreid_nas.errors import InputError, nearest
-from torchreid_nas.hub.catalogue import find_entry
-from torchreid_nas.hub.entry import ZOO_PREFIX
 from torchreid_nas.layers import MODALITIES, SplitBatchNorm2d, modality_context
-from torchreid_nas.methods import make_task
 from torchreid_nas.models import TwoStreamNetwork
-from torchreid_nas.run.folder import RunFolder
-from torchreid_nas.zoo.networks import build
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,29 +96,6 @@ class TrainedModel:
             )
 
 
-def load_trained(spec: str | os.PathLike) -> TrainedModel:
-    """Return a trained model by the folder of its run or its name in the zoo.
-
-    Args:
-        spec: a run's folder, whose train stage is finished (see
-            :mod:`torchreid_nas.run.folder`), or a name of the zoo. Where both
-            exist the folder is taken; ``zoo:NAME`` asks for the other.
-
-    Raises:
-        InputError: neither exists, the run is not trained, or its files are broken.
-    """
-    name = os.fspath(spec)
-    folder = Path(name).expanduser()
-    if not name.startswith(ZOO_PREFIX) and folder.is_dir():
-        return _from_run(folder, os.path.normpath(name))
-    if not name.startswith(ZOO_PREFIX) and folder.is_file():
-        raise InputError(
-            f'the model "{name}" is a file; expected the folder of the run that it belongs to, which also holds '
-            "config.yaml, or a name of the zoo"
-        )
-    return _from_zoo(name.removeprefix(ZOO_PREFIX), name)
-
-
 def wrap_model(
     model: nn.Module, height: int = 256, width: int = 128, norm_mean: Sequence[float] = IMAGENET_MEAN,
     norm_std: Sequence[float] = IMAGENET_STD, name: str | None = None,
@@ -152,35 +120,6 @@ def wrap_model(
     )
 
 
-def _from_run(folder: Path, name: str) -> TrainedModel:
-    run = RunFolder(folder)
-    weights = run.train.weights
-    for path in (run.config, weights):
-        if not path.is_file():
-            trials = run.trials()
-            hint = (
-                f"it holds several trials, name one of them: {trials[0]}" if trials
-                else "name the folder of a run whose train stage is finished, or a model of the zoo"
-            )
-            raise InputError(f'the run "{name}" has no {path.relative_to(folder)}; {hint}')
-    cfg = load_config(run.config)
-    task = make_task(cfg, torch.device("cpu"))
-    architecture = run.kept_architecture(cfg.model.architecture)
-    model = task.build_model(checkpoint_num_classes(weights), architecture, pretrained=False)
-    load_weights(model, weights)
-    return wrap_model(model, cfg.data.height, cfg.data.width, cfg.data.norm_mean, cfg.data.norm_std, name)
-
-
-def _from_zoo(entry_name: str, name: str) -> TrainedModel:
-    try:
-        entry = find_entry(entry_name)
-    except InputError as error:
-        if name.startswith(ZOO_PREFIX):
-            raise
-        raise InputError(f'there is no folder "{name}" of a run, and {error}') from error
-    return wrap_model(
-        build(entry), entry.height, entry.width, entry.norm_mean, entry.norm_std, f"{ZOO_PREFIX}{entry.name}"
-    )
 
 
 def _is_split(model: nn.Module) -> bool:

@@ -21,13 +21,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
 
     torchreid_nas.register()
-    from torchreid_nas.checkpoints.trained import load_trained
     from torchreid_nas.device import find_device
     from torchreid_nas.export import exporter, graph, quantize, table
     from torchreid_nas.export.images import ImagePool
     from torchreid_nas.export.run_data import RunData
     from torchreid_nas.export.runtime import default_device, require_onnx
     from torchreid_nas.run.folder import RunFolder
+    from torchreid_nas.zoo.trained import load_trained
 
     onnx = arguments.format == "onnx"
     _check_options(arguments, graph.OPSETS, tuple(graph.FORMATS), quantize.QUANTIZATIONS)

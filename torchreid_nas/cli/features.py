@@ -31,10 +31,10 @@ def main(argv: list[str] | None = None) -> int:
     batch_size = positive_int("--batch-size", arguments.batch_size)
 
     torchreid_nas.register()
-    from torchreid_nas.checkpoints.trained import load_trained
     from torchreid_nas.features.extractor import FeatureExtractor
     from torchreid_nas.features.feature_set import check_npz
     from torchreid_nas.files import check_folder
+    from torchreid_nas.zoo.trained import load_trained
 
     check_npz(arguments.out, "--out")
     check_folder(Path(arguments.out).parent, "--out")

@@ -74,8 +74,8 @@ class _Sides:
     """The extractors of query and gallery, one where both are of one modality."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        from torchreid_nas.checkpoints.trained import load_trained
         from torchreid_nas.features.extractor import FeatureExtractor
+        from torchreid_nas.zoo.trained import load_trained
 
         self._arguments = arguments
         self.modalities = {"query": arguments.query_modality, "gallery": arguments.gallery_modality}

@@ -84,7 +84,7 @@ def export_model(
     real images, at every batch size, within ``TOLERANCE``.
 
     Args:
-        trained: see :func:`torchreid_nas.checkpoints.trained.load_trained`.
+        trained: see :func:`torchreid_nas.zoo.trained.load_trained`.
         folder: where the files go, ``<model>[-<modality>].onnx`` or ``.pt2``, the latter with a JSON beside it.
         format: one of ``FORMATS``.
         modality: only this one of a two-stream model.

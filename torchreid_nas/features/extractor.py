@@ -15,13 +15,14 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from torchreid_nas.checkpoints.trained import TrainedModel, load_trained, wrap_model
+from torchreid_nas.checkpoints.trained import TrainedModel, wrap_model
 from torchreid_nas.data.transforms import build_cross_modality_transforms
 from torchreid_nas.deploy.optimize import images_at_once, optimize_network
 from torchreid_nas.device import find_device
 from torchreid_nas.errors import InputError, InputWarning
 from torchreid_nas.features.feature_set import FeatureSet, check_npz
 from torchreid_nas.features.images import Picture, Source
+from torchreid_nas.zoo.trained import load_trained
 
 _NAMED = 20
 
@@ -52,7 +53,7 @@ class FeatureExtractor:
     """
 
     def __init__(
-        self, model: str | os.PathLike | TrainedModel | nn.Module, modality: str | None = None,
+        self, model: str | os.PathLike[str] | TrainedModel | nn.Module, modality: str | None = None,
         device: str | torch.device | None = None, batch_size: int = 32, normalize: bool = True, progress: bool = True,
         *, height: int | None = None, width: int | None = None, norm_mean: Sequence[float] | None = None,
         norm_std: Sequence[float] | None = None, precision: str = "fp32", compile: bool = False,
@@ -101,7 +102,7 @@ class FeatureExtractor:
         """
         return FeatureSet.concatenate(list(self.batches(source, stride)))
 
-    def extract_to(self, source: Any, out: str | os.PathLike, stride: int = 1) -> FeatureSet:
+    def extract_to(self, source: Any, out: str | os.PathLike[str], stride: int = 1) -> FeatureSet:
         """Extract and save as ``.npz``; see :meth:`FeatureSet.save`. Returns the features.
 
         Raises:

@@ -21,7 +21,7 @@ _ARRAYS = {"features": 2, "paths": 1, "labels": 1, "camids": 1, "model": 0, "mod
 _FINGERPRINT = "fingerprint"
 
 
-def check_npz(path: str | os.PathLike, what: str = "the file for features") -> None:
+def check_npz(path: str | os.PathLike[str], what: str = "the file for features") -> None:
     """Raise InputError where ``what`` does not end with .npz, which NumPy would silently add."""
     if Path(path).suffix != ".npz":
         raise InputError(f'{what} is "{path}", expected a name that ends with .npz')
@@ -78,7 +78,7 @@ class FeatureSet:
         numbers = (int(label) if label.isdecimal() else -1 for label in self.labels)
         return np.array([number if number < 2**63 else -1 for number in numbers], dtype=np.int64)
 
-    def save(self, path: str | os.PathLike) -> Path:
+    def save(self, path: str | os.PathLike[str]) -> Path:
         """Write an ``.npz`` of the attributes and :attr:`pids` in one step and return its path.
 
         Raises:
@@ -96,7 +96,7 @@ class FeatureSet:
         return path
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> FeatureSet:
+    def load(cls, path: str | os.PathLike[str]) -> FeatureSet:
         """Read what :meth:`save` wrote.
 
         Raises:

@@ -34,7 +34,7 @@ _NAMES = {"euclidean": "Euclidean distance", "cosine": "cosine similarity"}
 
 
 def draw_ranked_lists(
-    matches: Matches, folder: str | os.PathLike, threshold: float | None = None, limit: int | None = None
+    matches: Matches, folder: str | os.PathLike[str], threshold: float | None = None, limit: int | None = None
 ) -> list[Path]:
     """Draw the query left, its gallery images right, six queries to a picture ``ranked_001.png`` and so on.
 
@@ -137,7 +137,7 @@ def _caption(matches: Matches, threshold: float | None) -> str:
     return "   ·   ".join(filter(None, (*parts, _NAMES[matches.metric] + limit)))
 
 
-def draw_roc(roc: ROC, point: OperatingPoint, path: str | os.PathLike, pairs: str = "") -> Path:
+def draw_roc(roc: ROC, point: OperatingPoint, path: str | os.PathLike[str], pairs: str = "") -> Path:
     """Draw the ROC with the chosen point, and how far genuine and impostor pairs lie apart.
 
     Args:

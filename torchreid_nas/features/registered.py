@@ -9,12 +9,13 @@ from collections.abc import Callable
 
 from torch import nn
 
-from torchreid_nas.checkpoints.trained import TrainedModel, load_trained
-from torchreid_nas.registry import register_model
+from torchreid_nas.checkpoints.trained import TrainedModel
+from torchreid_nas.host import register_model
+from torchreid_nas.zoo.trained import load_trained
 
 
 def register_trained(
-    model: str | os.PathLike | TrainedModel, modality: str | None = None, name: str | None = None
+    model: str | os.PathLike[str] | TrainedModel, modality: str | None = None, name: str | None = None
 ) -> str:
     """Make ``torchreid.models.build_model`` give a trained network in its test-time form, weights included.
 

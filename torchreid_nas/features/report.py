@@ -58,7 +58,7 @@ def summary(matches: Matches, threshold: float | None = None) -> str:
     return "; ".join(lines)
 
 
-def write_csv(matches: Matches, path: str | os.PathLike, threshold: float | None = None) -> Path:
+def write_csv(matches: Matches, path: str | os.PathLike[str], threshold: float | None = None) -> Path:
     """Write one row per query and rank in one step and return the path.
 
     Columns: query, rank, gallery, distance or similarity, query_label,

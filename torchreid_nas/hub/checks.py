@@ -14,7 +14,7 @@ from torchreid_nas.hub.download import looks_like_html
 from torchreid_nas.hub.entry import Entry
 
 
-def file_digest(path: str | os.PathLike, kind: str) -> str:
+def file_digest(path: str | os.PathLike[str], kind: str) -> str:
     """Return the checksum of a file: ``"sha256"``, or ``"git_blob"``, which is what git calls its content.
 
     A git blob's id is the SHA-1 of ``blob <size>\\0`` and the content.

@@ -35,7 +35,7 @@ def is_offline() -> bool:
     return os.environ.get(_OFFLINE, "").lower() not in ("", "0", "false", "no")
 
 
-def path_of(entry: Entry, folder: str | os.PathLike | None = None) -> Path:
+def path_of(entry: Entry, folder: str | os.PathLike[str] | None = None) -> Path:
     """Return where the file of ``entry`` is, or would be: in :func:`home`, or in ``folder``."""
     if entry.source.kind == "file":
         return Path(entry.origin).parent / Path(entry.source.path).expanduser()
@@ -44,7 +44,7 @@ def path_of(entry: Entry, folder: str | os.PathLike | None = None) -> Path:
     return Path(folder or home()) / entry.file
 
 
-def fetch(name: str | Entry, folder: str | os.PathLike | None = None, offline: bool = False) -> Path:
+def fetch(name: str | Entry, folder: str | os.PathLike[str] | None = None, offline: bool = False) -> Path:
     """Return the checked file of an entry, downloaded if it is not here yet.
 
     Args:
@@ -122,7 +122,7 @@ def fetch_architecture(entry: Entry) -> Path:
     return path
 
 
-def verify(name: str | Entry, path: str | os.PathLike | None = None) -> str:
+def verify(name: str | Entry, path: str | os.PathLike[str] | None = None) -> str:
     """Check the file of an entry on this machine and return what was checked.
 
     Raises:

@@ -6,14 +6,12 @@ __all__ = ["authors_block_key", "authors_keys", "authors_counters", "rename_neck
 import os
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from torchreid_nas.architecture import Architecture
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import load_checkpoint
 from torchreid_nas.genotypes import COMBINED_SPACE
-
-if TYPE_CHECKING:
-    from torchreid_nas.models.cdnet import CDNet
 
 _COUNTER = "num_batches_tracked"
 # Names within a CBlock. The order matters: "expand" is their name of what is "shortcut" here.
@@ -30,6 +28,18 @@ _BLOCK_RENAMES = (
 _CONV_BN = {"conv": "0", "bn": "1"}
 
 
+class SearchedNetwork(Protocol):
+    """What the layout asks of a network: a CDNet has it."""
+
+    architecture: Architecture
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the tensors by their keys."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> Any:
+        """Take the tensors over."""
+
+
 def authors_block_key(key: str) -> str:
     """Translate a state-dict key below a CBlock, ``reduce.conv.weight``, into the authors', ``squeeze.op.0.weight``."""
     for pattern, replacement in _BLOCK_RENAMES:
@@ -37,7 +47,7 @@ def authors_block_key(key: str) -> str:
     return key
 
 
-def authors_keys(model: CDNet) -> dict[str, str]:
+def authors_keys(model: SearchedNetwork) -> dict[str, str]:
     """Map every key of the model's state dict to the authors', step counters left out.
 
     Their blocks of the combined space are CBlocks without a series around them.
@@ -48,7 +58,7 @@ def authors_keys(model: CDNet) -> dict[str, str]:
     return {key: _authors_key(key, series) for key in model.state_dict() if not key.endswith(_COUNTER)}
 
 
-def authors_counters(model: CDNet) -> set[str]:
+def authors_counters(model: SearchedNetwork) -> set[str]:
     """Return the step counters of the BatchNorms under the authors' names; their files may hold them or not."""
     series = model.architecture.space != COMBINED_SPACE
     return {_authors_key(key, series) for key in model.state_dict() if key.endswith(_COUNTER)}
@@ -59,7 +69,7 @@ def rename_neck(given: Mapping[str, Any]) -> dict[str, Any]:
     return {re.sub(r"^neck\.(fcs|classifier)\.", r"neck.global_\1.", key): value for key, value in given.items()}
 
 
-def load_pretrained(model: CDNet, path: str | os.PathLike) -> None:
+def load_pretrained(model: SearchedNetwork, path: str | os.PathLike) -> None:
     """Start ``model`` from weights in this package's or the authors' layout, whatever neck and classes they had.
 
     The backbone is taken whole; of the neck what has its name and shape there:

@@ -16,8 +16,8 @@ from torch import nn
 from yacs.config import CfgNode
 
 import torchreid_nas
-from torchreid_nas import report, zoo
-from torchreid_nas.architecture import Architecture, ArchitectureSpec
+from torchreid_nas import report
+from torchreid_nas.architecture import ArchitectureSpec
 from torchreid_nas.checkpoints.load import checkpoint_num_classes, classifier_size, load_weights, read_weights, resolve_weights
 from torchreid_nas.config import changed_keys, config_to_yaml
 from torchreid_nas.data import ReIDDataManager, dataset_facts
@@ -26,11 +26,15 @@ from torchreid_nas.device import find_device, resolve_config
 from torchreid_nas.engine import BilevelSearch, EvaluationOptions, ResumableEngine, SearchOptions, seed_everything
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import check_folder, remove_leftovers, write_json, write_text
+from torchreid_nas.hub.entry import Entry
 from torchreid_nas.methods import make_task
 from torchreid_nas.optim import build_lr_scheduler, build_optimizer, check_new_layers, fuse
 from torchreid_nas.run.folder import BINDS, DECIDES, SEARCHED, RunFolder
+from torchreid_nas.run.published import comparison_table, tested_entry
 from torchreid_nas.run.results import result_row
 from torchreid_nas.search import SearchSpace
+from torchreid_nas.zoo.networks import entry_architecture
+
 logger = logging.getLogger(__name__)
 
 
@@ -199,7 +203,7 @@ class Run:
         weights = self._weights()
         data = self.test_data()
         from_zoo = entry is not None and cfg.model.architecture == SEARCHED
-        architecture = zoo.entry_architecture(entry, weights) if from_zoo else self.architecture()
+        architecture = entry_architecture(entry, weights) if from_zoo else self.architecture()
         model = self.task.build_model(checkpoint_num_classes(weights), architecture, pretrained=False)
         load_weights(model, weights)
         # In full precision: a protocol's figures should not depend on what training was cheapest in.
@@ -223,7 +227,7 @@ class Run:
         write_json(self.folder.results, results)
         logger.info(report.results_table(results))
         if entry is not None:
-            logger.info(zoo.comparison_table(entry, rows, cfg))
+            logger.info(comparison_table(entry, rows, cfg))
 
     # -- what the stages build ------------------------------------------------
 
@@ -354,9 +358,9 @@ class Run:
             )
         return path
 
-    def _tested_entry(self) -> zoo.Entry | None:
+    def _tested_entry(self) -> Entry | None:
         """The zoo entry whose weights are tested, if they are one's and not trained here."""
-        return None if self._trains else zoo.tested_entry(self.cfg)
+        return None if self._trains else tested_entry(self.cfg)
 
     def _data(self, targets: Sequence[str], holdout: float = 0.0) -> ReIDDataManager:
         data = self.task.data(targets, holdout)

@@ -36,8 +36,8 @@ class Converted:
 
 
 def convert(
-    path: str | os.PathLike, model: str | None = None, architecture: str | os.PathLike | None = None,
-    output: str | os.PathLike | None = None, weights: str = "model",
+    path: str | os.PathLike[str], model: str | None = None, architecture: str | os.PathLike[str] | None = None,
+    output: str | os.PathLike[str] | None = None, weights: str = "model",
 ) -> Converted:
     """Write the authors' checkpoint ``path`` in this package's layout, its architecture beside it.
 

@@ -1,0 +1,73 @@
+"""Trained networks by name: the folder of a run, or an entry of the zoo."""
+from __future__ import annotations
+
+__all__ = ["load_trained"]
+
+import os
+from pathlib import Path
+
+import torch
+
+from torchreid_nas.checkpoints.load import checkpoint_num_classes, load_weights
+from torchreid_nas.checkpoints.trained import TrainedModel, wrap_model
+from torchreid_nas.config import load_config
+from torchreid_nas.errors import InputError
+from torchreid_nas.hub.catalogue import find_entry
+from torchreid_nas.hub.entry import ZOO_PREFIX
+from torchreid_nas.methods import make_task
+from torchreid_nas.run.folder import RunFolder
+from torchreid_nas.zoo.networks import build
+
+
+def load_trained(spec: str | os.PathLike[str]) -> TrainedModel:
+    """Return a trained model by the folder of its run or its name in the zoo.
+
+    Args:
+        spec: a run's folder, whose train stage is finished (see
+            :mod:`torchreid_nas.run.folder`), or a name of the zoo. Where both
+            exist the folder is taken; ``zoo:NAME`` asks for the other.
+
+    Raises:
+        InputError: neither exists, the run is not trained, or its files are broken.
+    """
+    name = os.fspath(spec)
+    folder = Path(name).expanduser()
+    if not name.startswith(ZOO_PREFIX) and folder.is_dir():
+        return _from_run(folder, os.path.normpath(name))
+    if not name.startswith(ZOO_PREFIX) and folder.is_file():
+        raise InputError(
+            f'the model "{name}" is a file; expected the folder of the run that it belongs to, which also holds '
+            "config.yaml, or a name of the zoo"
+        )
+    return _from_zoo(name.removeprefix(ZOO_PREFIX), name)
+
+
+def _from_run(folder: Path, name: str) -> TrainedModel:
+    run = RunFolder(folder)
+    weights = run.train.weights
+    for path in (run.config, weights):
+        if not path.is_file():
+            trials = run.trials()
+            hint = (
+                f"it holds several trials, name one of them: {trials[0]}" if trials
+                else "name the folder of a run whose train stage is finished, or a model of the zoo"
+            )
+            raise InputError(f'the run "{name}" has no {path.relative_to(folder)}; {hint}')
+    cfg = load_config(run.config)
+    task = make_task(cfg, torch.device("cpu"))
+    architecture = run.kept_architecture(cfg.model.architecture)
+    model = task.build_model(checkpoint_num_classes(weights), architecture, pretrained=False)
+    load_weights(model, weights)
+    return wrap_model(model, cfg.data.height, cfg.data.width, cfg.data.norm_mean, cfg.data.norm_std, name)
+
+
+def _from_zoo(entry_name: str, name: str) -> TrainedModel:
+    try:
+        entry = find_entry(entry_name)
+    except InputError as error:
+        if name.startswith(ZOO_PREFIX):
+            raise
+        raise InputError(f'there is no folder "{name}" of a run, and {error}') from error
+    return wrap_model(
+        build(entry), entry.height, entry.width, entry.norm_mean, entry.norm_std, f"{ZOO_PREFIX}{entry.name}"
+    )
