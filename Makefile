@@ -7,7 +7,7 @@ PARALLEL := --numprocesses auto --dist loadfile
 .PHONY: demo test test-fast test-gpu lint type coverage bench setup clean
 
 demo: setup
-	$(BIN)/python tools/main.py --config configs/demo.yaml --resume
+	$(BIN)/torchreid-nas --config demo --resume
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) tests

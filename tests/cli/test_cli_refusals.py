@@ -20,7 +20,7 @@ arguments = functools.partial(commands.arguments, TINY)
     (["train.lr", "fast"], ["train.lr", "'fast'", "a number"]),
     (["train.lr", "-1"], ["train.lr", "above 0"]),
     (["train.lr"], ["train.lr", "KEY VALUE"]),
-    (["--config", "configs/nothing.yaml"], ["configs/nothing.yaml", "cannot be read"]),
+    (["--config", "configs/nothing.yaml"], ["configs/nothing.yaml", "neither a file nor the name"]),
     (["--stages", "serach"], ['did you mean "search"']),
     (["--trials", "11"], ["0 to 9"]),
     (["--device", "gpu0"], ["gpu0", "cpu"]),

@@ -23,6 +23,7 @@ from torchreid_nas.run.folder import STAGES
 # Each module has main(argv) -> exit code; imported when asked for.
 _COMMANDS = {
     "camstyle": "torchreid_nas.cli.camstyle",
+    "configs": "torchreid_nas.cli.configs",
     "export": "torchreid_nas.cli.export",
     "features": "torchreid_nas.cli.features",
     "match": "torchreid_nas.cli.match",
@@ -94,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Search, train and test a cross-modality re-ID network as a config says. "
         "Further commands, each with its own --help: " + ", ".join(_COMMANDS) + ".",
     )
-    parser.add_argument("--config", "--config-file", metavar="FILE", help="YAML over the defaults of torchreid_nas/config/load.py")
+    parser.add_argument("--config", "--config-file", metavar="NAME", help="a shipped config (see `torchreid-nas configs`) or a YAML file")
     parser.add_argument("--root", metavar="DIR", help="folder of the data sets (data.root)")
     parser.add_argument("--output", metavar="DIR", help="folder of the run (data.save_dir)")
     parser.add_argument("--stages", help="comma list of search, train, test; default: all that the config needs")

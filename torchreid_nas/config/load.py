@@ -19,6 +19,7 @@ import yaml
 from yacs.config import CfgNode
 
 from torchreid_nas.config.ranges import AUTO_OR_BOOL, RANGES, check_together
+from torchreid_nas.config.shipped import find_config
 from torchreid_nas.errors import InputError, nearest
 
 # What lists hold whose defaults are empty and so do not tell.
@@ -201,7 +202,7 @@ def load_config(path: str | os.PathLike | None = None, overrides: Sequence[str] 
     """Return the defaults, changed by a YAML file, then by ``KEY VALUE`` overrides, checked.
 
     Args:
-        path: a YAML file with any part of the keys, or None.
+        path: a YAML file with any part of the keys, the name of a shipped config such as ``"demo"``, or None.
         overrides: ``["train.lr", "0.02", …]`` as on torchreid's command line.
 
     Raises:
@@ -211,6 +212,7 @@ def load_config(path: str | os.PathLike | None = None, overrides: Sequence[str] 
     cfg = default_config()
     defaults = dict(_flatten(cfg))
     if path is not None:
+        path = find_config(path)
         for key, value in _flatten(_read_yaml(path)):
             _set(cfg, key, value, f'the config "{path}"')
     file = next((word for word in overrides[::2] if word.endswith((".yaml", ".yml"))), None)
@@ -254,7 +256,9 @@ def _read_yaml(path: str | os.PathLike) -> dict:
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f'the config "{path}" cannot be read ({error.strerror}); see configs/ for those that exist') from error
+        raise InputError(
+            f'the config "{path}" cannot be read ({error.strerror}); `torchreid-nas configs` lists the shipped ones'
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
