@@ -218,9 +218,9 @@ def test_evaluation_without_a_modality():
 
 
 def test_an_unknown_modality():
-    with pytest.raises(InputError, match='modality "thermal" is unknown, expected one of visible, infrared, both'):
-        with modality_context("thermal"):
-            pass
+    message = 'modality "thermal" is unknown, expected one of visible, infrared, both'
+    with pytest.raises(InputError, match=message), modality_context("thermal"):
+        pass
     with pytest.raises(InputError, match='did you mean "visible"'), modality_context("visibel"):
         pass
 

@@ -172,6 +172,13 @@ def test_functional_transforms():
     torch.testing.assert_close(gradient, given.grad)
 
 
+@pytest.mark.parametrize("lacking", ["_normalize", "_differentiate"])
+def test_without_an_operator_of_torch_both_layers_are_called(lacking, monkeypatch):
+    monkeypatch.setattr(split_function, lacking, None)
+    assert not is_plain(batch(), layer().visible, layer().infrared)
+    compare(layer(), batch())
+
+
 # -- what users do with a layer -----------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""Layers: BatchNorm that knows the modality, fixed (split) or searched (mixed); the blocks of CDNet."""
+"""Layers: BatchNorm per modality, fixed (split) or searched (mixed); BNNeck; the blocks of CDNet."""
 from torchreid_nas.layers.bnneck import BNNeck
 from torchreid_nas.layers.lite import CBlock, CDBlock, ConvBN, FusionGate, Lite, LiteConv3x3
 from torchreid_nas.layers.mixed_bn import MixedBatchNorm2d

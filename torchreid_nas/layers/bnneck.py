@@ -8,13 +8,21 @@ from torch import nn
 
 
 class BNNeck(nn.BatchNorm1d):
-    """BatchNorm1d whose bias is a buffer.
+    """BatchNorm1d whose bias is a buffer of zeros.
 
-    "Bias frozen" is usually done with ``requires_grad_(False)``, which
-    torchreid's ``open_all_layers`` undoes at every epoch. A buffer cannot be
-    trained by anybody, and the state dict keeps its usual keys.
+    Other code freezes the bias by ``requires_grad_(False)``, which torchreid's
+    ``open_all_layers`` undoes at every epoch. No optimiser can train a buffer,
+    and the state dict keeps its usual keys.
+
+    Args:
+        num_features: D.
 
     Shapes: (B, D) -> (B, D).
+
+    Example:
+        >>> neck = BNNeck(4)
+        >>> neck(torch.randn(8, 4)).shape, [name for name, _ in neck.named_parameters()]
+        (torch.Size([8, 4]), ['weight'])
     """
 
     def __init__(self, num_features: int) -> None:

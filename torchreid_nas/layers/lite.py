@@ -3,8 +3,8 @@
 Li, Wu, Zheng. Combined Depth Space based Architecture Search For Person
 Re-identification. CVPR 2021, section 3.1.
 
-All blocks keep height and width, and take and give (N, C, H, W) in the dtype
-and memory format of their input.
+Every block maps (N, C, H, W) to (N, C', H, W) in the dtype and memory format of
+its input; only :class:`ConvBN` with a stride changes height and width.
 """
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import nn
 
 from torchreid_nas.errors import InputError
 
-# A block narrows to a quarter of its output, the gate to a quarter of that.
+# A block narrows to a quarter of its output channels, its gate to a quarter of the narrow channels.
 REDUCTION = 4
 
 
@@ -27,9 +27,13 @@ class ConvBN(nn.Sequential):
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
-        kernel_size: 1 unless told; the padding keeps the size at stride 1.
+        kernel_size: of the convolution; the padding keeps height and width at stride 1.
         stride: of the convolution.
         relu: False for the linear form.
+
+    Example:
+        >>> ConvBN(3, 8, kernel_size=7, stride=2)(torch.randn(2, 3, 16, 8)).shape
+        torch.Size([2, 8, 8, 4])
     """
 
     def __init__(
@@ -51,6 +55,10 @@ class LiteConv3x3(nn.Sequential):
 
     Args:
         channels: of input and output.
+
+    Example:
+        >>> LiteConv3x3(4)(torch.randn(2, 4, 6, 3)).shape
+        torch.Size([2, 4, 6, 3])
     """
 
     def __init__(self, channels: int) -> None:
@@ -63,20 +71,24 @@ class LiteConv3x3(nn.Sequential):
 
 
 class Lite(nn.Sequential):
-    """The Lite k×k: (k − 1) / 2 Lite 3×3 in series, which see k×k pixels.
+    """The Lite k×k: (k − 1) / 2 Lite 3×3 in series, whose receptive field is k×k pixels.
 
     Args:
         channels: of input and output.
         kernel_size: odd, at least 3; the paper uses 3, 5, 7, 9.
 
     Raises:
-        InputError: another kernel size.
+        InputError: the kernel size is even or below 3.
+
+    Example:
+        >>> len(Lite(4, kernel_size=7))
+        3
     """
 
     def __init__(self, channels: int, kernel_size: int) -> None:
         if kernel_size < 3 or kernel_size % 2 == 0:
             raise InputError(
-                f"the kernel size {kernel_size} of a Lite convolution is made of 3x3 ones in series; "
+                f"the kernel size {kernel_size} of a Lite convolution cannot be made of 3x3 convolutions in series; "
                 "choose an odd number from 3 on"
             )
         super().__init__(*(LiteConv3x3(channels) for _ in range(kernel_size // 2)))
@@ -90,6 +102,10 @@ class FusionGate(nn.Module):
 
     Raises:
         InputError: the channels do not divide by 4.
+
+    Example:
+        >>> FusionGate(8)(torch.ones(2, 8, 6, 3)).shape
+        torch.Size([2, 8, 6, 3])
     """
 
     def __init__(self, channels: int) -> None:
@@ -104,12 +120,13 @@ class FusionGate(nn.Module):
         self.fc2 = nn.Conv2d(channels // REDUCTION, channels, 1)
 
     def forward(self, y: torch.Tensor) -> torch.Tensor:
+        """Weigh the channels of y, (N, C, H, W)."""
         pooled = y.mean((2, 3), keepdim=True)
         return y * torch.sigmoid(self.fc2(self.relu(self.fc1(pooled))))
 
 
 class CBlock(nn.Module):
-    """The Combined Block: two Lite branches of different kernels on one tensor, each gated by the same gate.
+    """The Combined Block: two Lite branches of different kernels on one tensor, and one gate for both.
 
     ReLU(shortcut(x) + expand(gate(branch1(z)) + gate(branch2(z)))) with
     z = reduce(x) of ``out_channels / 4`` channels. The shortcut is the identity,
@@ -122,8 +139,12 @@ class CBlock(nn.Module):
         kernel2: kernel size of the second branch.
 
     Raises:
-        InputError: ``out_channels`` not a multiple of 16, or a kernel that
-            :class:`Lite` refuses.
+        InputError: ``out_channels`` is no multiple of 16, or :class:`Lite`
+            refuses a kernel size.
+
+    Example:
+        >>> CBlock(16, 32, kernel1=3, kernel2=5)(torch.randn(2, 16, 6, 3)).shape
+        torch.Size([2, 32, 6, 3])
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel1: int, kernel2: int) -> None:
@@ -144,9 +165,11 @@ class CBlock(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (N, C_in, H, W) to (N, C_out, H, W)."""
         z = self.reduce(x)
         fused = self.gate(self.branch1(z)) + self.gate(self.branch2(z))
-        return self.relu(self.expand(fused) + self.shortcut(x))
+        output: torch.Tensor = self.relu(self.expand(fused) + self.shortcut(x))
+        return output
 
 
 class CDBlock(nn.Sequential):
@@ -160,7 +183,11 @@ class CDBlock(nn.Sequential):
         depth: number of CBlocks; the paper's space has 1 and 2.
 
     Raises:
-        InputError: a depth below 1, or what :class:`CBlock` refuses.
+        InputError: the depth is below 1, or :class:`CBlock` refuses the rest.
+
+    Example:
+        >>> CDBlock(16, 32, kernel1=3, kernel2=5, depth=2)(torch.randn(2, 16, 6, 3)).shape
+        torch.Size([2, 32, 6, 3])
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel1: int, kernel2: int, depth: int) -> None:

@@ -1,39 +1,47 @@
-"""The searched BatchNorm of CM-NAS: a weighted sum of a shared and a split BN at the price of one.
+"""The searched BatchNorm of CM-NAS: a weighted sum of a shared and a split BatchNorm at the price of one.
 
-Both candidates are affine in x given the statistics, and the statistics of the
-union follow from those of its two equal halves, so that per modality m
+Both candidates are affine in x once the statistics are given. The statistics of
+the union follow from the statistics of its two equal halves. Per modality m:
 
     p_share · BN_share(x) + p_split · BN_m(x) = W_m · (x − μ_m) / σ_m + B_m
     W_m = p_share · γ_s · σ_m / σ_s + p_split · γ_m
     B_m = p_share · (β_s + γ_s · (μ_m − μ_s) / σ_s) + p_split · β_m
     μ_s = (μ_v + μ_t) / 2,   σ²_s = (σ²_v + σ²_t) / 2 + ((μ_v − μ_t) / 2)²
 
-The paper publishes no relaxation; this one (softmax over two logits) is ours.
+The paper publishes no relaxation; the softmax over two logits is ours.
 """
 from __future__ import annotations
 
 __all__ = ["MixedBatchNorm2d"]
 
 import copy
+from typing import cast
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.layers.mixed_function import MixedNormalize
+from torchreid_nas.layers.mixed_function import can_mix, mixed_normalize
 from torchreid_nas.layers.modality import BOTH, ModalityLayer
 from torchreid_nas.layers.split_bn import SplitBatchNorm2d, check_joint
-from torchreid_nas.layers.split_function import count_batch, dense, halves
+from torchreid_nas.layers.split_function import TrackedBatchNorm, count_batch, dense, halves
 
 
 class MixedBatchNorm2d(ModalityLayer):
     """Shared and split BatchNorm at once, weighted by two logits.
 
+    In train mode a joint batch is normalised by its own statistics, and the
+    running statistics of all three BatchNorms move as those of plain layers.
+    Where one of the three is in eval mode (frozen), all three normalise by
+    their running statistics, which stay. A batch of one declared modality has
+    the same statistics for both candidates. A joint batch can be differentiated
+    once (mixed_function.py), as both orders of the search need.
+
     Args:
-        bn: the layer to search over, or the number of channels of a new one;
-            the shared BN and those of the modalities all start from its
-            parameters and running statistics.
+        bn: the layer to search over, or the number of channels of a new one.
+            The shared BatchNorm and the BatchNorms of the modalities start
+            from its parameters and running statistics.
 
     Attributes:
         logits: (2,) parameter, preferences for ``(share, split)``, zero at the
@@ -41,13 +49,21 @@ class MixedBatchNorm2d(ModalityLayer):
         temperature: divides the logits before the softmax.
         noise: (2,) tensor added to the logits (Gumbel noise), or None.
 
-    In train mode a joint batch is normalised by its own statistics, and the
-    running statistics of all three BatchNorms move as those of plain ones
-    would. Where one of the three is in eval mode (frozen), all normalise by
-    their running statistics, which stay. A batch of one declared modality has
-    the same statistics for both candidates. Dtype: float16/bfloat16 inputs keep statistics in the dtype of
-    the parameters. A joint batch can be differentiated once (mixed_function.py),
-    which is what both orders of the search need.
+    Shapes: (N, C, H, W) -> (N, C, H, W) in the dtype and memory format of the
+    input. Statistics of float16/bfloat16 inputs have the dtype of the parameters.
+
+    Raises:
+        InputError: ``bn`` lacks affine parameters, running statistics or a
+            fixed momentum.
+
+    Example:
+        >>> layer = MixedBatchNorm2d(4)
+        >>> layer(torch.randn(6, 4, 2, 2)).shape
+        torch.Size([6, 4, 2, 2])
+        >>> layer.probabilities().tolist()
+        [0.5, 0.5]
+        >>> type(layer.harden(choice_is_split=True)).__name__
+        'SplitBatchNorm2d'
     """
 
     def __init__(self, bn: nn.BatchNorm2d | int) -> None:
@@ -58,9 +74,10 @@ class MixedBatchNorm2d(ModalityLayer):
                 "a searched BatchNorm needs affine parameters, running statistics and a fixed momentum; "
                 f"got {bn}"
             )
-        self.share = copy.deepcopy(bn)
-        self.visible = copy.deepcopy(bn)
-        self.infrared = copy.deepcopy(bn)
+        tracked = cast("TrackedBatchNorm", bn)
+        self.share = copy.deepcopy(tracked)
+        self.visible = copy.deepcopy(tracked)
+        self.infrared = copy.deepcopy(tracked)
         self.logits = nn.Parameter(bn.weight.new_zeros(2))
         self.temperature = 1.0
         self.noise: torch.Tensor | None = None
@@ -72,6 +89,13 @@ class MixedBatchNorm2d(ModalityLayer):
         return torch.softmax(logits if self.temperature == 1 else logits / self.temperature, dim=0)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise a batch (N, C, H, W).
+
+        Raises:
+            InputError: the modality is not known in eval mode, a joint batch
+                has an odd number of images, or a modality has one value per
+                channel in train mode.
+        """
         modality = self.modality()
         probabilities = self.probabilities()
         own = self.visible, self.infrared
@@ -81,6 +105,9 @@ class MixedBatchNorm2d(ModalityLayer):
         check_joint(self, x)
         if not by_batch:
             return torch.cat([self._forward_single(part, bn, probabilities, False) for part, bn in zip(halves(x), own)])
+        _refuse_one_value(x, parts=2)
+        if not can_mix(x):
+            return self._forward_plain(x, probabilities)
         x = dense(x)
         with torch.no_grad():
             count_batch(self.share, *own)
@@ -92,14 +119,22 @@ class MixedBatchNorm2d(ModalityLayer):
             _track(self.share, mean, var, count=x.numel() // x.shape[1])
             rates = torch.stack((var, var_v, var_t)).add_(self.share.eps).rsqrt_()
         parameters = [parameter for bn in (self.share, *own) for parameter in (bn.weight, bn.bias)]
-        return MixedNormalize.apply(x, probabilities, *parameters, means, offsets, rates)
+        return mixed_normalize(x, probabilities, parameters, means, offsets, rates)
+
+    def _forward_plain(self, x: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:
+        """Return the weighted sum as the formula has it, by public functions of torch."""
+        share, split = probabilities
+        visible, infrared = halves(x)
+        output: torch.Tensor = share * self.share(x) + split * torch.cat((self.visible(visible), self.infrared(infrared)))
+        return output
 
     def _forward_single(
-        self, x: torch.Tensor, bn: nn.BatchNorm2d, probabilities: torch.Tensor, by_batch: bool,
+        self, x: torch.Tensor, bn: TrackedBatchNorm, probabilities: torch.Tensor, by_batch: bool,
     ) -> torch.Tensor:
         share, split = probabilities
         if by_batch:
-            # The statistics of x are those of both candidates, which then differ by their parameters alone.
+            # Both candidates have the statistics of x: they differ by their parameters alone.
+            _refuse_one_value(x, parts=1)
             with torch.no_grad():
                 count_batch(self.share, bn)
                 _statistics(x, self.share)
@@ -111,7 +146,7 @@ class MixedBatchNorm2d(ModalityLayer):
         return F.batch_norm(x, bn.running_mean, bn.running_var, weight, bias, False, 0.0, bn.eps)
 
     def harden(self, choice_is_split: bool) -> nn.Module:
-        """Return the plain layer that this one equals when one candidate has all the weight."""
+        """Return the plain layer that equals this layer when one candidate has all the weight."""
         if not choice_is_split:
             return copy.deepcopy(self.share).requires_grad_()
         layer = SplitBatchNorm2d(self.share)
@@ -119,18 +154,21 @@ class MixedBatchNorm2d(ModalityLayer):
         return layer.requires_grad_()
 
 
-def _statistics(x: torch.Tensor, bn: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and biased variance of x, each (C,), and move the running statistics of ``bn``."""
-    if x.numel() == x.shape[1]:
-        # The kernel would make the running variance NaN without a word.
+def _refuse_one_value(x: torch.Tensor, parts: int) -> None:
+    if x.numel() == parts * x.shape[1]:
+        # The kernel makes the running variance NaN and raises no error.
         raise InputError(
-            f"a searched BatchNorm got one value per channel, {tuple(x.shape)}, which has no variance; "
+            f"a searched BatchNorm got one value per channel, {(x.shape[0] // parts, *x.shape[1:])}, which has no variance; "
             "give each modality more images, or larger ones"
         )
+
+
+def _statistics(x: torch.Tensor, bn: TrackedBatchNorm) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and biased variance of x, each (C,), and move the running statistics of ``bn``."""
     return torch.batch_norm_update_stats(x, bn.running_mean, bn.running_var, bn.momentum)
 
 
-def _track(bn: nn.BatchNorm2d, mean: torch.Tensor, var: torch.Tensor, count: int) -> None:
+def _track(bn: TrackedBatchNorm, mean: torch.Tensor, var: torch.Tensor, count: int) -> None:
     """Move the running statistics of ``bn`` as native BatchNorm does: unbiased variance, exponential average."""
     running = bn.running_mean, bn.running_var
     batch = mean.to(running[0].dtype), (var * (count / max(count - 1, 1))).to(running[1].dtype)

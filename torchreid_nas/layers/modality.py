@@ -97,6 +97,6 @@ class ModalityLayer(nn.Module):
         return active_modality(self.training, self._declared)
 
     def _replicate_for_data_parallel(self) -> Any:
-        replica = super()._replicate_for_data_parallel()
+        replica = super()._replicate_for_data_parallel()  # type: ignore[no-untyped-call]  # torch gives it no type
         replica._declared = _active.get() or self._declared
         return replica

@@ -1,7 +1,7 @@
 """BatchNorm with separate statistics and affine parameters per modality, put into any backbone.
 
-CM-NAS (Fu et al., ICCV 2021): in a two-stream network what matters is which
-BatchNorm layers the modalities share and which they split.
+CM-NAS (Fu et al., ICCV 2021): in a two-stream network the choice that matters
+is which BatchNorm layers the modalities share and which they split.
 """
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from torchreid_nas.layers.split_function import halves, is_plain, split_batch_no
 
 
 def check_joint(layer: nn.Module, x: torch.Tensor) -> None:
-    """Raise InputError unless ``layer`` may get a joint batch ``x``: even in number, not parted by ``nn.DataParallel``."""
-    # Set by torch on the copies of a module that nn.DataParallel makes.
+    """Raise InputError for a joint batch ``x`` of an odd number of images, or one that ``nn.DataParallel`` has parted."""
+    # torch sets this attribute on the copies that nn.DataParallel makes of a module.
     if getattr(layer, "_is_replica", False):
         raise InputError(
-            "nn.DataParallel over several GPUs parts a joint batch [visible; infrared] between them, so that the halves of "
-            "a part are not the modalities; train a network with split BatchNorms on one GPU"
+            "nn.DataParallel over several GPUs parts a joint batch [visible; infrared] between the GPUs, so that the halves "
+            "of a part are not the modalities; train a network with split BatchNorms on one GPU"
         )
     if x.shape[0] % 2:
         raise InputError(
@@ -36,16 +36,30 @@ def check_joint(layer: nn.Module, x: torch.Tensor) -> None:
 class SplitBatchNorm2d(ModalityLayer):
     """One ``BatchNorm2d`` per modality in the place of one.
 
-    A joint batch (N, C, H, W) is normalised by halves; a batch of one declared
-    modality goes through that modality's BatchNorm alone. Dtype and memory
-    format of the input are kept. In train mode plain halves are written into
-    one output by the native kernel (see split_function.py); hooked, frozen or
-    other layers run as they are.
+    A joint batch is normalised by halves. A batch of one declared modality
+    goes through the BatchNorm of that modality alone. In train mode the native
+    kernel writes both halves into one output (see split_function.py); layers
+    with hooks, frozen layers and subclasses are called as they are.
 
     Args:
-        bn: the layer to split, or the number of channels of a new one; both
+        bn: the layer to split, or the number of channels of a new one. Both
             copies start from its parameters and running statistics (CM-NAS
-            copies the pretrained BN into all).
+            copies the pretrained BatchNorm into all).
+
+    Shapes: (N, C, H, W) -> (N, C, H, W) in the dtype and memory format of the
+    input: float32, or float16/bfloat16 with parameters in float32.
+
+    Example:
+        >>> layer = SplitBatchNorm2d(4)
+        >>> layer(torch.randn(6, 4, 2, 2)).shape
+        torch.Size([6, 4, 2, 2])
+        >>> layer.visible.num_batches_tracked.item(), layer.infrared.num_batches_tracked.item()
+        (1, 1)
+        >>> from torchreid_nas.layers import modality_context
+        >>> with modality_context("visible"):
+        ...     _ = layer(torch.randn(6, 4, 2, 2))
+        >>> layer.visible.num_batches_tracked.item(), layer.infrared.num_batches_tracked.item()
+        (2, 1)
     """
 
     def __init__(self, bn: nn.BatchNorm2d | int) -> None:
@@ -56,6 +70,12 @@ class SplitBatchNorm2d(ModalityLayer):
         self.training = bn.training
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise a batch (N, C, H, W).
+
+        Raises:
+            InputError: the modality is not known in eval mode, or a joint
+                batch has an odd number of images.
+        """
         modality = self.modality()
         if modality == BOTH:
             check_joint(self, x)
@@ -63,14 +83,19 @@ class SplitBatchNorm2d(ModalityLayer):
                 return split_batch_norm(x, self.visible, self.infrared)
             visible, infrared = halves(x)
             return torch.cat((self.visible(visible), self.infrared(infrared)))
-        return getattr(self, modality)(x)
+        output: torch.Tensor = getattr(self, modality)(x)
+        return output
 
 
 def bn_slots(model: nn.Module) -> tuple[str, ...]:
     """Return the names of the BatchNorm2d slots of ``model`` in definition order.
 
-    A slot that was split already (or is being searched) counts as one slot
-    under its own name, so the slots of a network do not change by surgery.
+    A slot that is split already or is being searched counts as one slot under
+    its own name: surgery does not change the slots of a network.
+
+    Example:
+        >>> bn_slots(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), SplitBatchNorm2d(4)))
+        ('1', '2')
     """
     slots: list[str] = []
 
@@ -99,9 +124,9 @@ def replace_module(model: nn.Module, path: str, module: nn.Module) -> None:
 def split_batchnorm(model: nn.Module, architecture: ArchitectureSpec) -> nn.Module:
     """Split the BatchNorm2d layers of ``model`` that ``architecture`` names, in place.
 
-    Works on any backbone that normalises with ``BatchNorm2d``; the ResNet-50
+    Any backbone that normalises with ``BatchNorm2d`` will do; the ResNet-50
     of the paper (53 slots) is one case. A shared slot keeps its own
-    ``BatchNorm2d`` and so its native speed; a split slot gets two.
+    ``BatchNorm2d`` and so its native speed. A split slot gets two.
 
     Args:
         model: a backbone, pretrained or not.
@@ -114,16 +139,23 @@ def split_batchnorm(model: nn.Module, architecture: ArchitectureSpec) -> nn.Modu
         ``model`` itself.
 
     Raises:
-        InputError: no BatchNorm2d, already split, or an architecture made for
-            another backbone.
+        InputError: the model has no BatchNorm2d or is split already, or the
+            architecture is made for another backbone.
+
+    Example:
+        >>> model = split_batchnorm(nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm2d(3)), "first-1")
+        >>> [type(layer).__name__ for layer in model]
+        ['SplitBatchNorm2d', 'BatchNorm2d']
     """
     slots = bn_slots(model)
     if not slots:
         raise InputError(f"{type(model).__name__} has no BatchNorm2d layer to split; choose a backbone that has")
-    layers = {slot: model.get_submodule(slot) for slot in slots}
-    for slot, layer in layers.items():
+    layers: dict[str, nn.BatchNorm2d] = {}
+    for slot in slots:
+        layer = model.get_submodule(slot)
         if not isinstance(layer, nn.BatchNorm2d):
             raise InputError(f'the slot "{slot}" is split already; call split_batchnorm once, on a fresh backbone')
+        layers[slot] = layer
     for slot, choice in Architecture.resolve(architecture, slots).choices:
         if choice != SHARE:
             replace_module(model, slot, SplitBatchNorm2d(layers[slot]))

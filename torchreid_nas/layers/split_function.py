@@ -1,20 +1,37 @@
 """Train-mode BatchNorm of the two halves of a joint batch, each by the native kernel, into one output.
 
-Written as two layers and ``torch.cat``, a split BatchNorm copies its output once and, in the backward pass, the
-gradient of its input once more. Here both halves are views of one tensor: the forward pass writes into them and copies
-nothing, and the backward pass copies each half's gradient while it is still in the cache, for which the kernel
-has no variant that writes into given memory. In channels-last as in NCHW a half is one dense block.
+Two layers and ``torch.cat`` copy the output once, and in the backward pass the gradient of the input once more. Here
+both halves are views of one tensor. The forward pass writes into the views and copies nothing. The kernel of the
+backward pass cannot write into given memory: the gradient of each half is copied while it is still in the cache. In
+channels-last as in NCHW a half is one dense block.
 """
 from __future__ import annotations
 
-__all__ = ["count_batch", "dense", "halves", "is_plain", "split_batch_norm"]
+__all__ = ["TrackedBatchNorm", "count_batch", "dense", "halves", "is_plain", "split_batch_norm"]
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-# Looked up once: a network has dozens of these layers, and every lookup, like every view, costs them microseconds.
-_normalize = torch.ops.aten._batch_norm_with_update.out
-_differentiate = torch.ops.aten.batch_norm_backward.default
+from torchreid_nas.aten import find_operator
+
+# Looked up once: a network has dozens of these layers, and every lookup takes microseconds. None where torch has no such
+# operator: is_plain then sends the halves through the layers themselves.
+_normalize = find_operator("aten::_batch_norm_with_update.out")
+_differentiate = find_operator("aten::batch_norm_backward.default")
+
+
+class TrackedBatchNorm(nn.BatchNorm2d):
+    """The type of a BatchNorm2d with affine parameters, running statistics and a fixed momentum, which none may lack."""
+
+    weight: nn.Parameter
+    bias: nn.Parameter
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
 
 
 def split_batch_norm(x: Tensor, visible: nn.BatchNorm2d, infrared: nn.BatchNorm2d) -> Tensor:
@@ -22,33 +39,41 @@ def split_batch_norm(x: Tensor, visible: nn.BatchNorm2d, infrared: nn.BatchNorm2
 
     Args:
         x: (2B, C, H, W), ``[visible; infrared]``, in the dtype of the parameters, or float16/bfloat16 where they are float32.
-        visible, infrared: layers that :func:`is_plain` holds for.
+        visible: the layer of the first half; :func:`is_plain` holds for both layers.
+        infrared: the layer of the second half.
 
     Returns:
         (2B, C, H, W) in the dtype and the memory format of ``x``. It can be differentiated twice.
     """
-    layers = visible, infrared
+    layers = cast("TrackedBatchNorm", visible), cast("TrackedBatchNorm", infrared)
     for bn in layers:
         bn._check_input_dim(x)
     count_batch(*layers)
     parameters = [parameter for bn in layers for parameter in (bn.weight, bn.bias)]
     statistics = [buffer for bn in layers for buffer in (bn.running_mean, bn.running_var)]
-    return _SplitBatchNorm.apply(dense(x), *parameters, *statistics, [bn.momentum for bn in layers], [bn.eps for bn in layers])
+    momenta, epsilons = [bn.momentum for bn in layers], [bn.eps for bn in layers]
+    apply: Callable[..., Tensor] = _SplitBatchNorm.apply
+    return apply(dense(x), *parameters, *statistics, momenta, epsilons)
 
 
-def count_batch(*layers: nn.BatchNorm2d) -> None:
+def count_batch(*layers: TrackedBatchNorm) -> None:
     """Count a batch for each layer, in one operation."""
     torch._foreach_add_([bn.num_batches_tracked for bn in layers], 1)
 
 
 def is_plain(x: Tensor, *layers: nn.Module) -> bool:
-    """Return whether :func:`split_batch_norm` may stand for the layers' own ``forward`` on the halves of ``x``.
+    """Return whether :func:`split_batch_norm` may take the place of the layers' own ``forward`` on the halves of ``x``.
 
-    Not so where a layer is frozen in eval mode, a subclass or hooked, lacks parameters or running statistics or
-    averages them cumulatively; where a half has one value per channel (the layer refuses it); and where torch
-    traces, compiles or transforms the function, which see through the layers themselves.
+    It may not where a layer is frozen in eval mode, is a subclass, has hooks, lacks parameters or running statistics, or
+    averages them cumulatively; where a half has one value per channel (the layer refuses it); where torch traces,
+    compiles or transforms the function, which see through the layers themselves; and where torch lacks an operator.
     """
-    traced = torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active()
+    if _normalize is None or _differentiate is None:
+        return False
+    traced = (
+        torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+        or torch.jit.is_tracing()  # type: ignore[no-untyped-call]  # torch gives it no type
+    )
     count = x.numel() // (2 * max(x.shape[1], 1)) if x.dim() == 4 else 0
     return not traced and count > 1 and all(
         type(bn) is nn.BatchNorm2d and bn.training and bn.affine and bn.track_running_stats and bn.running_mean is not None
@@ -59,13 +84,18 @@ def is_plain(x: Tensor, *layers: nn.Module) -> bool:
 
 
 def halves(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the visible and the infrared half of a joint batch.
+    """Return the visible and the infrared half of a joint batch, as views.
 
-    Views, which ``split`` and ``chunk`` take several times as long to make; but compiled
-    by torch 2.14, two of these before a ReLU gave gradients of NaN (small batches, CPU).
+    ``narrow`` makes them several times as fast as ``split`` and ``chunk``. Compiled by torch 2.14, two views by
+    ``narrow`` before a ReLU gave gradients of NaN (small batches, CPU): compiled code takes ``chunk``.
+
+    Example:
+        >>> halves(torch.arange(4))
+        (tensor([0, 1]), tensor([2, 3]))
     """
     if torch.compiler.is_compiling():
-        return x.chunk(2)
+        visible, infrared = x.chunk(2)
+        return visible, infrared
     half = x.shape[0] // 2
     return x.narrow(0, 0, half), x.narrow(0, half, half)
 
@@ -81,12 +111,17 @@ class _SplitBatchNorm(torch.autograd.Function):
     """Both halves through ``aten::_batch_norm_with_update``, which takes the kernel that ``F.batch_norm`` would (cuDNN's too)."""
 
     @staticmethod
-    def forward(ctx, x, weight_v, bias_v, weight_t, bias_t, mean_v, var_v, mean_t, var_t, momenta, epsilons):
+    def forward(
+        ctx: Any, x: Tensor, weight_v: Tensor, bias_v: Tensor, weight_t: Tensor, bias_t: Tensor, mean_v: Tensor,
+        var_v: Tensor, mean_t: Tensor, var_t: Tensor, momenta: Sequence[float], epsilons: Sequence[float],
+    ) -> Tensor:
+        """Normalise both halves into one output."""
+        assert _normalize is not None
         output, channels = torch.empty_like(x), x.shape[1]
         saved = []
         layers = (weight_v, bias_v, mean_v, var_v), (weight_t, bias_t, mean_t, var_t)
         for part, target, tensors, momentum, eps in zip(halves(x), halves(output), layers, momenta, epsilons):
-            # cuDNN fills the statistics without giving them their size, and returns a reserve of its own, not the given one.
+            # cuDNN needs statistics of the right size. It returns a reserve of its own, not the given one.
             mean, deviation = weight_v.new_empty(channels), weight_v.new_empty(channels)
             reserve = x.new_empty(0, dtype=torch.uint8)
             _, *statistics = _normalize(
@@ -98,13 +133,16 @@ class _SplitBatchNorm(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of x and of the parameters, of which only those that are asked for are computed."""
+        assert _differentiate is not None
         x, weight_v, weight_t, *saved = ctx.saved_tensors
         needs_x, *needs = ctx.needs_input_grad[:5]
         differentiable = torch.is_grad_enabled()
         grad_x = torch.empty_like(x) if needs_x and not differentiable else None
         targets = (None, None) if grad_x is None else halves(grad_x)
-        parts, parameters = [], []
+        parts: list[Tensor] = []
+        parameters: list[Tensor | None] = []
         blocks = zip(
             halves(x), halves(dense(grad, x)), targets, (weight_v, weight_t), (saved[:3], saved[3:]), ctx.epsilons,
             (needs[:2], needs[2:]),
