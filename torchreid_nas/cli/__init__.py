@@ -103,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--resume", action="store_true", help="go on with what --output holds")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, …; default: a GPU where there is one")
     parser.add_argument("--dry-run", action="store_true", help="show config, data, size, time and memory; train nothing")
+    parser.add_argument("--version", action="version", version=f"torchreid-nas {torchreid_nas.__version__}")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="config keys, e.g. train.max_epoch 60")
     return parser
 
