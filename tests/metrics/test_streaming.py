@@ -6,7 +6,7 @@ import torch
 import torchreid
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.metrics import rank_features, rank_queries, streaming
+from torchreid_nas.metrics import PROTOCOLS, rank_features, rank_queries, streaming
 from torchreid_nas.metrics.inputs import as_features
 
 
@@ -45,6 +45,31 @@ def test_equals_the_ranking_of_the_matrix(in_blocks, seed, whole_numbers, use_ca
     expected = rank_queries(distmat, q_pids, g_pids, cameras=cameras)
     assert expected.num_valid_queries < 60
     same(rank_features(query, gallery, q_pids, g_pids, cameras=cameras), expected)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("whole_numbers", [False, True])
+@pytest.mark.parametrize("use_cameras", [False, True])
+@pytest.mark.parametrize("unique_identities", [False, True])
+def test_exclusions_and_identities_as_in_the_matrix(in_blocks, seed, whole_numbers, use_cameras, unique_identities):
+    query, gallery, q_pids, g_pids, cameras = case(seed, whole_numbers)
+    hidden = (cameras[0] == 1)[:, None] & (cameras[1] == 2)
+    cameras = cameras if use_cameras else None
+    distmat = torchreid.metrics.compute_distance_matrix(query, gallery)
+    rule = {"cameras": cameras, "unique_identities": unique_identities}
+    expected = rank_queries(distmat, q_pids, g_pids, excluded=lambda span: hidden[span], **rule)
+    found = rank_features(query, gallery, q_pids, g_pids, excluded=lambda rows, columns: hidden[rows][:, columns], **rule)
+    same(found, expected)
+
+
+@pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
+def test_a_protocol_gives_one_result_from_both(in_blocks, protocol):
+    query, gallery, q_pids, g_pids, cameras = case()
+    for metric in ("euclidean", "cosine"):
+        labels = q_pids, g_pids, *cameras
+        distmat = torchreid.metrics.compute_distance_matrix(query, gallery, metric)
+        found = PROTOCOLS[protocol].evaluate_features(query, gallery, *labels, metric=metric)
+        same(found, PROTOCOLS[protocol].evaluate(distmat, *labels))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])

@@ -14,10 +14,12 @@ import torchreid
 
 from torchreid_nas.metrics.protocols import evaluate_market1501
 
+_Ranker = Callable[..., tuple[np.ndarray, float]]
+
 
 def evaluate_rank(
     distmat: Any, q_pids: Any, g_pids: Any, q_camids: Any, g_camids: Any, max_rank: int = 50,
-    use_metric_cuhk03: bool = False, use_cython: bool = True, *, original: Callable | None = None,
+    use_metric_cuhk03: bool = False, use_cython: bool = True, *, original: _Ranker | None = None,
 ) -> tuple[np.ndarray, float]:
     """Rank as ``torchreid.metrics.evaluate_rank`` does, by :func:`~torchreid_nas.metrics.evaluate_market1501`.
 
@@ -28,7 +30,10 @@ def evaluate_rank(
 
     Args:
         distmat: (Q, G) distances, NumPy or torch.
-        q_pids, g_pids, q_camids, g_camids: integer labels, (Q,) and (G,).
+        q_pids: (Q,) integer identities of the queries.
+        g_pids: (G,) integer identities of the gallery.
+        q_camids: (Q,) integer cameras of the queries.
+        g_camids: (G,) integer cameras of the gallery.
         max_rank: length of the CMC, at most G entries of which are returned, as by torchreid.
         use_metric_cuhk03: CUHK03's random single-gallery-shot metric; left to ``original``.
         use_cython: read by ``original`` only.
@@ -39,14 +44,19 @@ def evaluate_rank(
 
     Raises:
         InputError: see :func:`~torchreid_nas.metrics.rank_queries`.
+
+    Example:
+        >>> cmc, mean_average_precision = evaluate_rank([[0.1, 0.2]], [1], [2, 1], [0], [1, 1])
+        >>> cmc.tolist(), mean_average_precision
+        ([0.0, 1.0], 0.5)
     """
     if use_metric_cuhk03:
-        original = original or getattr(torchreid.metrics.evaluate_rank, "original", torchreid.metrics.evaluate_rank)
-        return original(distmat, q_pids, g_pids, q_camids, g_camids, max_rank, use_metric_cuhk03, use_cython)
-    labels = (np.asarray(part) for part in (q_pids, g_pids, q_camids, g_camids))
-    # What is no matrix, or an empty one, is refused there.
+        before: _Ranker = getattr(torchreid.metrics.evaluate_rank, "original", torchreid.metrics.evaluate_rank)
+        return (original or before)(distmat, q_pids, g_pids, q_camids, g_camids, max_rank, use_metric_cuhk03, use_cython)
+    q_pids, g_pids, q_camids, g_camids = (np.asarray(part) for part in (q_pids, g_pids, q_camids, g_camids))
+    # The protocol refuses what is no matrix, and an empty one.
     size = next(iter(np.shape(distmat)[1:]), 0) or max_rank
-    result = evaluate_market1501(distmat, *labels, max_rank=min(max_rank, size))
+    result = evaluate_market1501(distmat, q_pids, g_pids, q_camids, g_camids, min(max_rank, size))
     return result.cmc.astype(np.float32), result.mAP
 
 
@@ -59,6 +69,12 @@ class use_fast_ranking:
         with torchreid_nas.metrics.use_fast_ranking():    # for one test
             engine.run(test_only=True)
 
+    Example:
+        >>> import torchreid
+        >>> with use_fast_ranking():
+        ...     torchreid.metrics.evaluate_rank.__module__
+        'torchreid_nas.metrics.fast_ranking'
+
     Every module of torchreid that holds the function by name gets the new one,
     in either of torchreid's layouts; names that scripts imported for themselves
     stay as they are. Blocks may be nested, and end in the reverse order.
@@ -68,7 +84,8 @@ class use_fast_ranking:
         before = torchreid.metrics.evaluate_rank
         original = getattr(before, "original", before)
         fast = functools.wraps(evaluate_rank)(functools.partial(evaluate_rank, original=original))
-        fast.original = original
+        # Where the next block, and evaluate_rank itself, look for torchreid's own function.
+        setattr(fast, "original", original)  # noqa: B010  mypy knows no attributes of functions
         self._replaced = [
             (module, name, value)
             for module in _modules_of_torchreid() for name, value in list(vars(module).items()) if value is before

@@ -23,8 +23,8 @@ def nearest(block: torch.Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
     partition finds the last of the values, so that the rest is a comparison.
     """
     if block.device.type != "cpu":
-        smallest, columns = block.topk(count, dim=1, largest=False, sorted=True)
-        return smallest.cpu().numpy(), columns.int().cpu().numpy()
+        found = block.topk(count, dim=1, largest=False, sorted=True)
+        return found.values.cpu().numpy(), found.indices.int().cpu().numpy()
     values = block.numpy()
     bounds = np.empty((len(values), 1), values.dtype)
 

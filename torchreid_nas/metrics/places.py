@@ -86,13 +86,14 @@ def count_closer(
     if block.device.type == "cpu":
         # One by one: whole rows of all pairs would be copied before they are compared.
         rows, positions = block.numpy(), index.numpy()
-        for row, nth in pairs.tolist():
-            equal = np.flatnonzero(rows[row] == wanted[row, nth].numpy())
-            counts[row, nth] += int((positions[equal] < columns[row, nth].numpy()).sum())
+        for place, number in pairs.tolist():
+            equal = np.flatnonzero(rows[place] == wanted[place, number].numpy())
+            counts[place, number] += int((positions[equal] < columns[place, number].numpy()).sum())
         return counts
-    for rows, nth in (part.unbind(1) for part in pairs.split(len(block))):
-        equal = block[rows] == wanted[rows, nth, None]
-        counts[rows, nth] += (equal & (index < columns[rows, nth, None])).sum(dim=1)
+    for start in range(0, len(pairs), len(block)):
+        row, nth = pairs[start: start + len(block)].unbind(1)
+        tie = block[row] == wanted[row, nth, None]
+        counts[row, nth] += (tie & (index < columns[row, nth, None])).sum(dim=1)
     return counts
 
 

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchreid
 
 from torchreid_nas.errors import InputError, nearest
-from torchreid_nas.metrics.inputs import as_features, as_labels, check_metric
+from torchreid_nas.metrics.inputs import as_features, as_labels
 from torchreid_nas.metrics.ranking import rank_queries
 from torchreid_nas.metrics.streaming import rank_features
 from torchreid_nas.metrics.tally import RankingResult
@@ -86,7 +85,7 @@ class Protocol:
         self, query: torch.Tensor | np.ndarray, gallery: torch.Tensor | np.ndarray, q_pids: Any, g_pids: Any,
         q_camids: Any, g_camids: Any, max_rank: int = 20, *, metric: str = "euclidean",
     ) -> RankingResult:
-        """Score one gallery from features, block by block where :func:`~torchreid_nas.metrics.rank_features` can.
+        """Score one gallery from features, block by block: see :func:`~torchreid_nas.metrics.rank_features`.
 
         The figures are those of :meth:`evaluate` on torchreid's distances, to
         the rounding of a matrix product of another shape.
@@ -94,7 +93,11 @@ class Protocol:
         Args:
             query: (Q, D) features, see :func:`~torchreid_nas.metrics.rank_features`.
             gallery: (G, D) features, likewise.
-            q_pids, g_pids, q_camids, g_camids, max_rank: see :meth:`evaluate`.
+            q_pids: see :meth:`evaluate`.
+            g_pids: see :meth:`evaluate`.
+            q_camids: see :meth:`evaluate`.
+            g_camids: see :meth:`evaluate`.
+            max_rank: see :meth:`evaluate`.
             metric: ``"euclidean"`` or ``"cosine"``, of torchreid.
 
         Raises:
@@ -105,12 +108,17 @@ class Protocol:
             >>> PROTOCOLS["regdb"].evaluate_features(features, features, [1, 2], [1, 2], [0, 0], [1, 1]).mAP
             1.0
         """
-        if self.skipped_cameras or self.unique_identities:
-            check_metric(metric)
-            distmat = torchreid.metrics.compute_distance_matrix(*as_features(query, gallery), metric)
-            return self.evaluate(distmat, q_pids, g_pids, q_camids, g_camids, max_rank)
-        cameras = (q_camids, g_camids) if self.skips_own_camera else None
-        return rank_features(query, gallery, q_pids, g_pids, max_rank, metric=metric, cameras=cameras)
+        if self.skipped_cameras:
+            query, gallery = as_features(query, gallery)
+            q_camids = self._as_cameras("q_camids", q_camids, len(query), "query features")
+            g_camids = self._as_cameras("g_camids", g_camids, len(gallery), "gallery features")
+        return rank_features(
+            query, gallery, q_pids, g_pids, max_rank, metric=metric, unique_identities=self.unique_identities,
+            cameras=(q_camids, g_camids) if self.skips_own_camera else None,
+            excluded=(
+                (lambda rows, columns: self._skipped(q_camids[rows], g_camids[columns])) if self.skipped_cameras else None
+            ),
+        )
 
     def _skipped(self, q_camids: np.ndarray, g_camids: np.ndarray) -> np.ndarray:
         """Return which gallery images these queries skip whatever their identity, bool (rows, G)."""
@@ -120,13 +128,13 @@ class Protocol:
         return skipped
 
     def _as_cameras(self, name: str, camids: Any, count: int, what: str) -> np.ndarray:
-        camids = as_labels(name, camids, count, what)
-        if self.num_cameras is not None and camids.size and not 0 <= camids.min() <= camids.max() < self.num_cameras:
+        cameras = as_labels(name, camids, count, what)
+        if self.num_cameras is not None and cameras.size and not 0 <= cameras.min() <= cameras.max() < self.num_cameras:
             raise InputError(
-                f"{name} runs from {camids.min()} to {camids.max()}, expected 0 to {self.num_cameras - 1}; "
+                f"{name} runs from {cameras.min()} to {cameras.max()}, expected 0 to {self.num_cameras - 1}; "
                 "subtract 1 from the data set's own camera numbers"
             )
-        return camids
+        return cameras
 
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -190,10 +198,13 @@ def evaluate_sysu_mm01(
     :func:`~torchreid_nas.metrics.average_results`.
 
     Args:
-        distmat, q_pids, g_pids, max_rank: see :meth:`Protocol.evaluate`.
+        distmat: (Q, G) distances, see :meth:`Protocol.evaluate`.
+        q_pids: (Q,) identities of the queries.
+        g_pids: (G,) identities of the gallery.
         q_camids: (Q,) cameras of the queries, **0-based** as everywhere in
             torchreid: the data set's camera 3 is 2.
         g_camids: (G,) cameras of the gallery, 0-based.
+        max_rank: length of the CMC.
 
     Returns:
         The scores. Ties keep the order of the gallery (ours).
@@ -212,14 +223,19 @@ def evaluate_sysu_mm01(
 
 
 def evaluate_regdb(distmat: Any, q_pids: Any, g_pids: Any, max_rank: int = 20) -> RankingResult:
-    """Score one trial of RegDB (Nguyen et al., "Person Recognition System Based on a Combination of Body Images
-    from Visible Light and Thermal Cameras", Sensors 2017), in either direction.
+    """Score one trial of RegDB in either direction.
+
+    Nguyen et al., "Person Recognition System Based on a Combination of Body
+    Images from Visible Light and Thermal Cameras", Sensors 2017.
 
     Plain CMC, mAP and mINP on images; nothing is skipped. The published figures
     are means over ten trials: :func:`~torchreid_nas.metrics.average_results`.
 
     Args:
-        distmat, q_pids, g_pids, max_rank: see :meth:`Protocol.evaluate`.
+        distmat: (Q, G) distances, see :meth:`Protocol.evaluate`.
+        q_pids: (Q,) identities of the queries.
+        g_pids: (G,) identities of the gallery.
+        max_rank: length of the CMC.
 
     Returns:
         The scores. Ties keep the order of the gallery (ours).

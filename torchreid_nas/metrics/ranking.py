@@ -55,6 +55,15 @@ def rank_queries(
     Raises:
         InputError: shapes do not agree, identities are no integers, ``max_rank`` is below 1,
             a distance is not finite, or no query is valid.
+
+    Example:
+        The positives of the query stand at places 1 and 3:
+
+        >>> result = rank_queries([[0.1, 0.2, 0.3]], [7], [7, 8, 7], max_rank=2)
+        >>> result.cmc, round(result.mAP, 3)
+        (array([1., 1.]), 0.833)
+        >>> rank_queries([[0.1, 0.2, 0.3]], [7], [7, 8, 7], cameras=([0], [0, 0, 1])).mAP
+        0.5
     """
     distances = _as_distances(distmat)
     num_queries, num_gallery = distances.shape
@@ -67,7 +76,6 @@ def rank_queries(
     gallery = GalleryIndex(g_pids, distances.device)
     tally = start_tally(max_rank, q_pids, gallery)
     index = torch.arange(num_gallery, device=distances.device)
-    on_device = lambda array: torch.from_numpy(array).to(distances.device)
     rows = max(1, BLOCK_BYTES // (_ROW_COPIES * num_gallery * distances.element_size()))
     for start in range(0, num_queries, rows):
         span = slice(start, min(start + rows, num_queries))
@@ -79,9 +87,11 @@ def rank_queries(
         values = sort_rows(block)
         if excluded is None:
             _check_finite(values[:, [0, -1]], block, start)
-        columns, real = gallery.positives(q_pids[span])
-        skipped = None if cameras is None else on_device(real & (cameras[1][columns] == cameras[0][span, None]))
-        columns, real = on_device(columns), on_device(real)
+        of_identity, is_real = gallery.positives(q_pids[span])
+        skipped = None
+        if cameras is not None:
+            skipped = torch.from_numpy(is_real & (cameras[1][of_identity] == cameras[0][span, None])).to(distances.device)
+        columns, real = (torch.from_numpy(part).to(distances.device) for part in (of_identity, is_real))
         wanted = block.gather(1, columns)
         real &= wanted.isfinite()
         places = count_closer(block, wanted, real, columns, index, real, values)
@@ -170,13 +180,13 @@ def _as_distances(distmat: Any) -> torch.Tensor:
         if array.dtype not in (np.float16, np.float32, np.float64):
             array = array.astype(np.float64)
         distmat = as_tensor("the distances are", array)
-    distmat = distmat.detach()
-    if distmat.ndim != 2 or distmat.numel() == 0 or distmat.is_complex() or distmat.dtype == torch.bool:
-        raise _no_matrix(distmat)
-    if distmat.dtype in (torch.float32, torch.float64):
-        return distmat
+    distances: torch.Tensor = distmat.detach()
+    if distances.ndim != 2 or distances.numel() == 0 or distances.is_complex() or distances.dtype == torch.bool:
+        raise _no_matrix(distances)
+    if distances.dtype in (torch.float32, torch.float64):
+        return distances
     # NumPy, which sorts on the CPU, knows no bfloat16.
-    return distmat.to(torch.float32 if distmat.dtype in (torch.float16, torch.bfloat16) else torch.float64)
+    return distances.to(torch.float32 if distances.dtype in (torch.float16, torch.bfloat16) else torch.float64)
 
 
 def _no_matrix(given: np.ndarray | torch.Tensor) -> InputError:
@@ -191,7 +201,7 @@ def _own_camera(
     excluded: Callable[[slice], np.ndarray] | None,
 ) -> Callable[[slice], np.ndarray]:
     def mask(span: slice) -> np.ndarray:
-        own = (q_pids[span, None] == g_pids) & (cameras[0][span, None] == cameras[1])
+        own: np.ndarray = (q_pids[span, None] == g_pids) & (cameras[0][span, None] == cameras[1])
         return own if excluded is None else own | np.asarray(excluded(span))
 
     return mask

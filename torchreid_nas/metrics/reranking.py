@@ -24,8 +24,10 @@ def re_rank_features(
     query: torch.Tensor | np.ndarray, gallery: torch.Tensor | np.ndarray, k1: int = 20, k2: int = 6,
     lambda_value: float = 0.3, metric: str = "euclidean", out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Re-rank by k-reciprocal encoding (Zhong et al., "Re-ranking Person Re-identification with k-reciprocal
-    Encoding", CVPR 2017), from features.
+    """Re-rank by k-reciprocal encoding, from features.
+
+    Zhong et al., "Re-ranking Person Re-identification with k-reciprocal
+    Encoding", CVPR 2017.
 
     All N = Q + G images are encoded by their reciprocal neighbours
     (:func:`~torchreid_nas.metrics.k_reciprocal.encode`); the result is
@@ -48,7 +50,9 @@ def re_rank_features(
             into memory); float32 or float64, half precision is read as float32.
             Distances are computed on their device, the rest on the CPU.
         gallery: (G, D) features of the same dtype and device.
-        k1, k2, lambda_value: as in the paper, with its defaults.
+        k1: neighbours that reciprocal sets are sought among, as in the paper.
+        k2: neighbours that a vector is averaged over, as in the paper.
+        lambda_value: λ, the share of the original distance, as in the paper.
         metric: "euclidean" (squared) or "cosine", as in torchreid.
         out: (Q, G) float32 array to write into, e.g. an ``np.memmap``; by default a new one.
 
@@ -57,6 +61,11 @@ def re_rank_features(
 
     Raises:
         InputError: shapes, dtypes or parameters do not fit, or a feature or the square of a distance is not finite.
+
+    Example:
+        >>> query, gallery = torch.tensor([[0.0, 0.0]]), torch.tensor([[0.1, 0.0], [3.0, 0.0], [0.0, 0.2]])
+        >>> re_rank_features(query, gallery, k1=2, k2=1).argsort().tolist()
+        [[0, 2, 1]]
     """
     query, gallery = as_features(query, gallery)
     check_metric(metric)
@@ -78,13 +87,20 @@ def re_ranking(
         q_g_dist: (Q, G) distances, NumPy or torch.
         q_q_dist: (Q, Q) distances.
         g_g_dist: (G, G) distances.
-        k1, k2, lambda_value, out: see :func:`re_rank_features`.
+        k1: see :func:`re_rank_features`.
+        k2: see :func:`re_rank_features`.
+        lambda_value: see :func:`re_rank_features`.
+        out: see :func:`re_rank_features`.
 
     Returns:
         (Q, G) float32 distances.
 
     Raises:
         InputError: shapes or parameters do not fit, or a distance is not finite.
+
+    Example:
+        >>> re_ranking([[0.1, 3.0]], [[0.0]], [[0.0, 2.0], [2.0, 0.0]], k1=1, k2=1).argsort().tolist()
+        [[0, 1]]
     """
     # NumPy, which looks up single distances, knows no bfloat16.
     parts = [as_float(as_tensor("the distances are", part).detach().cpu()) for part in (q_g_dist, q_q_dist, g_g_dist)]

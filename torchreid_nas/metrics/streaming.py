@@ -3,6 +3,7 @@ from __future__ import annotations
 
 __all__ = ["rank_features"]
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from torchreid_nas.metrics.tally import RankingResult
 BLOCK_BYTES = 64 * 2**20
 """Bound on the working memory of :func:`rank_features` beyond its inputs, roughly."""
 
+Mask = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Given (R,) positions of queries and (C,) positions in a gallery: which entries the queries skip, (R, C) bool."""
+
 _QUERIES = 512  # in a block: enough for a matrix product at full speed
 _COPIES = 4  # arrays as large as a block that are alive at once
 
@@ -32,6 +36,8 @@ def rank_features(
     *,
     metric: str = "euclidean",
     cameras: tuple[Any, Any] | None = None,
+    excluded: Mask | None = None,
+    unique_identities: bool = False,
 ) -> RankingResult:
     """Score rankings as :func:`~torchreid_nas.metrics.rank_queries` does, from features, without their distance matrix.
 
@@ -53,6 +59,8 @@ def rank_features(
         max_rank: length of the CMC. Ranks beyond the gallery repeat its last value.
         metric: "euclidean" or "cosine", of torchreid.
         cameras: integer cameras (Q,) and (G,), where a query skips what shows its own identity under its own camera.
+        excluded: see :data:`Mask`.
+        unique_identities: count the CMC on identities instead of images, as ``rank_queries`` does.
 
     Returns:
         The scores; invalid queries count nowhere.
@@ -60,78 +68,174 @@ def rank_features(
     Raises:
         InputError: shapes do not agree, the metric is another, features are no numbers, labels are no integers,
             ``max_rank`` is below 1, a distance is not finite, or no query is valid.
+
+    Example:
+        >>> features = torch.eye(3)
+        >>> rank_features(features, features, [4, 5, 6], [4, 5, 6]).mAP
+        1.0
     """
     check_metric(metric)
     query, gallery = as_features(query, gallery)
     q_pids = as_labels("q_pids", q_pids, len(query), "query features")
     g_pids = as_labels("g_pids", g_pids, len(gallery), "gallery features")
     cameras = as_cameras(cameras, (len(query), len(gallery)), ("query features", "gallery features"))
+    if cameras is not None and unique_identities:
+        # The first hits of all identities are sought in the blocks themselves: there what is skipped must be gone.
+        excluded, cameras = _own_camera((q_pids, g_pids), cameras, excluded), None
     index = GalleryIndex(g_pids)
     tally = start_tally(max_rank, q_pids, index)
-    blocks = _Blocks(gallery, torch.from_numpy(index.by_identity), metric, query.device)
+    blocks = _Blocks(gallery, index, metric, query.device)
     order = np.argsort(q_pids, kind="stable")
     for start in range(0, len(order), _QUERIES):
         rows = order[start: start + _QUERIES]
         columns, real = index.positives(q_pids[rows])
-        begins = index.spans(q_pids[rows])[0]
         skipped = None if cameras is None else real & (cameras[1][columns] == cameras[0][rows, None])
-        features = as_float(query[torch.from_numpy(rows).to(query.device)])
-        columns, real, begins, skipped = (
-            None if part is None else torch.from_numpy(part).to(query.device) for part in (columns, real, begins, skipped)
+        positives = _Positives(
+            *(torch.from_numpy(part).to(query.device) for part in (columns, real, index.spans(q_pids[rows])[0]))
         )
-        tally.add(blocks.places(features, columns, real, begins), real, skipped)
+        mask = None if excluded is None else lambda columns, rows=rows, excluded=excluded: excluded(rows, columns)
+        places, first = blocks.places(
+            as_float(query[torch.from_numpy(rows).to(query.device)]), positives, mask, unique_identities
+        )
+        tally.add(
+            places, positives.real, None if skipped is None else torch.from_numpy(skipped).to(query.device), first
+        )
     return tally.result()
+
+
+def _own_camera(pids: tuple[np.ndarray, np.ndarray], cameras: tuple[np.ndarray, np.ndarray], excluded: Mask | None) -> Mask:
+    """Return the mask of what shows a query's own identity under its own camera, beside what is excluded already."""
+
+    def mask(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        same = [own[rows, None] == others[columns] for own, others in (pids, cameras)]
+        own_camera: np.ndarray = same[0] & same[1]
+        return own_camera if excluded is None else own_camera | excluded(rows, columns)
+
+    return mask
+
+
+class _Positives:
+    """The gallery entries of the identities of R queries, of which a query has up to P.
+
+    Args:
+        columns: (R, P) positions in the gallery.
+        real: (R, P) bool, where there is an entry.
+        begins: (R,) positions in the order of identities at which the entries of a query begin.
+
+    Attributes:
+        at: (R, P) positions in the order of identities.
+    """
+
+    def __init__(self, columns: torch.Tensor, real: torch.Tensor, begins: torch.Tensor) -> None:
+        self.columns, self.real = columns, real
+        self.at = begins[:, None] + torch.arange(columns.shape[1], device=columns.device)
+
+    def within(self, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return rows and numbers of the entries in a stretch of the order of identities, and their columns there."""
+        rows, nth = (self.real & (self.at >= start) & (self.at < stop)).nonzero(as_tuple=True)
+        return rows, nth, self.at[rows, nth] - start
 
 
 class _Blocks:
     """A gallery in the order of its identities, by blocks of distances to some queries."""
 
-    def __init__(self, gallery: torch.Tensor, order: torch.Tensor, metric: str, device: torch.device) -> None:
-        self._gallery, self._order, self._metric, self._device = gallery, order, metric, device
+    def __init__(self, gallery: torch.Tensor, index: GalleryIndex, metric: str, device: torch.device) -> None:
+        self._gallery, self._metric, self._device = gallery, metric, device
+        self._order = torch.from_numpy(index.by_identity)
+        # The identity of each entry, numbered in the order of identities.
+        self._numbers = torch.from_numpy(np.repeat(np.arange(len(index.counts)), index.counts)).to(device)
         self._step = max(1, BLOCK_BYTES // (_COPIES * _QUERIES * 4))
 
     def places(
-        self, features: torch.Tensor, columns: torch.Tensor, real: torch.Tensor, begins: torch.Tensor,
-    ) -> torch.Tensor:
-        """Return the 0-based places of the positives, (R, P) int64.
+        self, features: torch.Tensor, positives: _Positives, mask: Callable[[np.ndarray], np.ndarray] | None,
+        unique_identities: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the 0-based places of the positives, (R, P) int64, and the ranks of the identities, (R,), if asked for.
+
+        Positives that the mask hides are taken out of ``positives.real``.
 
         Args:
             features: (R, D) of the queries.
-            columns: (R, P) positions of their positives in the gallery.
-            real: (R, P) bool, where there is one.
-            begins: (R,) positions in the order of identities at which each query's positives begin.
+            positives: of these queries.
+            mask: gives for positions in the gallery which of them the queries skip, (R, C) bool.
+            unique_identities: whether ranks of identities are asked for.
         """
-        at = begins[:, None] + torch.arange(columns.shape[1], device=self._device)
+        at, columns = positives.at, positives.columns
         wanted = torch.full(at.shape, torch.inf, dtype=features.dtype, device=self._device)
         # The queries are in the order of identities too: theirs is one stretch of the gallery, others' positives included.
-        first, last = at[real].aminmax() if real.any() else (at.new_tensor(0), at.new_tensor(-1))
+        first, last = at[positives.real].aminmax() if positives.real.any() else (at.new_tensor(0), at.new_tensor(-1))
         for start in range(int(first) // self._step * self._step, int(last) + 1, self._step):
-            block = self._distances(features, start)
-            rows, nth, inside = self._own(at, real, start)
+            block = self._distances(features, start, mask)
+            rows, nth, inside = positives.within(start, start + self._step)
             wanted[rows, nth] = block[rows, inside]
+        positives.real &= wanted.isfinite()
         places = torch.zeros_like(columns)
+        ranks = _IdentityRanks(wanted, positives) if unique_identities else None
         for start in range(0, len(self._order), self._step):
-            block = self._distances(features, start)
-            rows, nth, inside = self._own(at, real, start)
+            block = self._distances(features, start, mask)
+            rows, nth, inside = positives.within(start, start + self._step)
             # Of two products of the same numbers nobody promises the same last digit.
             block[rows, inside] = wanted[rows, nth]
-            values = sort_rows(block)
-            if not values[:, [0, -1]].isfinite().all():
-                raise InputError(
-                    "a distance between query and gallery is not finite; check the features, which a diverged or "
-                    "half-precision model turns to nan or inf"
-                )
-            present = torch.zeros_like(real)
+            present = torch.zeros_like(positives.real)
             present[rows, nth] = True
             index = self._order[start: start + self._step].to(self._device)
-            places += count_closer(block, wanted, real, columns, index, present, values)
-        return places
+            places += count_closer(block, wanted, positives.real, columns, index, present, sort_rows(block))
+            if ranks is not None:
+                ranks.add(block, index, self._numbers[start: start + self._step])
+        return places, None if ranks is None else ranks.counts
 
-    def _distances(self, features: torch.Tensor, start: int) -> torch.Tensor:
-        part = as_float(self._gallery[self._order[start: start + self._step].to(self._gallery.device)].to(self._device))
-        return torchreid.metrics.compute_distance_matrix(features, part.to(features.dtype), self._metric)
+    def _distances(
+        self, features: torch.Tensor, start: int, mask: Callable[[np.ndarray], np.ndarray] | None,
+    ) -> torch.Tensor:
+        """Return the distances to a block, inf where the mask hides an entry.
 
-    def _own(self, at: torch.Tensor, real: torch.Tensor, start: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return rows and numbers of the positives in a block, and their columns there."""
-        rows, nth = (real & (at >= start) & (at < start + self._step)).nonzero(as_tuple=True)
-        return rows, nth, at[rows, nth] - start
+        Raises:
+            InputError: a distance is not finite.
+        """
+        columns = self._order[start: start + self._step]
+        part = as_float(self._gallery[columns.to(self._gallery.device)].to(self._device))
+        block: torch.Tensor = torchreid.metrics.compute_distance_matrix(features, part.to(features.dtype), self._metric)
+        if not torch.stack(block.aminmax()).isfinite().all():
+            raise InputError(
+                "a distance between query and gallery is not finite; check the features, which a diverged or "
+                "half-precision model turns to nan or inf"
+            )
+        return block if mask is None else block.masked_fill(torch.from_numpy(mask(columns.numpy())).to(self._device), torch.inf)
+
+
+class _IdentityRanks:
+    """Counts, block by block, the identities whose first hit stands before that of each query's own identity.
+
+    Args:
+        wanted: (R, P) distances of the positives.
+        positives: of the queries.
+
+    Attributes:
+        counts: (R,) int64; they mean nothing for a query without a positive.
+    """
+
+    def __init__(self, wanted: torch.Tensor, positives: _Positives) -> None:
+        self._nearest = wanted.amin(dim=1, keepdim=True)
+        nearest = positives.real & (wanted == self._nearest)
+        self._own = positives.columns.masked_fill(~nearest, torch.iinfo(torch.int64).max).amin(dim=1, keepdim=True)
+        self.counts = torch.zeros_like(positives.columns[:, 0])
+        self._last: tuple[int, torch.Tensor] | None = None
+
+    def add(self, block: torch.Tensor, index: torch.Tensor, numbers: torch.Tensor) -> None:
+        """Count a block.
+
+        Args:
+            block: (R, C) distances.
+            index: (C,) positions in the gallery.
+            numbers: (C,) numbers of the identities, ascending.
+        """
+        closer = (block < self._nearest) | ((block == self._nearest) & (index < self._own))
+        first, last = int(numbers[0]), int(numbers[-1])
+        hits = torch.zeros(len(block), last - first + 1, dtype=torch.int32, device=block.device)
+        hit = hits.index_add_(1, numbers - first, closer.int()) > 0
+        self.counts += hit.sum(dim=1)
+        if self._last is not None and self._last[0] == first:
+            # The block before ended in the same identity, which counts once.
+            self.counts -= (hit[:, 0] & self._last[1]).long()
+            hit[:, 0] |= self._last[1]
+        self._last = last, hit[:, -1]
