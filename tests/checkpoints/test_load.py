@@ -143,7 +143,7 @@ def test_each_slot_takes_the_batchnorms_that_its_architecture_needs(authors_stat
                 assert torch.equal(state[f"backbone.{slot}.{ours}weight"], expected)
 
 
-def test_step_counters_in_the_file_are_no_fault_and_those_of_the_model_stay(model, authors_state):
+def test_step_counters_in_a_file_are_no_fault_and_the_models_own_stay(model, authors_state):
     state = {**authors_state, "backbone.bn1.visible_bn.num_batches_tracked": torch.tensor(7)}
     load_authors_checkpoint(model, state)
     assert model.state_dict()["backbone.layer4.2.bn3.infrared.num_batches_tracked"] == 0
@@ -249,7 +249,7 @@ def test_weights_of_torchreids_networks_in_its_layouts(tmp_path, wrap):
 
 
 @pytest.mark.parametrize("name", ["hacnn", "pcb_p4"])
-def test_every_classifier_for_another_number_of_identities_is_left_as_it_is(tmp_path, name):
+def test_classifiers_for_another_number_of_identities_stay_as_they_are(tmp_path, name):
     given, model = (torchreid.models.build_model(name, count, pretrained=False, use_gpu=False) for count in (7, 4))
     torch.save(given.state_dict(), tmp_path / "weights.pth")
     before = {key: value.clone() for key, value in model.state_dict().items() if "classifier" in key}

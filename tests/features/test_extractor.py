@@ -266,7 +266,7 @@ def test_torchreids_extractor_with_a_registered_name_and_a_file_of_weights(paths
     torch.testing.assert_close(F.normalize(theirs), ours, rtol=1e-4, atol=2e-5)
 
 
-def test_torchreids_extractor_with_a_two_stream_model_needs_its_modality_declared(paths, tmp_path):
+def test_torchreids_extractor_needs_the_modality_of_a_two_stream_model(paths, tmp_path):
     torch.manual_seed(2)
     model = two_stream_cdnet(5, "split").eval()
     torch.save({"state_dict": model.state_dict()}, tmp_path / "model.pth")

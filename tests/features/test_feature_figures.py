@@ -69,7 +69,7 @@ def test_a_file_that_is_gone_leaves_its_place_empty(matches, tmp_path):
     assert has(path, (30, 30, 200)) == 0 and has(path, (30, 99, 200)) > 0 and has(path, GREEN) > 1e-3
 
 
-def test_names_with_signs_of_formulas_and_bytes_that_are_no_text_are_written(tmp_path):
+def test_names_with_signs_of_formulas_and_with_no_text_are_written(tmp_path):
     """Both ended in a traceback: matplotlib read the one as a formula, and UTF-8 cannot hold the other."""
     names = ("a$x^$b.png", "caf\udce9.png")  # as Python names the file caf\xe9.png of a Latin-1 archive
     part = FeatureSet(torch.eye(2), names, ("$m^$", "caf\udce9"), np.full(2, -1, np.int64))

@@ -77,7 +77,7 @@ def test_an_image_is_not_ranked_for_itself(make_set):
         assert path not in matches.paths[query] and len(matches.paths[query]) == 5
 
 
-def test_a_person_of_whom_the_gallery_has_the_query_alone_is_not_to_be_found(make_set):
+def test_a_person_known_from_the_query_alone_is_not_to_be_found(make_set):
     both = make_set([[1.0, 0], [1, 0.1], [0, 1.0], [0.1, 1], [1, 1]], [7, 7, 8, 9, ""], prefix="x")
     for blocks in (both.blocks(2), [both, both.blocks(1)[3]]):  # an image that comes twice is still the query itself
         matches = rank(both, blocks)

@@ -68,7 +68,7 @@ def test_an_image_is_itself_by_a_relative_path_too(make_set):
     assert compute_roc(relative, absolute).num_genuine == 2 * compute_roc(relative).num_genuine
 
 
-def test_counts_are_exact_at_the_points_of_the_grid_and_rounded_down_between_them(make_set, monkeypatch):
+def test_counts_are_exact_at_grid_points_and_rounded_down_between_them(make_set, monkeypatch):
     step = 2**-19
     impostor = step * torch.tensor([0, 1, 1.5, 2, 2.5], dtype=torch.float64)
     monkeypatch.setattr(threshold, "pairwise_distances", lambda *of: torch.cat([impostor, torch.ones(1)])[None])
@@ -88,7 +88,7 @@ def test_a_rate_that_is_a_whole_number_of_pairs_allows_them_all():
     assert ROC(counts, counts, "euclidean").at_far(0.29).false_accepts == 29
 
 
-def test_the_curve_rises_from_near_zero_to_one_and_the_equal_error_lies_on_it(make_set):
+def test_the_curve_rises_to_one_and_the_equal_error_lies_on_it(make_set):
     roc = compute_roc(people(make_set))
     distances, far, tar = roc.curve()
     for values in (distances, far, tar):

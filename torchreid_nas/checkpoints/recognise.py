@@ -130,8 +130,8 @@ def _cmnas(state: Mapping[str, torch.Tensor], path: str | os.PathLike[str]) -> R
     options = {} if stem.shape[0] == 64 else {"width": stem.shape[0] / 64}
     choices = {_our_slot(slot): _choice(state, slot) for slot in slots}
     architecture, order = None, Architecture.from_ints([1] * len(slots)).slots
-    if None not in choices.values() and set(order) == set(choices):
-        in_order = tuple((slot, choices[slot]) for slot in order)
+    in_order = tuple((slot, choice) for slot in order if (choice := choices.get(slot)) is not None)
+    if len(in_order) == len(choices) == len(order):
         architecture = Architecture(BN_SPACE, in_order, {"checkpoint": str(path)})
     return Recognised("cmnas_authors", classifier_size(state, path), _RESNETS[len(slots)], architecture, options)
 
@@ -142,15 +142,15 @@ def _our_slot(slot: str) -> str:
 
 def _choice(state: Mapping[str, torch.Tensor], slot: str) -> str | None:
     """Return what training shows of a slot, None where it shows nothing."""
-    visible, infrared, shared = (
-        [state.get(f"{slot}.{norm}.{tensor}") for tensor in (*_BN_TENSORS, "num_batches_tracked")] for norm in _SLOT_BNS
-    )
-    if any(tensor is None for norm in (visible, infrared, shared) for tensor in norm[:-1]):
+    if any(f"{slot}.{norm}.{tensor}" not in state for norm in _SLOT_BNS for tensor in _BN_TENSORS):
         return None
-    if all(torch.equal(v, t) for v, t in zip(visible[:-1], infrared[:-1])):
+    visible, infrared, _ = ([state[f"{slot}.{norm}.{tensor}"] for tensor in _BN_TENSORS] for norm in _SLOT_BNS)
+    if all(torch.equal(v, t) for v, t in zip(visible, infrared)):
         return SHARE
-    counted = visible[-1] is not None and shared[-1] is not None
-    return SPLIT if counted and shared[-1] == 0 and visible[-1] > 0 else None
+    steps, _, shared_steps = (state.get(f"{slot}.{norm}.num_batches_tracked") for norm in _SLOT_BNS)
+    if steps is None or shared_steps is None:
+        return None
+    return SPLIT if shared_steps.sum() == 0 and steps.sum() > 0 else None
 
 
 def _example(state: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ __all__ = ["TrainedModel", "wrap_model"]
 import copy
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -68,8 +68,9 @@ class TrainedModel:
             InputError: see :meth:`check_modality`.
         """
         self.check_modality(modality)
-        if hasattr(self.model, "deploy"):
-            return self.model.deploy(modality)
+        deploy: Callable[[str | None], nn.Module] | None = getattr(self.model, "deploy", None)
+        if deploy is not None:
+            return deploy(modality)
         return select_modality(self.model, modality) if modality else copy.deepcopy(self.model)
 
     def check_modality(self, modality: str | None, option: str = "modality") -> None:
@@ -104,8 +105,10 @@ def wrap_model(
 
     Args:
         model: maps (B, 3, height, width) to features (B, D) in eval mode.
-        height, width: of its input, in pixels.
-        norm_mean, norm_std: of the RGB channels; default ImageNet's, as torchreid's.
+        height: of its input, in pixels.
+        width: of its input, in pixels.
+        norm_mean: of the RGB channels in [0, 1]; default ImageNet's, as torchreid's.
+        norm_std: likewise.
         name: default the name of its class.
 
     Raises:

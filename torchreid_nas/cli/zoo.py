@@ -77,9 +77,9 @@ def _list(arguments: argparse.Namespace) -> None:
     for entry in zoo.list_entries():
         best = entry.published[0] if entry.published else None
         # ImageNet weights quote figures of networks that others trained from them.
-        own = best is not None and best.dataset == entry.dataset
+        own = best if best is not None and best.dataset == entry.dataset else None
         here = "yes" if zoo.path_of(entry).exists() else "no"
-        shown = [best.percent(score.name) if own else "" for score in scores]
+        shown = [own.percent(score.name) if own else "" for score in scores]
         rows.append([entry.name, entry.model, entry.dataset, *shown, entry.source.kind, here])
     headers = ["entry", "model", "trained on", *(score.title for score in scores), "source", "here"]
     print(tabulate(rows, headers=headers, colalign=["left"] * 3 + ["right"] * 3 + ["left"] * 2, disable_numparse=True))
@@ -197,7 +197,8 @@ def _add(arguments: argparse.Namespace) -> None:
 
     licence = {"licence": arguments.licence} if arguments.licence else {}
     entry, path = add_run(arguments.folder, arguments.name, arguments.output, **licence)
-    print(f'{path}: the entry "{entry.name}", {len(entry.measured)} measured figures, sha256 {entry.checksum[1]}')
+    checksum = " ".join(entry.checksum or ())
+    print(f'{path}: the entry "{entry.name}", {len(entry.measured)} measured figures, {checksum}')
     print(f"Use it with TORCHREID_NAS_ZOO={path.resolve()} as zoo:{entry.name}")
 
 

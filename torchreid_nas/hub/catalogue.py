@@ -70,7 +70,7 @@ def initial_entry(architecture: Architecture, **options: Any) -> Entry | None:
     fitting = [
         entry for entry in list_entries()
         if entry.initial and entry.model.startswith(("cdnet", "cnet"))
-        and Architecture.genotype(entry.resolved_architecture()) == architecture
+        and (spec := entry.resolved_architecture()) is not None and Architecture.genotype(spec) == architecture
         and all(entry.options.get(key, _DEFAULTS[key]) == value for key, value in options.items())
     ]
     if len(fitting) > 1:

@@ -15,14 +15,14 @@ from torchreid_nas.hub.entry import Entry
 
 
 def file_digest(path: str | os.PathLike[str], kind: str) -> str:
-    """Return the checksum of a file: ``"sha256"``, or ``"git_blob"``, which is what git calls its content.
+    r"""Return the checksum of a file: ``"sha256"``, or ``"git_blob"``, which is what git calls its content.
 
-    A git blob's id is the SHA-1 of ``blob <size>\\0`` and the content.
+    A git blob's id is the SHA-1 of ``blob <size>\0`` and the content.
     """
     digest = hashlib.sha256() if kind == "sha256" else hashlib.sha1(usedforsecurity=False)
     if kind == "git_blob":
-        digest.update(b"blob %d\0" % os.path.getsize(path))
-    with open(path, "rb") as file:
+        digest.update(b"blob %d\0" % Path(path).stat().st_size)
+    with Path(path).open("rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
@@ -48,7 +48,7 @@ def check_file(entry: Entry, path: Path, final: Path) -> str:
     """
     what = f'"{path}"' if path == final else f"what came from {entry.source.address}"
     size = path.stat().st_size
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         start = file.read(512)
     if looks_like_html(start):
         raise InputError(

@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import write_json
@@ -147,7 +147,7 @@ def _receive(response: http.client.HTTPResponse, url: str, part: Path, offset: i
     received = offset
     bar = tqdm(total=total, initial=offset, desc=title, unit="B", unit_scale=True, unit_divisor=1024, disable=None)
     # Unbuffered: what has arrived when the process is killed is on its way to the disk.
-    with bar, open(part, "ab" if offset else "wb", buffering=0) as file:
+    with bar, part.open("ab" if offset else "wb", buffering=0) as file:
         while chunk:
             file.write(chunk)
             received += len(chunk)

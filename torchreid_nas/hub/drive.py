@@ -35,7 +35,8 @@ def download_from_folder(folder: str, pattern: str, part: Path) -> None:
         files = gdown.download_folder(id=folder, skip_download=True, quiet=True, use_cookies=False)
     except failures as error:
         raise DownloadFailed(f"Google Drive does not show the folder {folder} ({_first_line(error)})") from error
-    by_path = {file.path.replace("\\", "/"): file.id for file in files or ()}
+    # With skip_download gdown returns its own records, otherwise the paths of files.
+    by_path = {file.path.replace("\\", "/"): file.id for file in files or () if not isinstance(file, str)}
     fitting = [path for path in by_path if fnmatch.fnmatchcase(path, pattern)]
     if len(fitting) != 1:
         found = ", ".join(sorted(by_path)) or "nothing"

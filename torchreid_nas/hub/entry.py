@@ -82,7 +82,7 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A network of the zoo.
+    r"""A network of the zoo.
 
     Attributes:
         name: how the zoo calls it.
@@ -101,7 +101,7 @@ class Entry:
         licence: what is known of it.
         file: the name under which the file is kept.
         size: bytes; None where unknown.
-        checksum: kind (``git_blob``: SHA-1 of ``blob <size>\\0`` and content;
+        checksum: kind (``git_blob``: SHA-1 of ``blob <size>\0`` and content;
             ``sha256``) and hexadecimal digest; None where unknown.
         config: the file of ``configs/`` that reproduces it, and what to change
             there; None where none does.

@@ -170,9 +170,9 @@ def _download(entry: Entry, path: Path) -> None:
         # What lay here from before may have been at fault.
         _download(entry, path)
         return
-    with open(part, "rb") as file:
+    with part.open("rb") as file:
         os.fsync(file.fileno())
-    os.replace(part, path)
+    part.replace(path)
     part.with_name(part.name + ".json").unlink(missing_ok=True)
     record_sha256(entry, path)
 

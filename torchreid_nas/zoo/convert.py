@@ -15,6 +15,7 @@ from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.files import save_checkpoint
 from torchreid_nas.host import MODELS
 from torchreid_nas.layers import bn_slots
+from torchreid_nas.models import CDNet, TwoStreamNetwork
 from torchreid_nas.zoo.networks import build_model
 
 
@@ -55,9 +56,10 @@ def convert(
     """
     path = Path(path)
     found = recognise(path)
-    if found.format == "ours":
+    # The layouts of others show their model.
+    if found.format == "ours" or found.model is None:
         raise InputError(f'the checkpoint "{path}" is in the layout of this package already; use it as it is')
-    name = _model_name(found, model, path)
+    name = _model_name(found.model, model, path)
     output = Path(output) if output is not None else path.with_name(_stem(path) + "_converted.pth")
     architecture_file = output.with_name(_stem(output) + "_architecture.json")
     for file in (output, architecture_file):
@@ -70,8 +72,9 @@ def convert(
             "training); give the authors' file with --architecture config.cfg"
         )
     network = build_model(name, found.num_classes, chosen, **found.options)
+    assert isinstance(network, (CDNet, TwoStreamNetwork)), f"the layouts of others are of these networks, not {name}"
     load_authors_checkpoint(network, path, weights)
-    if name.startswith("two_stream"):
+    if isinstance(network, TwoStreamNetwork):
         resolved = Architecture.resolve(chosen, bn_slots(network.backbone))
     else:
         resolved = network.architecture
@@ -80,15 +83,15 @@ def convert(
     return Converted(found, name, resolved, output, architecture_file)
 
 
-def _model_name(found: Recognised, model: str | None, path: Path) -> str:
+def _model_name(found: str, model: str | None, path: Path) -> str:
     """Return the model to build; ``cdnet`` and ``cnet`` are one network with different defaults."""
-    if model is None or model == found.model:
-        return found.model
+    if model is None or model == found:
+        return found
     if model not in MODELS:
         raise InputError(f'the model "{model}" is unknown to torchreid{nearest(model, MODELS)}')
-    if {model, found.model} == {"cdnet", "cnet"}:
+    if {model, found} == {"cdnet", "cnet"}:
         return model
-    raise InputError(f'the checkpoint "{path}" is of a {found.model}, not of a {model}; leave out --model')
+    raise InputError(f'the checkpoint "{path}" is of a {found}, not of a {model}; leave out --model')
 
 
 def _stem(path: Path) -> str:

@@ -112,15 +112,15 @@ def _figures(entries: Sequence[Entry]) -> str:
     rows = []
     for group in groups.values():
         first, names = group[0], _names(group)
-        figures = [("published", figure) for figure in first.published]
-        figures += [("measured", figure) for figure in first.measured]
-        for kind, figure in figures:
+        told = [("published", figure) for figure in first.published]
+        told += [("measured", figure) for figure in first.measured]
+        for kind, figure in told:
             rows.append([
                 names, figure.dataset, *(figure.percent(score.name) for score in scores),
                 ", ".join(filter(None, (figure.protocol or first.protocol, figure.feature))),
                 f"{kind}: {figure.source}",
             ])
-        if not figures:
+        if not told:
             rows.append([names, first.dataset, *("" for _ in scores), first.protocol, "no figure known"])
     headers = ["entry", "data set", *(score.title for score in scores), "protocol", "who says so"]
     return _table(rows, headers, right=range(2, 2 + len(scores)))

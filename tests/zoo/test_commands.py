@@ -52,7 +52,7 @@ def test_an_entry_is_downloaded_converted_on_loading_and_evaluated(capsys, serve
     assert "does not compare" not in printed
 
 
-def test_a_two_stream_network_is_tested_with_the_architecture_that_its_file_shows(
+def test_a_two_stream_file_shows_the_architecture_to_test_with(
     capsys, served, data_root, tmp_path,
 ):
     architecture = Architecture.preset("random-3", Architecture.from_ints([1] * 20).slots)
@@ -101,7 +101,7 @@ def test_what_is_tested_under_other_conditions_is_said(add_entry):
     ({"model.load_weights": "zoo:cmnas_sysu"}, "a two_stream_resnet50, and model.name is cdnet; use --config configs/"),
     ({"model.load_weights": "zoo:osnet_x1_0"}, "nothing to load here; set model.name osnet_x1_0 model.pretrained"),
 ])
-def test_an_entry_that_does_not_fit_the_config_is_refused_before_anything_is_asked(
+def test_an_entry_that_does_not_fit_the_config_is_refused_first(
     capsys, data_root, tmp_path, overrides, says,
 ):
     call = arguments({**TINY_CDNET, **overrides}, data_root, tmp_path / "run", "--stages", "test")

@@ -37,17 +37,21 @@ def serving() -> Iterator[FileServer]:
             word, _, number = (state.script.pop(0) if state.script else "good").partition(" ")
             self.close_connection = True
             if word == "status":
-                return self.answer(int(number), b"no", {})
+                self.answer(int(number), b"no", {})
+                return
             if word == "redirect":
-                return self.answer(302, b"", {"Location": f"/moved/{len(state.requests)}"})
+                self.answer(302, b"", {"Location": f"/moved/{len(state.requests)}"})
+                return
             if word in ("html", "disguised"):
                 kind = "text/html; charset=utf-8" if word == "html" else "application/octet-stream"
-                return self.answer(200, PAGE, {"Content-Type": kind})
+                self.answer(200, PAGE, {"Content-Type": kind})
+                return
             body, status, more = state.content, 200, {"ETag": state.version} if state.version else {}
             start = self.headers.get("Range", "").removeprefix("bytes=").removesuffix("-")
             if start and word != "ignore" and self.headers.get("If-Range") in (None, state.version):
                 if int(start) >= len(body):
-                    return self.answer(416, b"", {"Content-Range": f"bytes */{len(body)}"})
+                    self.answer(416, b"", {"Content-Range": f"bytes */{len(body)}"})
+                    return
                 more["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
                 body, status = body[int(start):], 206
             announced = len(body) + {"long": 100, "short": -100}.get(number if word == "too" else "", 0)

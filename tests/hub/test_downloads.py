@@ -40,7 +40,7 @@ def test_a_download_that_breaks_off_is_continued_within_the_command(served, smal
     assert files(home) == ["test_entry.pth"]
 
 
-def test_a_download_that_never_gets_on_leaves_a_part_from_which_the_next_command_goes_on(served, small_file, home):
+def test_a_download_that_never_gets_on_leaves_its_part_to_the_next_command(served, small_file, home):
     server = served(small_file)
     server.script = ["cut 3000", *["cut 0"] * 4]
     message = refusal()

@@ -49,7 +49,7 @@ def test_it_says_that_no_figure_is_this_projects(text):
     assert row(text, "cdnet_dukemtmcreid_pretrained2", 1)[-1] == "no figure known"
 
 
-def test_every_entry_is_there_with_its_checksum_or_a_word_that_there_is_none(text):
+def test_every_entry_has_its_checksum_or_a_word_that_there_is_none(text):
     for entry in own_entries():
         cell = row(text, entry.name, -1)[-1]
         assert cell == (" ".join(entry.checksum) if entry.checksum else "none published: sha256 of the first download")

@@ -60,7 +60,7 @@ def test_a_cdnet_is_converted_into_our_layout_with_the_same_features(tmp_path):
 # -- CM-NAS -------------------------------------------------------------------
 
 
-def test_a_file_of_the_cmnas_authors_shows_its_architecture_by_what_training_left_alone(tmp_path):
+def test_what_training_left_alone_shows_the_architecture_of_cmnas(tmp_path):
     slots = Architecture.from_ints([1] * 20).slots
     architecture = Architecture.preset("random-3", slots)
     state = authors_resnet18(num_classes=6, width=0.25)
@@ -76,7 +76,7 @@ def test_a_file_of_the_cmnas_authors_shows_its_architecture_by_what_training_lef
     assert recognise(saved(tmp_path, {**state, **counters})).architecture is None
 
 
-def test_the_golden_two_stream_network_is_converted_and_gives_the_authors_features(tmp_path, golden):
+def test_the_golden_network_is_converted_and_gives_the_authors_features(tmp_path, golden):
     numbers = golden("two_stream_resnet50")
     expected = Architecture.from_ints(numbers["config"])
     state = recipe_state("two_stream_resnet50")
