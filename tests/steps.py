@@ -4,7 +4,8 @@ from __future__ import annotations
 from tiny import TINY_CDNET, TINY_ECN
 from torch import nn
 
-from torchreid_nas.run.stages import Run
+from torchreid_nas.run.build import search_engine, train_engine
+from torchreid_nas.run.setup import RunSetup
 
 ENGINES = {
     "cross-modality": ("train", {"model.architecture": "split"}),
@@ -26,8 +27,8 @@ ENGINES = {
 def prepared(tiny_config, kind, **more):
     """Return an engine in the middle of training, two batches for it, and what it keeps beside its model."""
     stage, changes = ENGINES[kind]
-    run = Run(tiny_config(**{**changes, **more}))
-    engine = run.train_engine() if stage == "train" else run.search_engine()[0]
+    setup = RunSetup.of(tiny_config(**{**changes, **more}))
+    engine = train_engine(setup) if stage == "train" else search_engine(setup)[0]
     engine.epoch = 2
     engine.begin_epoch()
     engine.model.train()

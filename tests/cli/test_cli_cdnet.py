@@ -75,11 +75,13 @@ def test_a_batch_is_whole_identities_of_one_modality(data_root, tmp_path):
 def test_keep_weights_carries_the_supernets_blocks_over(data_root, finished, tmp_path):
     folder = Path(shutil.copytree(finished, tmp_path / "run"))
     shutil.rmtree(folder / "train")
+    from torchreid_nas.setup import RunSetup
+
     from torchreid_nas.config import load_config
-    from torchreid_nas.run.stages import Run
+    from torchreid_nas.run.build import train_engine
 
     keys = [str(part) for item in {**TINY_CDNET, "search.keep_weights": True}.items() for part in item]
-    model = Run(load_config(None, [*keys, "data.root", str(data_root), "data.save_dir", str(folder)])).train_engine().model
+    model = train_engine(RunSetup.of(load_config(None, [*keys, "data.root", str(data_root), "data.save_dir", str(folder)]))).model
     supernet = torch.load(folder / "search" / "checkpoint.pth", weights_only=True)["model"]
     choice = dict(Architecture.load(folder / "architecture.json").choices)["stage1.0"]
     torch.testing.assert_close(
@@ -91,18 +93,19 @@ def test_keep_weights_carries_the_supernets_blocks_over(data_root, finished, tmp
 @pytest.mark.parametrize("kind", ["", "parameters"])
 def test_the_search_may_have_another_neck_and_its_budget_is_one_of_the_trained_network(data_root, tmp_path, kind):
     from torchreid_nas.config import load_config
-    from torchreid_nas.run.stages import Run
+    from torchreid_nas.run.build import search_engine, train_engine
+    from torchreid_nas.run.setup import RunSetup
 
     def search(**changes):
         if kind:
             changes[f"search.budget.{kind}"] = 4e4
         overrides = {**TINY_CDNET, "data.root": data_root, "data.save_dir": tmp_path / "run", **changes}
-        run = Run(load_config(None, [str(part) for item in overrides.items() for part in item]))
-        return run, *run.search_engine()
+        setup = RunSetup.of(load_config(None, [str(part) for item in overrides.items() for part in item]))
+        return setup, *search_engine(setup)
 
     _, _, expected = search(**{"model.neck": "fblneck"})
-    run, engine, space = search(**{"model.neck": "fblneck", "search.neck": "blneck"})
-    assert isinstance(engine.model.neck, BLNeck) and isinstance(run.train_engine("cdnet").model.neck, FBLNeck)
+    setup, engine, space = search(**{"model.neck": "fblneck", "search.neck": "blneck"})
+    assert isinstance(engine.model.neck, BLNeck) and isinstance(train_engine(setup, "cdnet").model.neck, FBLNeck)
     assert space.budget == expected.budget and (space.budget is not None) == bool(kind)
 
 

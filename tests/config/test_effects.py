@@ -9,7 +9,8 @@ from yacs.config import CfgNode
 from torchreid_nas.cli import main
 from torchreid_nas.config import config_to_yaml, default_config, effects, load_config
 from torchreid_nas.config.effects import without_effect
-from torchreid_nas.run.stages import Run
+from torchreid_nas.run.build import search_engine, train_engine
+from torchreid_nas.run.setup import RunSetup
 
 # Every task hands these on to data managers and optimisers, reads them to refuse them, or asks them what comes next.
 HANDED_ON = {
@@ -74,10 +75,10 @@ def test_no_key_is_named_that_a_run_reads(base, search, data_root, tmp_path, mon
     walk(default_config(), "")
     with monkeypatch.context() as patch:
         patch.setattr(CfgNode, "__getitem__", read, raising=False)
-        run = Run(cfg)
+        setup = RunSetup.of(cfg)
         if search:
-            run.search_engine()
-        run.train_engine(run.task.plain_architecture)
+            search_engine(setup)
+        train_engine(setup, setup.method.plain_architecture)
     assert {"model.name", "train.lr", "train.batch_size"} <= seen
     named = {key for key in seen - HANDED_ON if without_effect(cfg, [key])}
     assert named == set()

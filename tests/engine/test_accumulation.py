@@ -7,7 +7,8 @@ from tiny import TINY_ECN
 from torch import nn
 
 from torchreid_nas.engine import ResumableEngine, TrainingOptions
-from torchreid_nas.run.stages import Run
+from torchreid_nas.run.build import search_engine, train_engine
+from torchreid_nas.run.setup import RunSetup
 
 
 class Batches(list):
@@ -130,7 +131,7 @@ def test_a_search_takes_either_step_over_as_many_batches(tiny_config, tmp_path, 
     changes = {
         "train.accumulate": 2, "train.num_batches": 9, "search.interval": 2, "search.warmup_epochs": 0, "search.order": order,
     }
-    engine, space = Run(tiny_config(**changes)).search_engine()
+    engine, space = search_engine(RunSetup.of(tiny_config(**changes)))
     counted = {"weights": 0, "architecture": []}
     apply, step = engine.bilevel.apply_gradient, engine.bilevel.step_architecture
 
@@ -150,7 +151,7 @@ def test_a_search_takes_either_step_over_as_many_batches(tiny_config, tmp_path, 
 
 
 def test_the_memory_moves_with_every_batch_and_the_weights_with_every_second(tiny_config):
-    engine = Run(tiny_config(**{**TINY_ECN, "train.accumulate": 2})).train_engine()
+    engine = train_engine(RunSetup.of(tiny_config(**{**TINY_ECN, "train.accumulate": 2})))
     engine.epoch = 0
     engine.begin_epoch()
     engine.model.train()

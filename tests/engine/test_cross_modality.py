@@ -6,18 +6,19 @@ import pytest
 import torch
 import torchreid
 from torch.nn import functional as F
+from torchreid_nas.setup import RunSetup
 
 from torchreid_nas.engine import FEATURES
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers import SplitBatchNorm2d
 from torchreid_nas.losses import ClassMMDLoss, CorrelationConsistencyLoss, CrossModalityTripletLoss
 from torchreid_nas.metrics import evaluate_regdb
-from torchreid_nas.run.stages import Run
+from torchreid_nas.run.build import read_data, train_engine
 
 
 @pytest.fixture
 def engine(tiny_config):
-    return Run(tiny_config()).train_engine("split")
+    return train_engine(RunSetup.of(tiny_config()), "split")
 
 
 def test_losses_are_the_weighted_terms_of_the_paper(engine):
@@ -44,9 +45,9 @@ def test_a_batch_is_visible_then_infrared_in_the_same_identity_order(engine):
 
 
 def test_evaluation_sends_each_modality_through_its_own_branch(tiny_config):
-    run = Run(tiny_config())
-    data = run._data(targets=["regdb"])
-    engine = run.train_engine("split")
+    setup = RunSetup.of(tiny_config())
+    data = read_data(setup, ["regdb"])
+    engine = train_engine(setup, "split")
     for module in engine.model.modules():
         if isinstance(module, SplitBatchNorm2d):
             module.infrared.bias.data.add_(0.3)
@@ -70,7 +71,7 @@ def test_evaluation_sends_each_modality_through_its_own_branch(tiny_config):
 
 
 def test_held_out_identities_are_retrieved_in_both_directions(tiny_config):
-    engine = Run(tiny_config(**{"train.holdout": 0.25})).train_engine("split")
+    engine = train_engine(RunSetup.of(tiny_config(**{"train.holdout": 0.25})), "split")
     for module in engine.model.modules():
         if isinstance(module, SplitBatchNorm2d):
             module.infrared.bias.data.normal_()
@@ -90,7 +91,7 @@ def test_held_out_identities_are_retrieved_in_both_directions(tiny_config):
 
 @pytest.mark.parametrize("architecture", ["split", "share"])
 def test_trains_with_layers_that_torchreid_keeps_fixed_at_first(tiny_config, tmp_path, architecture):
-    engine = Run(tiny_config()).train_engine(architecture)
+    engine = train_engine(RunSetup.of(tiny_config()), architecture)
     before = copy.deepcopy(engine.model.state_dict())
     engine.run(save_dir=tmp_path / "run", max_epoch=1, fixbase_epoch=1, open_layers=["bnneck", "classifier"])
     changed = {key for key, value in engine.model.state_dict().items() if not torch.equal(value, before[key])}
@@ -101,8 +102,8 @@ def test_looking_at_held_out_identities_does_not_change_the_training(tiny_config
     weights = []
     for freq in (1, 100):
         folder = tmp_path / str(freq)
-        run = Run(tiny_config(**{"train.holdout": 0.25, "train.eval_freq": freq, "data.save_dir": folder}))
-        engine = run.train_engine("split")
+        setup = RunSetup.of(tiny_config(**{"train.holdout": 0.25, "train.eval_freq": freq, "data.save_dir": folder}))
+        engine = train_engine(setup, "split")
         engine.run(save_dir=folder, max_epoch=2)
         weights.append(copy.deepcopy(engine.model.state_dict()))
         assert engine.best_epoch > 0
@@ -111,7 +112,7 @@ def test_looking_at_held_out_identities_does_not_change_the_training(tiny_config
 
 
 def test_the_best_epoch_is_kept_not_the_last(tiny_config, tmp_path, monkeypatch):
-    engine = Run(tiny_config(**{"train.holdout": 0.25, "train.eval_freq": 1})).train_engine("split")
+    engine = train_engine(RunSetup.of(tiny_config(**{"train.holdout": 0.25, "train.eval_freq": 1})), "split")
     scores = iter([0.1, 0.9, 0.2])
     monkeypatch.setattr(engine, "validate", lambda: {"score": next(scores)})
     engine.run(save_dir=tmp_path / "run", max_epoch=3)
@@ -120,8 +121,8 @@ def test_the_best_epoch_is_kept_not_the_last(tiny_config, tmp_path, monkeypatch)
 
 
 def test_what_the_model_froze_stays_frozen_through_torchreids_loop(tiny_config, tmp_path):
-    run = Run(tiny_config())
-    engine = run.train_engine("share")
+    setup = RunSetup.of(tiny_config())
+    engine = train_engine(setup, "share")
     frozen = engine.model.backbone.conv1.weight
     engine._trainable["backbone.conv1.weight"] = False
     before = frozen.detach().clone()
@@ -130,7 +131,7 @@ def test_what_the_model_froze_stays_frozen_through_torchreids_loop(tiny_config, 
 
 
 def test_divergence_is_an_error_and_keeps_the_last_checkpoint(tiny_config, tmp_path, monkeypatch):
-    engine = Run(tiny_config()).train_engine("share")
+    engine = train_engine(RunSetup.of(tiny_config()), "share")
     engine.run(save_dir=tmp_path / "run", max_epoch=1)
     losses = engine.losses
     monkeypatch.setattr(engine, "losses", lambda data: {k: v * float("nan") for k, v in losses(data).items()})
@@ -144,7 +145,7 @@ def test_divergence_is_an_error_and_keeps_the_last_checkpoint(tiny_config, tmp_p
 def test_precision_and_memory_format_change_little(tiny_config, amp, channels_last):
     batches, terms = [], []
     for options in ({}, {"train.amp": amp, "train.channels_last": channels_last}):
-        engine = Run(tiny_config(**options)).train_engine("split")
+        engine = train_engine(RunSetup.of(tiny_config(**options)), "split")
         engine.epoch = 0
         engine.begin_epoch()
         engine.model.train()
@@ -159,7 +160,7 @@ def test_precision_and_memory_format_change_little(tiny_config, amp, channels_la
 @pytest.mark.gpu
 @pytest.mark.parametrize("amp", ["none", "bf16", "fp16"])
 def test_trains_and_evaluates_on_a_gpu(tiny_config, tmp_path, amp):
-    engine = Run(tiny_config(device="cuda", **{"train.amp": amp, "train.channels_last": True})).train_engine("split")
+    engine = train_engine(RunSetup.of(tiny_config(device="cuda", **{"train.amp": amp, "train.channels_last": True})), "split")
     engine.run(save_dir=tmp_path / "run", max_epoch=2)
     assert next(engine.model.parameters()).is_cuda
 

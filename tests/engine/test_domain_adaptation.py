@@ -12,11 +12,12 @@ from torchreid_nas.engine import AdaptationOptions, DomainAdaptationEngine
 from torchreid_nas.errors import InputError
 from torchreid_nas.losses import ExemplarMemory, InvarianceLoss
 from torchreid_nas.models import ecn_resnet18
-from torchreid_nas.run.stages import Run
+from torchreid_nas.run.build import train_engine
+from torchreid_nas.run.setup import RunSetup
 
 
 def engine_of(tiny_config, **changes):
-    engine = Run(tiny_config(**{**TINY_ECN, **changes})).train_engine()
+    engine = train_engine(RunSetup.of(tiny_config(**{**TINY_ECN, **changes})))
     engine.epoch, engine.max_epoch = 0, 3
     return engine
 

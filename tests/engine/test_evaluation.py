@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torchreid_nas.config import load_config
 from torchreid_nas.engine import EvaluationOptions
 from torchreid_nas.metrics import evaluate_sysu_mm01, re_rank_features
+from torchreid_nas.run.build import read_data, train_engine
 from torchreid_nas.run.stages import Run
 
 TASKS = {
@@ -25,13 +26,13 @@ def engine_of(task, data_root, folder):
     config, architecture, target = TASKS[task]
     keys = {**config, "data.root": data_root, "data.save_dir": folder, "train.ema": 0.0}
     run = Run(load_config(None, [str(part) for item in keys.items() for part in item]))
-    engine = run.train_engine(architecture)
+    engine = train_engine(run.setup, architecture)
     # Statistics of images instead of a fresh network's.
     for data, _ in zip(engine.train_loader, range(2)):
         engine.model.train()
         with torch.no_grad():
             engine.model(data["img"] if "img" in data else data["source"]["img"])
-    engine.datamanager = run._data(targets=[target])
+    engine.datamanager = read_data(run.setup, [target])
     engine.test_loader = engine.datamanager.test_loader
     return engine, target
 
@@ -130,8 +131,8 @@ def test_a_pool_is_re_ranked_for_pictures_alone(data_root, tmp_path, monkeypatch
 def test_the_config_decides(tiny_config, data_root, tmp_path, monkeypatch):
     run = Run(tiny_config(**{"model.architecture": "split", "train.max_epoch": 1, "test.precision": "bf16"}))
     chosen = []
-    original = run.task.train_class.score
-    monkeypatch.setattr(run.task.train_class, "score", lambda self, *args, **kwargs: (
+    original = run.setup.method.train_class.score
+    monkeypatch.setattr(run.setup.method.train_class, "score", lambda self, *args, **kwargs: (
         chosen.append(self.evaluation), original(self, *args, **kwargs))[1])
     run.execute(["train", "test"])
     assert set(chosen) == {EvaluationOptions("bf16", False)}

@@ -95,14 +95,17 @@ def _parser() -> argparse.ArgumentParser:
         description="Search, train and test a cross-modality re-ID network as a config says. "
         "Further commands, each with its own --help: " + ", ".join(_COMMANDS) + ".",
     )
-    parser.add_argument("--config", "--config-file", metavar="NAME", help="a shipped config (see `torchreid-nas configs`) or a YAML file")
+    parser.add_argument(
+        "--config", "--config-file", metavar="NAME", help="a shipped config (see `torchreid-nas configs`) or a YAML file",
+    )
     parser.add_argument("--root", metavar="DIR", help="folder of the data sets (data.root)")
     parser.add_argument("--output", metavar="DIR", help="folder of the run (data.save_dir)")
     parser.add_argument("--stages", help="comma list of search, train, test; default: all that the config needs")
     parser.add_argument("--trials", help='RegDB splits by 0-based split_id: "all" or a list such as 0,3; then their mean')
     parser.add_argument("--resume", action="store_true", help="go on with what --output holds")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, …; default: a GPU where there is one")
-    parser.add_argument("--dry-run", action="store_true", help="show config, data, size, time and memory; train nothing")
+    parser.add_argument("--dry-run", action="store_true", help="show data, size, time and memory; train nothing")
+    parser.add_argument("--verbose", action="store_true", help="with --dry-run: show every key of the config as well")
     parser.add_argument("--version", action="version", version=f"torchreid-nas {torchreid_nas.__version__}")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="config keys, e.g. train.max_epoch 60")
     return parser
@@ -134,7 +137,7 @@ def _experiment(argv: Sequence[str]) -> int:
     if arguments.dry_run:
         from torchreid_nas.run.dry_run import dry_run
 
-        dry_run(Run(cfg, arguments.resume), stages)
+        dry_run(cfg, stages, arguments.verbose)
     elif arguments.trials is not None:
         series.run_trials(cfg, _trials(arguments.trials), stages, arguments.resume)
     elif cfg.ecn.ablation:

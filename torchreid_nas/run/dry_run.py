@@ -1,4 +1,4 @@
-"""``--dry-run``: what a run would do and cost, without training; of what it writes, only generated and decoded images stay."""
+"""``--dry-run``: what a run would do and cost. Nothing is trained; only generated and decoded images are written."""
 from __future__ import annotations
 
 __all__ = ["dry_run"]
@@ -11,47 +11,57 @@ from collections.abc import Sequence
 
 import torch
 from tabulate import tabulate
+from yacs.config import CfgNode
 
 from torchreid_nas.config import config_to_yaml
-from torchreid_nas.engine import BilevelSearch, DomainAdaptationEngine
+from torchreid_nas.engine import BilevelSearch, DomainAdaptationEngine, ResumableEngine
 from torchreid_nas.models.size import model_size
-from torchreid_nas.run.stages import Run
+from torchreid_nas.run import build, guards
+from torchreid_nas.run.folder import SEARCHED
+from torchreid_nas.run.setup import RunSetup
 
-logger = logging.getLogger(__name__)
 _STEPS = 4
+_HEADERS = ["stage", "parameters", "at test time", "MACs per image", "steps per epoch", "s per step", "peak memory"]
+logger = logging.getLogger(__name__)
 
 
-def dry_run(run: Run, stages: Sequence[str]) -> None:
-    """Print the resolved config, the data found, and size, time and memory of each stage's step.
+def dry_run(cfg: CfgNode, stages: Sequence[str], verbose: bool = False) -> None:
+    """Show the data, the models, and the size, time and memory of a step of each stage.
+
+    Args:
+        cfg: see :mod:`torchreid_nas.config`.
+        stages: in their order.
+        verbose: show the resolved config as well.
 
     Raises:
         InputError: what would stop the run.
     """
-    logger.info(config_to_yaml(run.cfg))
-    run.prepare(stages)
+    setup = RunSetup.of(cfg)
+    guards.check_needs(setup, stages)
     rows = []
     if "search" in stages:
-        rows.append(["search", *_measure(run.search_engine()[0])])
+        rows.append(["search", *_measure(build.search_engine(setup)[0])])
     if "train" in stages:
-        searched = run.cfg.model.architecture == "search" and not run.folder.is_searched()
-        if searched:
-            logger.info(f"the architecture is not searched yet: {run.task.plain_architecture} stands in for the one to be found")
-        rows.append(["train", *_measure(run.train_engine(run.task.plain_architecture if searched else None))])
+        plain = setup.method.plain_architecture
+        unknown = setup.cfg.model.architecture == SEARCHED and not setup.folder.is_searched()
+        if unknown:
+            logger.info(f"the architecture is not searched yet: {plain} stands in for the one to be found")
+        rows.append(["train", *_measure(build.train_engine(setup, plain if unknown else None))])
     if "test" in stages:
-        run.test_data()
-    headers = ["stage", "parameters", "at test time", "MACs per image", "steps per epoch", "s per step", "peak memory"]
-    logger.info(tabulate(rows, headers=headers, disable_numparse=True) if rows else "no stage that trains")
+        build.read_data(setup, setup.cfg.data.targets)
+    logger.info(tabulate(rows, headers=_HEADERS, disable_numparse=True) if rows else "no stage that trains")
+    logger.info(config_to_yaml(setup.cfg) if verbose else "nothing was trained; --verbose shows every key of the config")
 
 
-def _first_full_epoch(engine) -> int:
-    """Past the warm-up of a search, where architecture steps come too; from where the target takes part."""
+def _first_full_epoch(engine: ResumableEngine) -> int:
+    """Return the first epoch that costs all: after the warm-up of a search, and once the target takes part."""
     if isinstance(engine, BilevelSearch):
         return engine.search.warmup_epochs
     return engine.adaptation.target_epoch if isinstance(engine, DomainAdaptationEngine) else 0
 
 
-def _measure(engine) -> list[str]:
-    """Time a few steps on real batches, the first apart; the engine is thrown away afterwards."""
+def _measure(engine: ResumableEngine) -> list[str]:
+    """Time a few steps on real batches without the first one; the engine is thrown away afterwards."""
     images = next(iter(engine.train_loader))["img"]
     with engine.uncompiled():
         in_all, at_test, macs = model_size(engine.model, *images.shape[-2:])
@@ -60,7 +70,8 @@ def _measure(engine) -> list[str]:
     engine.begin_epoch()
     on_gpu = engine.options.device.type == "cuda"
     times = []
-    for engine.batch_idx, data in zip(range(_STEPS), engine.train_loader):
+    for index, data in zip(range(_STEPS), engine.train_loader):
+        engine.batch_idx = index
         start = time.perf_counter()
         engine.forward_backward(data)
         if on_gpu:

@@ -18,6 +18,7 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.files import atomic_path, write_json, write_text
 from torchreid_nas.methods import DomainAdaptationTask
 from torchreid_nas.run.folder import RunFolder
+from torchreid_nas.run.pictures import draw_series, try_to_draw
 from torchreid_nas.run.results import average_rows
 from torchreid_nas.run.stages import Run
 
@@ -85,9 +86,10 @@ def run_ablation(cfg: CfgNode, stages: Sequence[str], resume: bool) -> None:
         raise InputError(f"ecn.ablation is for ECN's models, model.name is {cfg.model.name}; set ecn.ablation []")
     unfinished = _check_unfinished([_variant(cfg, variant) for variant in cfg.ecn.ablation], stages, resume)
     # A run alone reads its camera styles at once; here those before it may take days.
-    styled = [run for run in unfinished if run.cfg.ecn.weight_target and run.cfg.ecn.camstyle != "none"]
+    setups = [run.setup for run in unfinished]
+    styled = [setup for setup in setups if setup.cfg.ecn.weight_target and setup.cfg.ecn.camstyle != "none"]
     if styled and "train" in stages:
-        styled[0].task.data([], cfg.train.holdout)
+        styled[0].method.data([], cfg.train.holdout)
     rows, first = [], None
     for variant in cfg.ecn.ablation:
         title, _ = _VARIANTS[variant]
@@ -100,7 +102,7 @@ def run_ablation(cfg: CfgNode, stages: Sequence[str], resume: bool) -> None:
     if "test" in stages and rows:
         results = {"results": rows, "version": torchreid_nas.__version__, "seed": cfg.train.seed}
         write_json(base.results, results)
-        report.draw_ablation(results, base.ablation_figure)
+        try_to_draw(draw_series, base)
         logger.info("==== " + " + ".join(cfg.data.sources) + " → " + " + ".join(cfg.data.targets))
         logger.info(report.results_table(results))
 

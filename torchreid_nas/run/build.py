@@ -1,0 +1,171 @@
+"""What the stages of a run are made of: the data and the engines."""
+from __future__ import annotations
+
+__all__ = ["evaluation_engine", "provide_data", "read_data", "search_engine", "train_engine"]
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from yacs.config import CfgNode
+
+from torchreid_nas.architecture import ArchitectureSpec
+from torchreid_nas.checkpoints.load import checkpoint_num_classes, classifier_size, load_weights
+from torchreid_nas.data import ReIDDataManager, dataset_facts
+from torchreid_nas.data.synthetic import LAYOUTS, SyntheticSettings, write_dataset
+from torchreid_nas.engine import BilevelSearch, EvaluationOptions, ResumableEngine, SearchOptions, seed_everything
+from torchreid_nas.optim import build_lr_scheduler, build_optimizer, fuse
+from torchreid_nas.run.folder import SEARCHED
+from torchreid_nas.run.setup import RunSetup
+from torchreid_nas.search import SearchSpace
+from torchreid_nas.zoo.networks import entry_architecture
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class _SearchData:
+    """What the search engine asks of a data manager: the weights' part of the training data."""
+
+    train_loader: Any
+    num_train_pids: int
+    sources: Sequence[str]
+    test_loader: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def provide_data(cfg: CfgNode) -> None:
+    """Write the synthetic stand-in where the config asks for one."""
+    if not cfg.synthetic.enabled:
+        return
+    settings = SyntheticSettings(**{key: value for key, value in cfg.synthetic.items() if key != "enabled"})
+    layouts = {dataset_facts(name).stand_in for name in (*cfg.data.sources, *cfg.data.targets)}
+    for layout in LAYOUTS:
+        if layout in layouts:
+            logger.info(f"== synthetic stand-in for {layout}: {write_dataset(layout, cfg.data.root, settings)}")
+
+
+def read_data(setup: RunSetup, targets: Sequence[str], holdout: float = 0.0) -> ReIDDataManager:
+    """Return the data manager and say what it found.
+
+    Args:
+        setup: of the run.
+        targets: data sets to test on; empty for a training.
+        holdout: share of the training identities that is held out.
+
+    Raises:
+        InputError: the data are missing or do not suit the config.
+    """
+    data = setup.method.data(targets, holdout)
+    logger.info(data.summary())
+    return data
+
+
+def search_engine(setup: RunSetup) -> tuple[BilevelSearch, SearchSpace]:
+    """Return the engine of the search, whose model is the supernet, and the search space.
+
+    Raises:
+        InputError: the data, the model or the space do not suit each other.
+    """
+    cfg, search, method = setup.cfg, setup.cfg.search, setup.method
+    seed_everything(cfg.train.seed)
+    data = read_data(setup, targets=[])
+    train_loader, val_loader, num_pids = method.search_split(data)
+    model = method.build_unsearched(num_pids)
+    model = method.space().build_supernet(model).to(setup.device)
+    space = method.space(model)
+    logits = space.architecture_parameters(model)
+    ids = {id(tensor) for tensor in logits}
+    optimizer: torch.optim.Optimizer = torch.optim.SGD(
+        [p for p in model.parameters() if p.requires_grad and id(p) not in ids], lr=search.lr,
+        momentum=search.momentum, weight_decay=search.weight_decay,
+    )
+    architecture_optimizer: torch.optim.Optimizer = torch.optim.Adam(
+        logits, lr=search.arch_lr, betas=(search.arch_beta1, search.arch_beta2), weight_decay=search.arch_weight_decay,
+    )
+    if cfg.train.fused:
+        optimizer, architecture_optimizer = fuse(optimizer), fuse(architecture_optimizer)
+    warmup = min(search.warmup_epochs, search.max_epoch - 1)
+    if warmup < search.warmup_epochs:
+        logger.info(f"search.warmup_epochs {search.warmup_epochs} shortened to {warmup}: search.max_epoch is {search.max_epoch}")
+    engine = method.search_class(
+        _SearchData(train_loader, num_pids, data.sources), model, optimizer,
+        torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, search.max_epoch, search.lr_min), space=space,
+        val_loader=val_loader, architecture_optimizer=architecture_optimizer,
+        search=SearchOptions(
+            warmup_epochs=warmup, interval=search.interval, order=search.order, grad_clip=search.grad_clip,
+            temperature=search.temperature, temperature_decay=search.temperature_decay,
+            arch_stepsize=search.arch_stepsize, arch_gamma=search.arch_gamma, patience=search.patience,
+            **method.search_options(),
+        ),
+        options=dataclasses.replace(method.training_options(), ema=0.0), **method.engine_options(),
+    )
+    return engine, space
+
+
+def train_engine(setup: RunSetup, architecture: ArchitectureSpec | None = None) -> ResumableEngine:
+    """Return the engine of the training.
+
+    Args:
+        setup: of the run.
+        architecture: of the network; None takes the architecture of the config.
+
+    Raises:
+        InputError: the data, the model or the architecture cannot be had or do not suit each other.
+    """
+    cfg, method = setup.cfg, setup.method
+    seed_everything(cfg.train.seed)
+    data = read_data(setup, targets=[], holdout=cfg.train.holdout)
+    found = architecture is None and cfg.model.architecture == SEARCHED
+    architecture = architecture or setup.architecture()
+    model = method.build_model(data.num_train_pids, architecture)
+    if cfg.model.load_weights:
+        load_weights(model, cfg.model.load_weights)
+    elif cfg.search.keep_weights and found:
+        _take_supernet_weights(setup, model)
+    logger.info(f"{cfg.model.name}, {architecture}")
+    model.to(setup.device)
+    optimizer = build_optimizer(model, cfg)
+    return method.train_class(
+        data, model, optimizer, build_lr_scheduler(optimizer, cfg), method.training_options(), **method.engine_options(),
+    )
+
+
+def evaluation_engine(setup: RunSetup, trains: bool) -> ResumableEngine:
+    """Return the engine of the test, its model with the weights to test.
+
+    Args:
+        setup: of the run.
+        trains: see :meth:`RunSetup.weights`.
+
+    Raises:
+        InputError: the data or the weights cannot be had.
+    """
+    cfg, method = setup.cfg, setup.method
+    entry, weights = setup.zoo_entry(trains), setup.weights(trains)
+    data = read_data(setup, cfg.data.targets)
+    from_zoo = entry is not None and cfg.model.architecture == SEARCHED
+    architecture = entry_architecture(entry, weights) if from_zoo else setup.architecture()
+    model = method.build_model(checkpoint_num_classes(weights), architecture, pretrained=False)
+    load_weights(model, weights)
+    # In full precision: a protocol's figures do not depend on the precision that was cheapest for training.
+    options = dataclasses.replace(method.training_options(), ema=0.0, amp="none", compile=False)
+    engine = method.train_class(data, model, options=options, **method.engine_options())
+    engine.evaluation = EvaluationOptions(cfg.test.precision, cfg.test.compile)
+    engine.matrix_bytes = cfg.test.matrix_gib * 2**30
+    return engine
+
+
+def _take_supernet_weights(setup: RunSetup, model: nn.Module) -> None:
+    """Start from the weights of the supernet; a classifier for other identities stays new."""
+    folder, method = setup.folder.search, setup.method
+    state = folder.load_state()["model"]
+    supernet = method.build_unsearched(classifier_size(state, folder.checkpoint), pretrained=False)
+    space = method.space()
+    space.build_supernet(supernet).load_state_dict(state)
+    derived, own = space.derive_network(supernet).state_dict(), model.state_dict()
+    model.load_state_dict(
+        {key: value for key, value in derived.items() if key in own and own[key].shape == value.shape}, strict=False
+    )
