@@ -75,10 +75,9 @@ def test_a_batch_is_whole_identities_of_one_modality(data_root, tmp_path):
 def test_keep_weights_carries_the_supernets_blocks_over(data_root, finished, tmp_path):
     folder = Path(shutil.copytree(finished, tmp_path / "run"))
     shutil.rmtree(folder / "train")
-    from torchreid_nas.setup import RunSetup
-
     from torchreid_nas.config import load_config
     from torchreid_nas.run.build import train_engine
+    from torchreid_nas.run.setup import RunSetup
 
     keys = [str(part) for item in {**TINY_CDNET, "search.keep_weights": True}.items() for part in item]
     model = train_engine(RunSetup.of(load_config(None, [*keys, "data.root", str(data_root), "data.save_dir", str(folder)]))).model

@@ -21,7 +21,7 @@ def setup_of(tiny_config, **changes):
 @pytest.mark.parametrize("neck, branches", [("fblneck", 2), ("blneck", 1)])
 def test_losses_are_summed_over_the_branches(tiny_config, neck, branches):
     weights = {"loss.triplet.weight_x": 0.5, "loss.triplet.weight_t": 3.0}
-    engine = setup_of(tiny_config, **{"model.neck": neck, **weights}).train_engine()
+    engine = train_engine(setup_of(tiny_config, **{"model.neck": neck, **weights}))
     batch = next(iter(engine.train_loader))
     engine.model.train()
     reference = copy.deepcopy(engine.model)
@@ -55,14 +55,14 @@ def test_evaluation_is_the_market_protocol_on_the_concatenated_feature(tiny_conf
 
 
 def test_torchreids_own_models_train_with_the_same_recipe(tiny_config, tmp_path):
-    engine = setup_of(tiny_config, **{"model.name": "osnet_x0_25", "model.architecture": "none", "model.width": 1}).train_engine()
+    engine = train_engine(setup_of(tiny_config, **{"model.name": "osnet_x0_25", "model.architecture": "none", "model.width": 1}))
     before = engine.model.conv1.conv.weight.detach().clone()
     engine.run(save_dir=tmp_path / "run", max_epoch=1)
     assert not torch.equal(engine.model.conv1.conv.weight, before)
 
 
 def test_held_out_identities_choose_the_best_epoch(tiny_config, tmp_path):
-    engine = setup_of(tiny_config, **{"train.holdout": 0.3, "train.eval_freq": 1}).train_engine()
+    engine = train_engine(setup_of(tiny_config, **{"train.holdout": 0.3, "train.eval_freq": 1}))
     assert engine.datamanager.num_train_pids == 6
     engine.run(save_dir=tmp_path / "run", max_epoch=2)
     assert engine.best_epoch in (1, 2) and 0 < engine.best_score <= 1
@@ -120,9 +120,9 @@ def test_logits_of_two_branches_do_not_pass_for_logits_and_features(data_root, t
 
 
 def test_a_network_that_breaks_on_channels_last_is_told_apart(tiny_config, tmp_path):
-    engine = setup_of(tiny_config, **{
+    engine = train_engine(setup_of(tiny_config, **{
         "model.name": "pcb_p4", "model.architecture": "none", "model.width": 1, "train.channels_last": True,
         "train.num_batches": 1,
-    }).train_engine()
+    }))
     with pytest.raises(InputError, match="PCB cannot be computed in channels-last .*set train.channels_last False"):
         engine.run(save_dir=tmp_path / "run", max_epoch=1)

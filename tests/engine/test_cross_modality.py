@@ -6,7 +6,6 @@ import pytest
 import torch
 import torchreid
 from torch.nn import functional as F
-from torchreid_nas.setup import RunSetup
 
 from torchreid_nas.engine import FEATURES
 from torchreid_nas.errors import InputError
@@ -14,6 +13,7 @@ from torchreid_nas.layers import SplitBatchNorm2d
 from torchreid_nas.losses import ClassMMDLoss, CorrelationConsistencyLoss, CrossModalityTripletLoss
 from torchreid_nas.metrics import evaluate_regdb
 from torchreid_nas.run.build import read_data, train_engine
+from torchreid_nas.run.setup import RunSetup
 
 
 @pytest.fixture

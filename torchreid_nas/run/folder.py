@@ -195,6 +195,16 @@ class RunFolder:
         return self.path / "export"
 
     @property
+    def lock(self) -> Path:
+        """The file that the process which writes into the folder has locked."""
+        return self.path / ".lock"
+
+    @property
+    def holder(self) -> Path:
+        """Who has locked the folder: host, process and time."""
+        return self.path / ".holder.json"
+
+    @property
     def search(self) -> StageFolder:
         """The folder of the search."""
         return self.stage("search")

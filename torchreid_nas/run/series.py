@@ -18,6 +18,7 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.files import atomic_path, write_json, write_text
 from torchreid_nas.methods import DomainAdaptationTask
 from torchreid_nas.run.folder import RunFolder
+from torchreid_nas.run.lock import hold
 from torchreid_nas.run.pictures import draw_series, try_to_draw
 from torchreid_nas.run.results import average_rows
 from torchreid_nas.run.stages import Run
@@ -54,19 +55,20 @@ def run_trials(cfg: CfgNode, trials: Sequence[int], stages: Sequence[str], resum
         )
     base = RunFolder(Path(cfg.data.save_dir))
     cfgs = [_changed(cfg, {"data.split_id": t, "data.save_dir": str(base.trial(t))}) for t in trials]
-    _check_unfinished(cfgs, stages, resume)
-    results = []
-    for trial, own in zip(trials, cfgs):
-        logger.info(f"==== trial with split_id {trial}")
-        rows = _rows_of(own, stages, resume)
-        if rows is not None:
-            results.append(rows)
-    if "test" in stages and len(results) > 1:
-        rows = [average_rows(same) for same in zip(*results)]
-        averaged = {"results": rows, "split_ids": list(trials), "version": torchreid_nas.__version__}
-        write_json(base.results, averaged)
-        logger.info(f"==== mean over {len(results)} trials")
-        logger.info(report.results_table(averaged))
+    with hold(base):
+        _check_unfinished(cfgs, stages, resume)
+        results = []
+        for trial, own in zip(trials, cfgs):
+            logger.info(f"==== trial with split_id {trial}")
+            rows = _rows_of(own, stages, resume)
+            if rows is not None:
+                results.append(rows)
+        if "test" in stages and len(results) > 1:
+            rows = [average_rows(same) for same in zip(*results)]
+            averaged = {"results": rows, "split_ids": list(trials), "version": torchreid_nas.__version__}
+            write_json(base.results, averaged)
+            logger.info(f"==== mean over {len(results)} trials")
+            logger.info(report.results_table(averaged))
 
 
 def run_ablation(cfg: CfgNode, stages: Sequence[str], resume: bool) -> None:
@@ -84,27 +86,29 @@ def run_ablation(cfg: CfgNode, stages: Sequence[str], resume: bool) -> None:
     base = RunFolder(Path(cfg.data.save_dir))
     if cfg.model.name not in DomainAdaptationTask.models():
         raise InputError(f"ecn.ablation is for ECN's models, model.name is {cfg.model.name}; set ecn.ablation []")
-    unfinished = _check_unfinished([_variant(cfg, variant) for variant in cfg.ecn.ablation], stages, resume)
-    # A run alone reads its camera styles at once; here those before it may take days.
-    setups = [run.setup for run in unfinished]
-    styled = [setup for setup in setups if setup.cfg.ecn.weight_target and setup.cfg.ecn.camstyle != "none"]
-    if styled and "train" in stages:
-        styled[0].method.data([], cfg.train.holdout)
-    rows, first = [], None
-    for variant in cfg.ecn.ablation:
-        title, _ = _VARIANTS[variant]
-        logger.info(f"==== {title}")
-        shares = "train" in stages and variant != "supervised"
-        begun = shares and first is not None and _begin_from(first, base.member(variant), cfg, resume)
-        own = _rows_of(_variant(cfg, variant), stages, resume or begun)
-        first = base.member(variant) if shares and first is None else first
-        rows += [{**row, "variant": title} for row in own or ()]
-    if "test" in stages and rows:
-        results = {"results": rows, "version": torchreid_nas.__version__, "seed": cfg.train.seed}
-        write_json(base.results, results)
-        try_to_draw(draw_series, base)
-        logger.info("==== " + " + ".join(cfg.data.sources) + " → " + " + ".join(cfg.data.targets))
-        logger.info(report.results_table(results))
+    with hold(base):
+        unfinished = _check_unfinished([_variant(cfg, variant) for variant in cfg.ecn.ablation], stages, resume)
+        # A run alone reads its camera styles at once; here those before it may take days.
+        setups = [run.setup for run in unfinished]
+        styled = [setup for setup in setups if setup.cfg.ecn.weight_target and setup.cfg.ecn.camstyle != "none"]
+        if styled and "train" in stages:
+            styled[0].method.data([], cfg.train.holdout)
+        rows, first = [], None
+        for variant in cfg.ecn.ablation:
+            title, _ = _VARIANTS[variant]
+            logger.info(f"==== {title}")
+            shares = "train" in stages and variant != "supervised"
+            with hold(base.member(variant)):
+                begun = shares and first is not None and _begin_from(first, base.member(variant), cfg, resume)
+                own = _rows_of(_variant(cfg, variant), stages, resume or begun)
+            first = base.member(variant) if shares and first is None else first
+            rows += [{**row, "variant": title} for row in own or ()]
+        if "test" in stages and rows:
+            results = {"results": rows, "version": torchreid_nas.__version__, "seed": cfg.train.seed}
+            write_json(base.results, results)
+            try_to_draw(draw_series, base)
+            logger.info("==== " + " + ".join(cfg.data.sources) + " → " + " + ".join(cfg.data.targets))
+            logger.info(report.results_table(results))
 
 
 def _check_unfinished(cfgs: Sequence[CfgNode], stages: Sequence[str], resume: bool) -> list[Run]:

@@ -13,6 +13,7 @@ from torchreid_nas.config import config_to_yaml
 from torchreid_nas.files import remove_leftovers, write_json, write_text
 from torchreid_nas.run import build, guards
 from torchreid_nas.run.folder import RunFolder
+from torchreid_nas.run.lock import hold
 from torchreid_nas.run.pictures import draw_search, draw_training, try_to_draw
 from torchreid_nas.run.provenance import provenance
 from torchreid_nas.run.published import comparison_table
@@ -45,21 +46,22 @@ class Run:
         """Run the stages in their order.
 
         Raises:
-            InputError: a stage lacks what it needs, or would overwrite another run.
+            InputError: a stage lacks what it needs, or would overwrite another run; another process holds the folder.
         """
-        self.check(stages)
-        remove_leftovers(self.folder.path)
-        for stage in stages:
-            if self.resume and guards.is_stage_finished(self.setup, stage):
-                logger.info(f"== {stage}: finished already, taken over from {self.folder}")
-                continue
-            logger.info(f"== {stage}: {self.folder}")
-            if stage == "search":
-                self._search()
-            elif stage == "train":
-                self._train()
-            else:
-                self._test(trains="train" in stages)
+        with hold(self.folder):
+            self.check(stages)
+            remove_leftovers(self.folder.path)
+            for stage in stages:
+                if self.resume and guards.is_stage_finished(self.setup, stage):
+                    logger.info(f"== {stage}: finished already, taken over from {self.folder}")
+                    continue
+                logger.info(f"== {stage}: {self.folder}")
+                if stage == "search":
+                    self._search()
+                elif stage == "train":
+                    self._train()
+                else:
+                    self._test(trains="train" in stages)
 
     def check(self, stages: Sequence[str]) -> None:
         """Refuse what any of the stages would fail on; see :func:`torchreid_nas.run.guards.check`."""

@@ -1,0 +1,49 @@
+"""The last lines of a command: where the table and the pictures of a run are, and what to do next."""
+from __future__ import annotations
+
+__all__ = ["closing_lines"]
+
+import shlex
+
+from torchreid_nas.checkpoints.trained import load_trained
+from torchreid_nas.errors import InputError
+from torchreid_nas.run.folder import RunFolder
+
+
+def closing_lines(folder: RunFolder) -> list[str]:
+    """Return the lines with the paths of table and pictures, and one next command.
+
+    Args:
+        folder: of a run or of a series of runs.
+    """
+    pictures = [
+        path for path in (folder.architecture_figure, folder.training_figure, folder.ablation_figure) if path.exists()
+    ]
+    lines = [f"table:   {folder.results}"] if folder.results.exists() else []
+    if pictures:
+        lines.append("figures: " + ", ".join(map(str, pictures)))
+    following = _next_command(folder)
+    return [*lines, f"next:    {following}"] if following else lines
+
+
+def _next_command(folder: RunFolder) -> str:
+    """Return the command that makes use of what is there; empty where nothing is trained, as after a test of given weights."""
+    run = next((one for one in (folder, *folder.trials()) if one.train.weights.is_file()), None)
+    if run is None:
+        stages = "train,test" if folder.is_searched() else ""
+    else:
+        stages = "" if run.results.is_file() else "test"
+    if stages:
+        return shlex.join([
+            "torchreid-nas", "--config", str((run or folder).config), "--output", str(run or folder), "--stages", stages,
+        ])
+    if run is None:
+        return ""
+    try:
+        modalities = load_trained(run.path).modalities
+    except InputError:
+        return ""
+    words = ["torchreid-nas", "match", "QUERY", "GALLERY", "--model", str(run)]
+    for option, modality in zip(("--query-modality", "--gallery-modality"), modalities):
+        words += [option, modality]
+    return shlex.join(words)
