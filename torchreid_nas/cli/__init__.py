@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torchreid_nas
@@ -18,17 +19,18 @@ from torchreid_nas.config import load_config
 from torchreid_nas.config.effects import without_effect
 from torchreid_nas.errors import InputError, nearest, plain_warnings
 from torchreid_nas.log import plain_lines
-from torchreid_nas.run.folder import STAGES
+from torchreid_nas.run.folder import STAGES, RunFolder
 
-# Each module has main(argv) -> exit code; imported when asked for.
+# Name -> module and one line of help. A module has main(argv) -> exit code, and is imported when it is asked for.
 _COMMANDS = {
-    "camstyle": "torchreid_nas.cli.camstyle",
-    "configs": "torchreid_nas.cli.configs",
-    "export": "torchreid_nas.cli.export",
-    "features": "torchreid_nas.cli.features",
-    "match": "torchreid_nas.cli.match",
-    "synthetic": "torchreid_nas.cli.synthetic",
-    "zoo": "torchreid_nas.cli.zoo",
+    "configs": ("torchreid_nas.cli.configs", "list, show and copy the configs that the package ships"),
+    "report": ("torchreid_nas.cli.report", "show the table of a run and draw its pictures again"),
+    "features": ("torchreid_nas.cli.features", "features of images, folders and videos into a file"),
+    "match": ("torchreid_nas.cli.match", "rank a gallery for each query image"),
+    "export": ("torchreid_nas.cli.export", "a trained network as a file for another runtime"),
+    "zoo": ("torchreid_nas.cli.zoo", "trained networks by name: list, download, verify, convert, add"),
+    "synthetic": ("torchreid_nas.cli.synthetic", "generated images in the layout of a data set"),
+    "camstyle": ("torchreid_nas.cli.camstyle", "images in the style of the other cameras, for ECN"),
 }
 
 
@@ -38,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _sigterm_as_interrupt(), plain_warnings(), plain_lines():
             if argv and argv[0] in _COMMANDS:
-                return importlib.import_module(_COMMANDS[argv[0]]).main(argv[1:])
+                return importlib.import_module(_COMMANDS[argv[0]][0]).main(argv[1:])
             return _experiment(argv)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -91,9 +93,10 @@ def _what_is_left(argv: Sequence[str]) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="torchreid-nas",
-        description="Search, train and test a cross-modality re-ID network as a config says. "
-        "Further commands, each with its own --help: " + ", ".join(_COMMANDS) + ".",
+        prog="torchreid-nas", formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="torchreid-nas [OPTIONS] [KEY VALUE ...]\n       torchreid-nas COMMAND [--help] ...",
+        description="Search, train and test a re-identification network as a config says.",
+        epilog="commands:\n" + "\n".join(f"  {name:<20}  {line}" for name, (_, line) in _COMMANDS.items()),
     )
     parser.add_argument(
         "--config", "--config-file", metavar="NAME", help="a shipped config (see `torchreid-nas configs`) or a YAML file",
@@ -132,18 +135,21 @@ def _experiment(argv: Sequence[str]) -> int:
 
     torchreid_nas.register()
     from torchreid_nas.run import series
+    from torchreid_nas.run.closing import closing_lines
     from torchreid_nas.run.stages import Run
 
     if arguments.dry_run:
         from torchreid_nas.run.dry_run import dry_run
 
         dry_run(cfg, stages, arguments.verbose)
-    elif arguments.trials is not None:
+        return 0
+    if arguments.trials is not None:
         series.run_trials(cfg, _trials(arguments.trials), stages, arguments.resume)
     elif cfg.ecn.ablation:
         series.run_ablation(cfg, stages, arguments.resume)
     else:
         Run(cfg, arguments.resume).execute(stages)
+    print("\n".join(closing_lines(RunFolder(Path(cfg.data.save_dir)))))
     return 0
 
 

@@ -122,9 +122,13 @@ class ResumableEngine(torchreid.engine.Engine):
 
     def train(self, print_freq: int = 10, fixbase_epoch: int = 0, open_layers=None) -> None:
         """One epoch of torchreid's loop, seeded by its number, then history, held-out look and checkpoint."""
-        if self.stopped:
-            return
-        start = time.time()
+        if not self.stopped:
+            self._train_epoch(fixbase_epoch, open_layers)
+        if self.epoch + 1 == self.max_epoch and not self.test_loader and self.save_dir is not None:
+            self._end_untested(self.save_dir)
+
+    def _train_epoch(self, fixbase_epoch: int, open_layers: Any) -> None:
+        start = time.monotonic()
         self.begin_epoch()
         loader = self.train_loader
         # The bar replaces torchreid's printed lines; it shows only on a terminal.
@@ -141,7 +145,7 @@ class ResumableEngine(torchreid.engine.Engine):
             raise InputError("the training loader is empty; lower train.batch_size")
         row = self._readings.means()
         self._refuse_divergence(row)
-        row = {"epoch": self.epoch + 1, **row, "lr": self._lr, "seconds": round(time.time() - start, 2)}
+        row = {"epoch": self.epoch + 1, **row, "lr": self._lr, "seconds": round(time.monotonic() - start, 2)}
         row.update(self.end_of_epoch())
         self._report(row)
         if self.save_dir is not None:
@@ -219,10 +223,19 @@ class ResumableEngine(torchreid.engine.Engine):
             print(f"{name}:  " + "  ".join(f"{score.title} {score.value(mean):.1%}" for score in shown))
         return float(mean.cmc[0]), mean.mAP
 
-    def run(self, save_dir: str = "log", **kwargs) -> None:
+    def run(self, save_dir: str | Path = "log", max_epoch: int = 0, start_epoch: int = 0, **kwargs: Any) -> None:
         """Torchreid's loop; ``save_dir`` is also where the run goes on from when :meth:`resume` was called."""
         self.save_dir = Path(save_dir)
-        super().run(save_dir=str(save_dir), **kwargs)
+        if 0 < max_epoch <= start_epoch and not self.test_loader:
+            self.epoch = start_epoch - 1
+            self._end_untested(self.save_dir)
+            return
+        super().run(save_dir=str(save_dir), max_epoch=max_epoch, start_epoch=start_epoch, **kwargs)
+
+    def _end_untested(self, save_dir: Path) -> None:
+        """Write the weights, and keep torchreid's loop from announcing a final test where there is nothing to test."""
+        self.save_model(self.epoch, 0.0, str(save_dir))
+        self.max_epoch = 0
 
     # -- for subclasses -------------------------------------------------------
 

@@ -5,9 +5,9 @@ __all__ = ["closing_lines"]
 
 import shlex
 
-from torchreid_nas.checkpoints.trained import load_trained
 from torchreid_nas.errors import InputError
 from torchreid_nas.run.folder import RunFolder
+from torchreid_nas.zoo.trained import load_trained
 
 
 def closing_lines(folder: RunFolder) -> list[str]:
@@ -27,18 +27,12 @@ def closing_lines(folder: RunFolder) -> list[str]:
 
 
 def _next_command(folder: RunFolder) -> str:
-    """Return the command that makes use of what is there; empty where nothing is trained, as after a test of given weights."""
+    """Return the command that makes use of what is there; empty after a test of weights from elsewhere."""
     run = next((one for one in (folder, *folder.trials()) if one.train.weights.is_file()), None)
     if run is None:
-        stages = "train,test" if folder.is_searched() else ""
-    else:
-        stages = "" if run.results.is_file() else "test"
-    if stages:
-        return shlex.join([
-            "torchreid-nas", "--config", str((run or folder).config), "--output", str(run or folder), "--stages", stages,
-        ])
-    if run is None:
-        return ""
+        return _stages_command(folder, "train,test") if folder.is_searched() else ""
+    if not run.results.is_file():
+        return _stages_command(run, "test")
     try:
         modalities = load_trained(run.path).modalities
     except InputError:
@@ -47,3 +41,7 @@ def _next_command(folder: RunFolder) -> str:
     for option, modality in zip(("--query-modality", "--gallery-modality"), modalities):
         words += [option, modality]
     return shlex.join(words)
+
+
+def _stages_command(run: RunFolder, stages: str) -> str:
+    return shlex.join(["torchreid-nas", "--config", str(run.config), "--output", str(run), "--stages", stages])

@@ -79,9 +79,9 @@ class Run:
         engine.run(save_dir=stage.path, max_epoch=self.setup.cfg.search.max_epoch, start_epoch=engine.resume(stage.path))
         epochs = len(report.read_history(stage.history))
         architecture = space.derive(engine.model, provenance(self.setup.cfg, epoch=epochs))
-        space.export(architecture, self.folder.authors_architecture)
-        # Last of the values: the presence of this file says that the search is finished.
+        # The presence of this file says that the search is finished; nothing after it can cost the search.
         architecture.save(self.folder.architecture)
+        space.export(architecture, self.folder.authors_architecture)
         logger.info(f"found: {architecture}")
         try_to_draw(draw_search, self.folder)
 
