@@ -119,7 +119,7 @@ def test_without_the_data_of_the_run_it_says_so(without_data, tmp_path, capsys):
     (images / "b.png").write_bytes(b"broken")
     assert export(*call, "--images", images, "--output", tmp_path / "out") == 0
     out = capsys.readouterr().out
-    assert "1 real" in out and "1 of them cannot be read" in out and "b.png" in out
+    assert "1 real" in out and "1 of these images cannot be read" in out and "b.png" in out
 
 
 def test_static_quantisation_without_images_is_refused_before_writing(without_data, capsys):

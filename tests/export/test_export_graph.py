@@ -186,6 +186,19 @@ def test_a_file_that_differs_from_the_network_is_not_kept(two_modalities, graphs
     assert not list(tmp_path.iterdir())
 
 
+def test_a_graph_that_onnx_refuses_is_not_kept(one_modality, tmp_path, monkeypatch):
+    def with_another_operator(network, path, *arguments):
+        export_onnx(network, path, *arguments)
+        model = onnx.load(path)
+        model.graph.node[0].op_type = "NoSuchOperator"
+        onnx.save(model, path)
+
+    monkeypatch.setattr(exporter, "export_onnx", with_another_operator)
+    with pytest.raises(InputError, match=r"no valid ONNX graph \(.*NoSuchOperator.*\); the file was not kept"):
+        export_model(one_modality, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nor_is_one_that_differs_on_real_images_alone(one_modality, tmp_path, monkeypatch):
     class Pool:
         def take(self, count, modality):
@@ -235,7 +248,7 @@ def test_bad_arguments(one_modality, two_modalities, tmp_path):
         ({"format": "onx"}, 'format "onx" is unknown, expected onnx or torch; did you mean "onnx"'),
         ({"batch_sizes": (0,)}, r"batch sizes are \[0\], expected whole numbers of at least 1"),
         ({"batch_sizes": ()}, r"batch sizes are \[\]"),
-        ({"opset": 17}, "opset is 17, torch's exporter writes 18 to 23"),
+        ({"opset": 17}, "opset is 17, expected 18 to 23"),
         ({"modality": "visible"}, '"runs/small net" has one network for all images'),
     ):
         with pytest.raises(InputError, match=sentence):

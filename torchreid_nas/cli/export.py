@@ -6,16 +6,22 @@ __all__ = ["main"]
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torchreid_nas
 from torchreid_nas.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    import torch
+
+    from torchreid_nas.export.images import ImagePool
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Export the model that ``argv`` names, print what the check found, and return 0.
 
     Raises:
-        InputError: an option, the model, the images or the folder is at fault, or a file fails its check.
+        InputError: an option, the model, the images or the folder is at fault, or a file does not pass its check.
         SystemExit: the arguments do not parse (argparse, code 2).
     """
     arguments = _parser().parse_args(argv)
@@ -61,17 +67,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"\n== int8, {arguments.quantize} quantisation")
     print(table.check_table(quantized, runtime))
     if arguments.quantize == "static":
-        print("Activations beyond the ranges of the calibration images are cut: noise is no measure, real images are.")
+        print("Activations outside the ranges of the calibration images are cut: judge by real images, not by random ones.")
     for file in quantized:
         print(_coverage(file.path, arguments.quantize))
     if run_data is None:
-        print(f"Rank-1 and mAP were not measured: the run's data are not at hand ({missing}).")
+        print(f"Rank-1 and mAP were not measured: the data of the run are missing ({missing}).")
         return 0
     left_float = [name for name in trained.modalities if arguments.modality and name != arguments.modality]
     cost = exporter.quantization_cost(trained, exported, quantized, run_data, device)
     print(table.accuracy_table(cost, {name: run_data.manager.direction(name) for name in cost}))
     if left_float:
-        print(f"The {left_float[0]} images went through the float network both times: it was not exported.")
+        print(f"The {left_float[0]} images passed the float network both times: the {left_float[0]} network was not exported.")
     if run_data.cfg.synthetic.enabled:
         print("The images are generated: these figures say nothing about the real data set.")
     return 0
@@ -106,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
 def _check_options(
     arguments: argparse.Namespace, opsets: range, formats: Sequence[str], quantizations: Sequence[str],
 ) -> None:
-    """Refuse what needs no model to be refused."""
+    """Raise InputError for options that are at fault whatever the model is."""
     for option, value, known in (
         ("--format", arguments.format, formats), ("--quantize", arguments.quantize, quantizations),
     ):
@@ -122,7 +128,7 @@ def _check_options(
         raise InputError(f"--batch-sizes has {min(arguments.batch_sizes)}, expected at least 1")
 
 
-def _legend(pool, missing: str, device, output: Path) -> str:
+def _legend(pool: ImagePool, missing: str, device: torch.device, output: Path) -> str:
     from torchreid_nas.export.check import TOLERANCE
 
     lines = [
@@ -132,9 +138,9 @@ def _legend(pool, missing: str, device, output: Path) -> str:
     if pool.origin:
         lines.append(f"Real images: from {pool.origin}.")
     else:
-        lines.append(f"Compared on random images only: {missing}; --images DIR gives real ones.")
+        lines.append(f"Compared on random images only: {missing}; add real images by --images DIR.")
     if pool.skipped:
-        lines.append(f"{len(pool.skipped)} of them cannot be read and were left out, the first: {pool.skipped[0]}")
+        lines.append(f"{len(pool.skipped)} of these images cannot be read and were left out, the first: {pool.skipped[0]}")
     return "\n".join(lines)
 
 
@@ -146,5 +152,5 @@ def _coverage(path: Path, kind: str) -> str:
     left = ", ".join(f"{count} {name}" for name, count in sorted(floating.items())) or "none"
     line = f"{path.name}: computed in integers: {covered}; in float: {left}."
     if kind == "dynamic":
-        line += " Activations are quantised anew at every call, which may cost more than integers save."
+        line += " Activations are quantised anew at every call, which may cost more time than integers save."
     return line

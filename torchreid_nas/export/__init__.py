@@ -1,4 +1,4 @@
-"""Trained models for other programs: ONNX graphs and programs of ``torch.export``, checked, and their int8 forms."""
+"""Trained models for other programs: checked ONNX graphs and programs of ``torch.export``, and their int8 forms."""
 from torchreid_nas.lazy import lazy_exports
 
 __all__, __getattr__, __dir__ = lazy_exports(__name__, {

@@ -7,16 +7,18 @@ import contextlib
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
+from tqdm.auto import tqdm
 
 from torchreid_nas.checkpoints.trained import TrainedModel
 from torchreid_nas.errors import InputError, nearest
-from torchreid_nas.export.check import TOLERANCE, Agreement, compare, latencies
+from torchreid_nas.export.check import TOLERANCE, Agreement, Network, check_graph, compare, latencies
 from torchreid_nas.export.graph import (
     DEFAULT_OPSET,
     FORMATS,
@@ -39,13 +41,15 @@ _CHECKED, _CALIBRATED = 16, 128
 
 @dataclass(frozen=True)
 class Check:
-    """What was found at one batch size.
+    """The result of a check at one batch size.
 
     Attributes:
         batch_size: images at once.
-        random, real: agreement on random and on real images, the latter None without any.
-        eager, exported: seconds per image of the network in PyTorch and of the file.
-        unquantized: the same of the float graph that an int8 one was made from, else None.
+        random: agreement on random images.
+        real: agreement on real images; None without real images.
+        eager: seconds per image of the network in PyTorch.
+        exported: seconds per image of the file.
+        unquantized: seconds per image of the float graph that an int8 graph was made from, else None.
     """
 
     batch_size: int
@@ -62,7 +66,7 @@ class ExportedFile:
 
     Attributes:
         path: of the file.
-        modality: of its images; None for models of one modality.
+        modality: of the images; None for models of one modality.
         normalises_images: whether the graph takes RGB in [0, 1].
         checks: one per batch size.
     """
@@ -78,25 +82,31 @@ def export_model(
     opset: int = DEFAULT_OPSET, with_preprocessing: bool = False, images: ImagePool | None = None,
     batch_sizes: Sequence[int] = (1, 8), device: torch.device | str = "cpu",
 ) -> list[ExportedFile]:
-    """Write the test-time network of each modality to a file of its own, and compare it with the network.
+    """Write the test-time network of each modality to a file of its own, and compare the file with the network.
 
-    The files appear when all of them have passed: features on random and on
-    real images, at every batch size, within ``TOLERANCE``.
+    The files appear when all files have passed the check: a valid graph, and
+    features on random and on real images, at every batch size, within ``TOLERANCE``.
 
     Args:
         trained: see :func:`torchreid_nas.zoo.trained.load_trained`.
-        folder: where the files go, ``<model>[-<modality>].onnx`` or ``.pt2``, the latter with a JSON beside it.
+        folder: of the files ``<model>[-<modality>].onnx``, or ``.pt2`` with a JSON beside it.
         format: one of ``FORMATS``.
-        modality: only this one of a two-stream model.
+        modality: the only one to export of a two-stream model.
         opset: of ONNX.
         with_preprocessing: the file normalises its images (ours).
         images: real images to compare on.
-        batch_sizes: to compare at.
-        device: to compare on; a program of ``torch`` runs on that one only.
+        batch_sizes: at which file and network are compared.
+        device: of the comparison. A program of ``torch`` runs on this device only.
 
     Raises:
-        InputError: unknown format or modality, an opset or batch size out of range, a
-            missing package, a folder that cannot be written, or a difference beyond the tolerance.
+        InputError: format or modality is unknown, the opset or a batch size is out of range, a
+            package is missing, the folder cannot be written, or a file does not pass its check.
+
+    .. code-block:: python
+
+        trained = load_trained("runs/regdb")
+        for file in export_model(trained, "export"):
+            print(file.path, file.checks[0].random.relative)
     """
     device = torch.device(device)
     if format not in FORMATS:
@@ -105,9 +115,10 @@ def export_model(
         raise InputError(f"the batch sizes are {list(batch_sizes)}, expected whole numbers of at least 1")
     if format == "onnx":
         require_onnx()
-    with contextlib.ExitStack() as files:
+    names = _modalities(trained, modality)
+    with contextlib.ExitStack() as files, _bar("export", len(names) * (1 + len(batch_sizes))) as bar:
         exported = []
-        for name in _modalities(trained, modality):
+        for name in names:
             path = Path(folder) / f"{_file_name(trained, name)}{FORMATS[format]}"
             temporary = files.enter_context(atomic_path(path))
             network = trained.network(name).eval()
@@ -117,19 +128,21 @@ def export_model(
             metadata = describe(trained, name, with_preprocessing)
             if format == "onnx":
                 export_onnx(written, temporary, trained.height, trained.width, metadata, opset)
-                candidate = OnnxNetwork(temporary, device)
+                check_graph(temporary)
+                candidate: nn.Module = OnnxNetwork(temporary, device)
             else:
                 metadata["device"] = str(device)
                 export_program(written.to(device), temporary, trained.height, trained.width, metadata)
                 _write_json_beside(files, path, metadata)
                 candidate = load_program(temporary)
-            checks = _check(trained, network, candidate, name, with_preprocessing, images, batch_sizes, device)
+            bar.update()
+            checks = _check(trained, network, candidate, name, with_preprocessing, images, batch_sizes, device, bar)
             for check in checks:
                 for found in filter(None, (check.random, check.real)):
                     if found.relative > TOLERANCE:
                         raise InputError(
                             f'"{path.name}" differs from the network by {found.difference:.3g} at batch size '
-                            f"{check.batch_size}, {found.relative:.3g} of the features' mean length, beyond the "
+                            f"{check.batch_size}, {found.relative:.3g} of the mean length of the features, more than the "
                             f"tolerance of {TOLERANCE:g}; no file was kept, try another --opset or --format"
                         )
             exported.append(ExportedFile(path, name, with_preprocessing, checks))
@@ -140,44 +153,68 @@ def quantize_files(
     trained: TrainedModel, exported: Sequence[ExportedFile], kind: str, images: ImagePool | None = None,
     batch_sizes: Sequence[int] = (1, 8), device: torch.device | str = "cpu",
 ) -> list[ExportedFile]:
-    """Write the int8 form of every graph beside it, ``…-int8.onnx``, and compare it with the network.
+    """Write the int8 form of every graph beside the graph, ``…-int8.onnx``, and compare it with the network.
 
     Args:
+        trained: as for :func:`export_model`.
+        exported: the graphs, from :func:`export_model`.
         kind: ``"dynamic"`` or ``"static"``; see :func:`torchreid_nas.export.quantize_graph`.
-        images: to calibrate by and to compare on.
-        others: as :func:`export_model`.
+        images: for the calibration and the comparison.
+        batch_sizes: as for :func:`export_model`.
+        device: as for :func:`export_model`.
 
     Raises:
-        InputError: what :func:`torchreid_nas.export.quantize_graph` refuses, or features that are not finite.
+        InputError: :func:`torchreid_nas.export.quantize_graph` refuses the arguments, the int8 form is no valid
+            graph, or a feature is not finite.
     """
     device = torch.device(device)
     quantized = []
-    for file in exported:
-        calibration = images.take(_CALIBRATED, file.modality, calibration=True) if images and kind == "static" else None
-        if calibration is not None and not file.normalises_images:
-            calibration = normalise(calibration, trained.norm_mean, trained.norm_std)
-        path = file.path.with_name(f"{file.path.stem}-int8{file.path.suffix}")
-        with atomic_path(path) as temporary:
-            quantize_graph(file.path, temporary, kind, calibration)
-            checks = _check(
-                trained, trained.network(file.modality).eval(), OnnxNetwork(temporary, device), file.modality,
-                file.normalises_images, images, batch_sizes, device, OnnxNetwork(file.path, device),
-            )
-        quantized.append(dataclasses.replace(file, path=path, checks=checks))
+    with _bar("quantisation", len(exported) * (1 + len(batch_sizes))) as bar:
+        for file in exported:
+            quantized.append(_quantize(trained, file, kind, images, batch_sizes, device, bar))
     return quantized
+
+
+def _quantize(
+    trained: TrainedModel, file: ExportedFile, kind: str, images: ImagePool | None, batch_sizes: Sequence[int],
+    device: torch.device, bar: tqdm,
+) -> ExportedFile:
+    calibration = images.take(_CALIBRATED, file.modality, calibration=True) if images and kind == "static" else None
+    if calibration is not None and not file.normalises_images:
+        calibration = normalise(calibration, trained.norm_mean, trained.norm_std)
+    path = file.path.with_name(f"{file.path.stem}-int8{file.path.suffix}")
+    with atomic_path(path) as temporary:
+        quantize_graph(file.path, temporary, kind, calibration)
+        check_graph(temporary)
+        bar.update()
+        checks = _check(
+            trained, trained.network(file.modality).eval(), OnnxNetwork(temporary, device), file.modality,
+            file.normalises_images, images, batch_sizes, device, bar, OnnxNetwork(file.path, device),
+        )
+    return dataclasses.replace(file, path=path, checks=checks)
 
 
 def quantization_cost(
     trained: TrainedModel, exported: Sequence[ExportedFile], quantized: Sequence[ExportedFile], run_data: RunData,
     device: torch.device | str = "cpu",
 ) -> dict[str, tuple[RankingResult, RankingResult]]:
-    """Return the results of the float and of the int8 graphs on every target of the run.
+    """Return the results of the float graphs and of the int8 graphs on every target of the run.
 
-    A modality that was not exported goes through the float network both times.
+    The images of a modality that was not exported pass the float network both times.
+
+    Args:
+        trained: the model.
+        exported: float graphs, from :func:`export_model`.
+        quantized: int8 graphs, from :func:`quantize_files`.
+        run_data: the data of the run.
+        device: where onnxruntime computes.
+
+    Returns:
+        The name of each target -> (float, int8) results.
     """
     results = []
     for files in (exported, quantized):
-        networks: dict[str | None, Callable] = {file.modality: _on_normalised(trained, file, device) for file in files}
+        networks: dict[str | None, Network] = {file.modality: _on_normalised(trained, file, device) for file in files}
         for modality in trained.modalities:
             if modality not in networks:
                 networks[modality] = trained.network(modality).eval()
@@ -187,7 +224,7 @@ def quantization_cost(
 
 
 def _deployed(network: nn.Module, trained: TrainedModel) -> nn.Module:
-    """Return the test-time form of a network: torchreid's own and those of others have no method that gives it."""
+    """Return the test-time form of a network; the networks of torchreid have no method for it."""
     if isinstance(network, DeployedNetwork):
         return network
     return deploy_network(network, trained.feature_dim, images=torch.zeros(2, 3, trained.height, trained.width))
@@ -200,8 +237,8 @@ def _file_name(trained: TrainedModel, modality: str | None) -> str:
     return f"{stem}-{modality}" if modality else stem
 
 
-def _write_json_beside(files: contextlib.ExitStack, path: Path, metadata: Mapping) -> None:
-    """Write the metadata of a program to ``<stem>.json``; it appears together with the program."""
+def _write_json_beside(files: contextlib.ExitStack, path: Path, metadata: Mapping[str, Any]) -> None:
+    """Write the metadata of a program to ``<stem>.json``. The file appears together with the program."""
     write_json(files.enter_context(atomic_path(path.with_suffix(".json"))), metadata)
 
 
@@ -214,10 +251,11 @@ def _modalities(trained: TrainedModel, modality: str | None) -> Sequence[str | N
 
 def _check(
     trained: TrainedModel, network: nn.Module, candidate: nn.Module, modality: str | None, with_preprocessing: bool,
-    images: ImagePool | None, batch_sizes: Sequence[int], device: torch.device, unquantized: nn.Module | None = None,
+    images: ImagePool | None, batch_sizes: Sequence[int], device: torch.device, bar: tqdm,
+    unquantized: nn.Module | None = None,
 ) -> tuple[Check, ...]:
     """Compare a file with the network at every batch size, on images of values in [0, 1]."""
-    def on_plain(module: nn.Module, normalises: bool) -> Callable[[torch.Tensor], torch.Tensor]:
+    def on_plain(module: nn.Module, normalises: bool) -> Network:
         if normalises:
             return module
         return lambda batch: module(normalise(batch, trained.norm_mean, trained.norm_std))
@@ -233,11 +271,16 @@ def _check(
             size, compare(eager, file, drawn, size),
             None if real is None else compare(eager, file, real.to(device), size), *times,
         ))
+        bar.update()
     return tuple(checks)
 
 
-def _on_normalised(trained: TrainedModel, file: ExportedFile, device: torch.device | str) -> Callable:
-    """Return the file as a function of normalised images, as the loaders of a run give them."""
+def _bar(title: str, steps: int) -> tqdm:
+    return tqdm(total=steps, desc=title, unit="step", disable=None, leave=False)
+
+
+def _on_normalised(trained: TrainedModel, file: ExportedFile, device: torch.device | str) -> Network:
+    """Return the file as a function of normalised images, which the loaders of a run give."""
     network = OnnxNetwork(file.path, device)
     if not file.normalises_images:
         return network

@@ -1,4 +1,4 @@
-"""A test-time network as a file: an ONNX graph, or a program of ``torch.export``; both for any batch size."""
+"""A test-time network as a file for any batch size: an ONNX graph, or a program of ``torch.export``."""
 from __future__ import annotations
 
 __all__ = [
@@ -23,9 +23,9 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.export.runtime import quiet
 
 FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
-"""Suffixes of the files by the names of the formats."""
+"""Name of each format -> suffix of its files."""
 
-# torch writes 18 itself and converts upwards; asked for less it says so in its log and writes 18 all the same.
+# torch writes opset 18 and converts it upwards. Asked for a lower opset, torch writes 18 and only logs that it did.
 OPSETS = range(18, 24)
 DEFAULT_OPSET = 18
 
@@ -33,12 +33,19 @@ _BATCH = 2
 
 
 class Preprocessed(nn.Module):
-    """A network that normalises its images itself: RGB in [0, 1], (B, 3, H, W) -> (B, D).
+    """A network with the normalisation of its images: RGB in [0, 1], (B, 3, H, W) -> (B, D).
 
     Args:
         network: takes normalised images.
         norm_mean, norm_std: of the three channels.
+
+    >>> network = Preprocessed(nn.Flatten(), norm_mean=(0.5, 0.5, 0.5), norm_std=(0.25, 0.5, 1.0))
+    >>> network(torch.ones(1, 3, 1, 1))
+    tensor([[2.0000, 1.0000, 0.5000]])
     """
+
+    mean: torch.Tensor
+    std: torch.Tensor
 
     def __init__(self, network: nn.Module, norm_mean: Sequence[float], norm_std: Sequence[float]) -> None:
         super().__init__()
@@ -47,11 +54,18 @@ class Preprocessed(nn.Module):
         self.register_buffer("std", torch.tensor(norm_std).view(1, 3, 1, 1))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the features of ``images`` (B, 3, H, W), RGB in [0, 1]."""
         return self.network((images - self.mean) / self.std)
 
 
 def describe(trained: TrainedModel, modality: str | None, with_preprocessing: bool) -> dict[str, Any]:
-    """Return what the user of a file must know: plain values, written into it or beside it."""
+    """Return what the user of a file must know, as plain values that are written into the file or beside it.
+
+    Args:
+        trained: the model.
+        modality: of the file; None for models of one modality.
+        with_preprocessing: whether the file normalises its images.
+    """
     images = "RGB, float32 (batch, 3, height, width), values in [0, 1]"
     return {
         "model": trained.name,
@@ -76,13 +90,14 @@ def export_onnx(
     """Write an ONNX graph with input ``images`` (batch, 3, height, width) and output ``features`` (batch, D).
 
     The file holds the weights, and ``metadata`` as texts (other values as
-    JSON); of this machine it holds nothing: the lines of code that torch
+    JSON). The file holds nothing of this machine: the lines of code that torch
     writes to every node are removed.
 
     Args:
         network: in eval mode.
         path: of the file.
-        height, width: of the images, in pixels.
+        height: of the images, in pixels.
+        width: of the images, in pixels.
         metadata: see :func:`describe`.
         opset: one of ``OPSETS``.
 
@@ -91,8 +106,8 @@ def export_onnx(
     """
     if opset not in OPSETS:
         raise InputError(
-            f"the opset is {opset}, torch's exporter writes {OPSETS[0]} to {OPSETS[-1]}; "
-            f"leave --opset out for {DEFAULT_OPSET}"
+            f"opset is {opset}, expected {OPSETS[0]} to {OPSETS[-1]}, which the exporter of torch writes; "
+            f"leave it out for {DEFAULT_OPSET}"
         )
     try:
         with quiet(), torch.no_grad():
@@ -102,6 +117,8 @@ def export_onnx(
             )
     except torch.onnx.errors.OnnxExporterError as error:
         raise _not_expressible(network, "ONNX graph", error) from error
+    if program is None:
+        raise InputError(f"torch {torch.__version__} wrote no ONNX graph; install torch 2.6 or later")
     model = program.model
     for node in model.graph:
         node.metadata_props.clear()
@@ -116,9 +133,9 @@ def export_onnx(
 def export_program(
     network: nn.Module, path: str | os.PathLike, height: int, width: int, metadata: Mapping[str, Any],
 ) -> None:
-    """Write a program for ``torch.export.load``, with the metadata inside too as ``metadata.json``.
+    """Write a program for ``torch.export.load``; the program holds ``metadata`` as ``metadata.json``.
 
-    It runs on the device that the network is on. Arguments as :func:`export_onnx`.
+    The program runs on the device of the network. Arguments as :func:`export_onnx`.
 
     Raises:
         InputError: torch cannot express the network as a program.
@@ -136,10 +153,13 @@ def export_program(
 
 
 def load_program(path: str | os.PathLike) -> nn.Module:
-    """Return the module of a program: (B, 3, H, W) -> (B, D), on the device that it was written for.
+    """Return the module of a program: (B, 3, H, W) -> (B, D), on the device that the program was written for.
+
+    Args:
+        path: of the file.
 
     Raises:
-        InputError: the file is missing or no program.
+        InputError: the file is missing, or is no program.
     """
     try:
         with quiet():
@@ -151,7 +171,7 @@ def load_program(path: str | os.PathLike) -> nn.Module:
 
 
 def _example(network: nn.Module, height: int, width: int) -> torch.Tensor:
-    # Two images: a dimension of one would be taken for a constant.
+    # Two images: the exporter takes a dimension of one for a constant.
     device = next(network.parameters()).device
     return torch.rand(_BATCH, 3, height, width, generator=torch.Generator().manual_seed(0)).to(device)
 

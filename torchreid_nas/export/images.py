@@ -1,4 +1,4 @@
-"""Images for checks and calibration: from a folder, from the data of a run, or at random."""
+"""Images for checks and calibration: from a folder, from the data of a run, or random."""
 from __future__ import annotations
 
 __all__ = ["ImagePool", "normalise", "random_images"]
@@ -21,14 +21,14 @@ class ImagePool:
     """Real images for a model: RGB in [0, 1] at its size, (N, 3, H, W) float32.
 
     Args:
-        height, width: of the images given, in pixels.
-        folder: where they come from, with all its sub-folders; where it has a
-            sub-folder ``visible`` or ``infrared``, that modality's come from there.
-        run_data: where they come from without a folder: checks take images of
-            the test part, calibration those of the training part.
+        height, width: of the images that the model takes, in pixels.
+        folder: of image files, with all its sub-folders. Where the folder has a
+            sub-folder ``visible`` or ``infrared``, the images of this modality come from there.
+        run_data: the source without a folder: checks take images of the test part,
+            calibration takes images of the training part.
 
     Attributes:
-        origin: where the images come from, in words; ``""`` where there are none.
+        origin: the source of the images, in words; ``""`` without a source.
         skipped: files that could not be read.
 
     Raises:
@@ -44,23 +44,28 @@ class ImagePool:
         self.skipped: list[Path] = []
         self.origin = ""
         if self._folder is not None:
-            self._files(None)
+            self._files(self._folder, None)
             self.origin = f'"{folder}"'
         elif run_data is not None:
             self.origin = "the run's data"
 
     def take(self, count: int, modality: str | None, calibration: bool = False) -> torch.Tensor | None:
-        """Return at most ``count`` images, evenly spaced over what there is, or None without a source.
+        """Return at most ``count`` images, evenly spaced over the source, or None without a source.
+
+        Args:
+            count: the largest number of images.
+            modality: of the images; None for all.
+            calibration: whether a run gives images of its training part, not of its test part.
 
         Raises:
-            InputError: none of them can be read.
+            InputError: no image can be read.
         """
-        if not self.origin:
-            return None
         if self._folder is not None:
-            paths = self._files(modality)
-        else:
+            paths = self._files(self._folder, modality)
+        elif self._run_data is not None:
             paths = self._run_data.train_paths(modality) if calibration else self._run_data.test_paths(modality)
+        else:
+            return None
         chosen = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int))]
         images = []
         for path in chosen:
@@ -74,8 +79,8 @@ class ImagePool:
             raise InputError(f"none of {len(chosen)} images from {self.origin} can be read; the last one: {problem}")
         return torch.stack(images)
 
-    def _files(self, modality: str | None) -> list[Path]:
-        folder = self._folder
+    @staticmethod
+    def _files(folder: Path, modality: str | None) -> list[Path]:
         if modality is not None and (folder / modality).is_dir():
             folder = folder / modality
         if not folder.is_dir():
@@ -89,11 +94,19 @@ class ImagePool:
 
 
 def random_images(count: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
-    """Return (count, 3, H, W) values drawn evenly from [0, 1]."""
+    """Return (count, 3, H, W) values drawn uniformly from [0, 1).
+
+    >>> random_images(2, height=4, width=2).shape
+    torch.Size([2, 3, 4, 2])
+    """
     return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
 def normalise(images: torch.Tensor, norm_mean: Sequence[float], norm_std: Sequence[float]) -> torch.Tensor:
-    """Return the images of values in [0, 1] as networks take them."""
+    """Return (images - mean) / std, channel by channel, of images (B, 3, H, W) in [0, 1].
+
+    >>> normalise(torch.ones(1, 3, 1, 1), norm_mean=(0.5, 0.5, 0.5), norm_std=(0.25, 0.5, 1.0)).flatten().tolist()
+    [2.0, 1.0, 0.5]
+    """
     mean, std = (torch.tensor(list(values), device=images.device).view(1, 3, 1, 1) for values in (norm_mean, norm_std))
     return (images - mean) / std

@@ -1,4 +1,4 @@
-"""Int8 forms of an ONNX graph by ONNX Runtime, and what of the graph they cover."""
+"""Int8 forms of an ONNX graph by ONNX Runtime, and the operators that they compute in integers."""
 from __future__ import annotations
 
 __all__ = ["QUANTIZATIONS", "quantize_graph", "quantized_operators"]
@@ -25,36 +25,37 @@ _FLOATING = re.compile(r"Conv$|MatMul$|Gemm$|^BatchNormalization$")
 def quantize_graph(
     source: str | os.PathLike, target: str | os.PathLike, kind: str, images: torch.Tensor | None = None,
 ) -> None:
-    """Write the int8 form of a graph, with its metadata and ``quantization``.
+    """Write the int8 form of a graph, with the metadata of the graph and the entry ``quantization``.
 
-    ``"dynamic"``: weights are stored as uint8 and activations are quantised
-    anew at every call, by their range in that batch. ONNX Runtime covers
-    convolutions (as ConvInteger) and matrix products with constant weights (as
-    MatMulInteger); all else stays float. It needs no images, and features of
-    an image depend a little on its batch.
+    ``"dynamic"``: weights are stored as uint8. Activations are quantised anew at
+    every call, by their range in the batch. ONNX Runtime computes convolutions (as
+    ConvInteger) and matrix products with constant weights (as MatMulInteger) in
+    integers, and all else in float. Dynamic quantisation needs no images, and the
+    features of an image depend slightly on the other images of the batch.
 
-    ``"static"``: the ranges of activations are measured beforehand on images
-    (minimum and maximum); weights are int8 per channel, of 7 bits, for CPUs
-    without VNNI saturate at 8. ONNX Runtime has integer kernels for
-    convolutions, matrix products, additions, multiplications, sigmoids and
-    concatenations, and computes what has none (means, the BNNeck) in float.
-    :func:`quantized_operators` counts them.
+    ``"static"``: the ranges of activations (minimum and maximum) are measured
+    beforehand on images. Weights are int8 per channel with 7 bits: CPUs without
+    VNNI saturate with 8. ONNX Runtime has integer kernels for convolutions, matrix
+    products, additions, multiplications, sigmoids and concatenations, and computes
+    all else (means, the BNNeck) in float. :func:`quantized_operators` counts both.
 
     Args:
         source: a graph of :func:`torchreid_nas.export.export_onnx`.
-        target: where the int8 form goes.
+        target: path of the int8 form.
         kind: one of ``QUANTIZATIONS``.
         images: (N, 3, H, W) as the graph takes them, for ``"static"``.
 
     Raises:
-        InputError: another kind, or static without images.
+        InputError: the kind is unknown, or is static without images.
     """
     if kind not in QUANTIZATIONS:
         raise InputError(
             f'the quantisation "{kind}" is unknown, expected {" or ".join(QUANTIZATIONS)}{nearest(kind, QUANTIZATIONS)}'
         )
-    if kind == "static" and (images is None or not len(images)):
-        raise InputError("static quantisation measures activations on images and has none; pass --images DIR")
+    if images is None:
+        images = torch.empty(0, 3, 0, 0)
+    if kind == "static" and not len(images):
+        raise InputError("static quantisation measures activations on images and has none; pass images (--images DIR)")
     require_onnx()
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
@@ -64,7 +65,7 @@ def quantize_graph(
         prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "quantized.onnx"
         quant_pre_process(os.fspath(source), prepared, skip_symbolic_shape=True)
         if kind == "dynamic":
-            # uint8: ONNX Runtime has no kernel for a ConvInteger of int8 weights on CPUs.
+            # uint8: ONNX Runtime has no ConvInteger for int8 weights on CPUs.
             quantize_dynamic(prepared, quantized, weight_type=QuantType.QUInt8)
         else:
             quantize_static(
@@ -79,10 +80,17 @@ def quantize_graph(
 
 
 def quantized_operators(path: str | os.PathLike) -> tuple[dict[str, int], dict[str, int]]:
-    """Return how many nodes of each operator ONNX Runtime computes in integers, and of the costly ones in float.
+    """Count the nodes of each operator that ONNX Runtime computes in integers, and the costly nodes in float.
 
-    Counted in the graph that ONNX Runtime makes of the file on loading, where
-    a static graph's pairs of quantised values become integer operators.
+    The counts are taken from the graph that ONNX Runtime makes of the file on
+    loading: there the pairs of quantised values of a static graph have become
+    integer operators.
+
+    Args:
+        path: of the graph.
+
+    Returns:
+        Two dicts from the operator to the number of its nodes: integers, float.
     """
     require_onnx()
     import onnx
@@ -92,7 +100,7 @@ def quantized_operators(path: str | os.PathLike) -> tuple[dict[str, int], dict[s
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-        options.optimized_model_filepath = os.path.join(folder, "loaded.onnx")
+        options.optimized_model_filepath = str(Path(folder) / "loaded.onnx")
         onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
         kinds = Counter(node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node)
     integer = {kind: count for kind, count in kinds.items() if _INTEGER.search(kind)}
@@ -101,11 +109,12 @@ def quantized_operators(path: str | os.PathLike) -> tuple[dict[str, int], dict[s
 
 
 class _Batches:
-    """Calibration images, as ONNX Runtime's ``CalibrationDataReader`` gives them."""
+    """Calibration images in batches, with the interface of ONNX Runtime's ``CalibrationDataReader``."""
 
     def __init__(self, images: torch.Tensor) -> None:
-        self._batches: Iterator[torch.Tensor] = iter(images.split(_BATCH))
+        self._batches: Iterator[torch.Tensor] = iter(torch.split(images, _BATCH))
 
     def get_next(self) -> dict[str, np.ndarray] | None:
+        """Return the next batch as ONNX Runtime takes it, or None after the last one."""
         batch = next(self._batches, None)
         return None if batch is None else {"images": batch.numpy()}

@@ -1,11 +1,12 @@
-"""The data of a finished run: images for checks, and Rank-1 and mAP of exported networks under its protocol."""
+"""The data of a finished run: images for checks, and Rank-1 and mAP of exported networks under the run's protocol."""
 from __future__ import annotations
 
 __all__ = ["RunData", "accuracy"]
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,40 +21,40 @@ from torchreid_nas.run.folder import RunFolder
 
 
 class RunData:
-    """The targets that the config of a run names, read where it says that they are.
+    """The targets that the config of a run names.
 
     Args:
         folder: of the run.
 
     Raises:
-        InputError: there is no run, or its data are not there.
+        InputError: the folder holds no run, or the data of the run are missing.
     """
 
     def __init__(self, folder: str | os.PathLike) -> None:
         run = RunFolder(Path(folder).expanduser())
         if not run.is_run():
-            raise InputError(f'"{folder}" is no folder of a run and so names no data')
+            raise InputError(f'"{folder}" is no folder of a run, so it names no data')
         self.cfg = load_config(run.config)
         self.manager = make_task(self.cfg, torch.device("cpu")).data(self.cfg.data.targets)
 
     def test_paths(self, modality: str | None = None) -> list[Path]:
-        """Return the images of queries and galleries, of one modality or of all."""
+        """Return the images of queries and galleries, of one modality or (None) of all."""
         parts = [part for name in self.manager.targets for part in self.manager.test_loader[name].values()]
         return _paths([loader.dataset for loader in parts], modality)
 
     def train_paths(self, modality: str | None = None) -> list[Path]:
-        """Return the images of the training part, of one modality or of all."""
+        """Return the images of the training part, of one modality or (None) of all."""
         return _paths([self.manager.trainset], modality)
 
 
 def accuracy(
     run_data: RunData, networks: Mapping[str | None, Callable[[torch.Tensor], torch.Tensor]],
 ) -> dict[str, RankingResult]:
-    """Return the mean result of every target over its galleries, as the run's test stage scores them.
+    """Return the mean result of every target over its galleries, with the protocol of the run's test stage.
 
     Args:
         run_data: of the run.
-        networks: give features of normalised images, by modality; under None the one for all others.
+        networks: modality -> network that maps normalised images to features; None -> network of all other modalities.
     """
     cfg, manager = run_data.cfg, run_data.manager
     engine = RetrievalEngine(manager, _Branches(networks))
@@ -70,7 +71,7 @@ def accuracy(
 
 
 class _Branches(nn.Module):
-    """One network per modality behind a plain ``forward``, chosen by the modality that the engine declares."""
+    """One network per modality behind a plain ``forward``; the modality that the engine declares chooses the network."""
 
     def __init__(self, networks: Mapping[str | None, Callable[[torch.Tensor], torch.Tensor]]) -> None:
         super().__init__()
@@ -81,7 +82,7 @@ class _Branches(nn.Module):
         return self._networks[modality if modality in self._networks else None](images)
 
 
-def _paths(datasets, modality: str | None) -> list[Path]:
+def _paths(datasets: Iterable[Any], modality: str | None) -> list[Path]:
     wanted = None if modality is None else MODALITIES.index(modality)
     paths = (
         Path(item[0]) for dataset in datasets for item in dataset.data

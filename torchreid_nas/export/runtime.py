@@ -11,6 +11,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,7 +25,7 @@ _ERRORS = 3
 
 
 def require_onnx() -> None:
-    """Raise InputError unless the packages of the extra ``[export]`` and a recent exporter of torch are there."""
+    """Raise InputError unless the packages of the extra ``[export]`` and the exporter of torch 2.6 are installed."""
     for name in _PACKAGES:
         try:
             importlib.import_module(name)
@@ -50,7 +51,11 @@ def default_device() -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the chatter of exporters and quantisers from the user: prints, warnings and log lines."""
+    """Hide the prints, warnings and log lines of exporters and quantisers.
+
+    >>> with quiet():
+    ...     print("chatter")
+    """
     disabled, handlers = logging.root.manager.disable, logging.root.handlers[:]
     logging.disable(logging.ERROR)
     try:
@@ -62,22 +67,22 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(disabled)
-        # A line that reaches a root logger without handlers gives it one, here one that writes to nowhere.
+        # A log line gives a root logger without handlers one, here a handler that writes to the hidden stream.
         logging.root.handlers[:] = handlers
 
 
 class OnnxNetwork(nn.Module):
     """An ONNX file as a module: (B, 3, H, W) -> (B, D), float32 on the device of the images.
 
-    Runs with as many threads as torch. On CUDA the images still pass through
-    the host, and products are those of float32, not TF32.
+    The network runs with as many threads as torch. On CUDA the images still pass
+    through the host, and products are computed in float32, not in TF32.
 
     Args:
-        path: a file of :func:`torchreid_nas.export.export_onnx`, or one that was quantised from it.
+        path: a file of :func:`torchreid_nas.export.export_onnx`, or its quantised form.
         device: where onnxruntime computes.
 
     Attributes:
-        metadata: what the file says of itself, texts by name.
+        metadata: the metadata of the file, texts by name.
 
     Raises:
         InputError: onnxruntime is missing, cannot use the device, or cannot read the file.
@@ -94,7 +99,7 @@ class OnnxNetwork(nn.Module):
         options.intra_op_num_threads = torch.get_num_threads()
         if os.environ.get("OMP_WAIT_POLICY") == "PASSIVE":
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        providers: list = ["CPUExecutionProvider"]
+        providers: list[Any] = ["CPUExecutionProvider"]
         if device.type == "cuda":
             if _CUDA not in onnxruntime.get_available_providers():
                 raise InputError(
@@ -104,7 +109,7 @@ class OnnxNetwork(nn.Module):
             providers.insert(0, (_CUDA, {"device_id": device.index or 0, "use_tf32": "0"}))
         try:
             self._session = onnxruntime.InferenceSession(os.fspath(path), options, providers=providers)
-        # onnxruntime's exceptions have no class in common but this one.
+        # The exceptions of onnxruntime have no narrower common class.
         except Exception as error:
             raise InputError(
                 f'the graph "{path}" cannot be loaded by onnxruntime ({str(error).splitlines()[0]}); export it again'
@@ -113,5 +118,6 @@ class OnnxNetwork(nn.Module):
         self._input = self._session.get_inputs()[0].name
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the features of ``images``, on the device of the images."""
         features, = self._session.run(None, {self._input: images.detach().cpu().contiguous().numpy()})
         return torch.from_numpy(features).to(images.device)

@@ -1,4 +1,4 @@
-"""What the command prints: files with their checks, and what quantisation costs."""
+"""The tables of the command: files with their checks, and the cost of quantisation."""
 from __future__ import annotations
 
 __all__ = ["accuracy_table", "check_table"]
@@ -16,8 +16,8 @@ def check_table(files: Sequence[ExportedFile], runtime: str) -> str:
     """Return a table of every file, batch size and kind of images: size, difference, cosine, latency.
 
     Args:
-        files: that were checked.
-        runtime: what runs them, for the heading.
+        files: files that passed their check.
+        runtime: name of the program that runs the files, for the heading.
     """
     rows = []
     timed = any(check.unquantized is not None for file in files for check in file.checks)
@@ -42,7 +42,12 @@ def check_table(files: Sequence[ExportedFile], runtime: str) -> str:
 
 
 def accuracy_table(results: Mapping[str, tuple[RankingResult, RankingResult]], directions: Mapping[str, str]) -> str:
-    """Return a table of Rank-1 and mAP, in percent, of the float and of the int8 network on every target."""
+    """Return a table of Rank-1 and mAP, in percent, of the float and the int8 network on every target.
+
+    Args:
+        results: name of each target -> (float, int8) results.
+        directions: name of each target -> direction of its queries.
+    """
     scores = ordered_scores(("rank1", "mAP"))
     rows = []
     for name, (before, after) in results.items():
