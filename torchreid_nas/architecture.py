@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, TypeGuard, Union
 
 from torchreid_nas.architecture_format import FORMATS, ArchitectureFormat, Choices
 from torchreid_nas.bn_choices import BN_SPACE, SHARE, SPLIT, authors_slots, choices_of_ints, ints_of_choices
@@ -33,8 +33,8 @@ class Architecture:
             a slot is the dotted name of a BatchNorm2d and the choice ``"share"``
             or ``"split"``. In CDNet's spaces a slot is a block (``"stage1.0"``)
             and the choice one of :data:`torchreid_nas.genotypes.CANDIDATES`.
-        source: where it came from (config digest, seed, data, epoch, …), free
-            form; two architectures are equal whatever their sources.
+        source: where the architecture came from (config digest, seed, data,
+            epoch, …), in free form. Equality ignores the source.
 
     >>> architecture = Architecture.preset("first-1", ["bn1", "layer1.0.bn1"])
     >>> architecture.choices
@@ -167,7 +167,7 @@ class Architecture:
     def load(cls, path: str | os.PathLike[str]) -> Architecture:
         """Read an architecture file: our JSON, the CM-NAS authors' ints, or the CDNet authors' JSON.
 
-        The latter holds ``layers``, and the logits ``alphas1``, which are kept in the source.
+        The JSON of the CDNet authors holds ``layers`` and the logits ``alphas1``; the source keeps the logits.
 
         Raises:
             InputError: missing or malformed; the file and the fault are named.
@@ -269,7 +269,7 @@ def _content(path: Path) -> Mapping[str, Any] | list[int]:
     return [int(word) for word in words]
 
 
-def _is_choices(choices: Any) -> bool:
+def _is_choices(choices: Any) -> TypeGuard[dict[str, str]]:
     return isinstance(choices, dict) and bool(choices) and all(isinstance(choice, str) for choice in choices.values())
 
 

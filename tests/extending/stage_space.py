@@ -76,9 +76,6 @@ class StageSpace(SearchSpace):
         for stage in self._stages(model).values():
             stage.temperature = temperature
 
-    def sample(self, model, generator):
-        """Nothing to draw: the softmax has no noise."""
-
     def cost(self, model):
         return torch.stack([stage.probabilities()[1] for stage in self._stages(model).values()]).mean()
 

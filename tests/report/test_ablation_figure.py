@@ -8,8 +8,8 @@ from torchreid_nas.report import ablation_figure, draw_ablation, style
 
 def results(trials=1, datasets=("market1501",)):
     return {"results": [
-        {"dataset": dataset, "variant": variant, "ranks": [1, 5], "cmc": [rank1, 0.9], "cmc_std": [0.05, 0.0], "mAP": mAP, "mAP_std": 0.02,
-         "num_trials": trials}
+        {"dataset": dataset, "variant": variant, "ranks": [1, 5], "cmc": [rank1, 0.9], "cmc_std": [0.05, 0.0], "mAP": mAP,
+         "mAP_std": 0.02, "num_trials": trials}
         for dataset in datasets for variant, rank1, mAP in (("source only", 0.07, 0.04), ("all (ECN)", 0.135, 0.113))
     ]}
 

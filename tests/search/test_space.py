@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import pytest
 from histories import RESNET18, RESNET50, search
+from torch import nn
 
 from torchreid_nas import report
 from torchreid_nas.architecture import Architecture
@@ -75,3 +76,20 @@ def test_a_space_without_costs_refuses_a_budget():
 
     with pytest.raises(InputError, match="search.budget.macs is set and the space bn_split has no such budget"):
         Other().set_budget(None, "macs", 1.0)
+
+
+def test_a_space_that_lacks_a_method_is_refused_with_its_name():
+    class Half(SearchSpace):
+        format = ArchitectureFormat("half")
+
+        def build_supernet(self, model):
+            return model
+
+    with pytest.raises(TypeError, match="Half.*architecture_parameters"):
+        Half()
+
+
+def test_a_model_without_a_backbone_is_refused():
+    for space in (BNSplitSpace(), CombinedDepthSpace()):
+        with pytest.raises(InputError, match="Linear has no `backbone` to search"):
+            space.build_supernet(nn.Linear(2, 2))

@@ -89,24 +89,29 @@ def draw_bn_split(
     heat = axes(left, head, width, height)
     # A band of warm-up too thin for its own words is explained by the legend.
     labelled = height * warmup / len(history) >= 0.22
-    mesh = _draw_heat(heat, probabilities, warmup, labelled)
+    reach = _colour_reach(probabilities)
+    mesh = _draw_heat(heat, probabilities, reach, warmup, labelled)
     _draw_epoch_axis(heat, [row["epoch"] for row in history], height)
     _draw_decisions(heat, decision_epochs(history, slots), [row["epoch"] for row in history])
     _draw_strip(axes(left, head + height + gap, width, strip), architecture, names, font)
     _draw_changes(axes(left + width + 0.14, head, right - 0.55, height), history)
     _draw_stages(heat, architecture, headings, height, gap + strip)
     _draw_header(figure, architecture, left, bool(warmup) and not labelled)
-    _draw_colour_bar(axes(left + width - 2.4, 0.5, 2.4, 0.15), mesh)
+    _draw_colour_bar(axes(left + width - 2.4, 0.5, 2.4, 0.15), mesh, reach)
     save_figure(figure, path)
 
 
-def _draw_heat(axes: Axes, probabilities: np.ndarray, warmup: int, labelled: bool) -> QuadMesh:
+def _colour_reach(probabilities: np.ndarray) -> float:
+    """Return how far from 0.5 the colour scale goes: the smallest of the reaches that holds all probabilities."""
+    furthest = float(abs(probabilities - 0.5).max())
+    return next((reach for reach in _REACHES if reach >= furthest), _REACHES[-1])
+
+
+def _draw_heat(axes: Axes, probabilities: np.ndarray, reach: float, warmup: int, labelled: bool) -> QuadMesh:
     import numpy as np
     from matplotlib.colors import FuncNorm, LinearSegmentedColormap
 
     epochs, count = probabilities.shape
-    furthest = float(np.abs(probabilities - 0.5).max())
-    reach = next((reach for reach in _REACHES if reach >= furthest), _REACHES[-1])
     norm = FuncNorm(
         (lambda p: np.sign(p - 0.5) * np.sqrt(np.abs(p - 0.5)), lambda s: 0.5 + np.sign(s) * np.square(s)),
         vmin=0.5 - reach, vmax=0.5 + reach,
@@ -243,8 +248,7 @@ def _draw_header(figure: Figure, architecture: Architecture, left: float, name_w
     )
 
 
-def _draw_colour_bar(axes: Axes, mesh: QuadMesh) -> None:
-    reach = mesh.norm.vmax - 0.5
+def _draw_colour_bar(axes: Axes, mesh: QuadMesh, reach: float) -> None:
     bar = axes.figure.colorbar(mesh, cax=axes, orientation="horizontal")
     ticks = [0.5 + part * reach for part in (-1, -0.2, 0, 0.2, 1)]
     bar.set_ticks(ticks, labels=[f"{round(tick, 3):g}" for tick in ticks])

@@ -90,13 +90,14 @@ def draw_genotype(
         return figure.add_axes((x / size[0], 1 - (y + h) / size[1], w / size[0], h / size[1]))
 
     epochs, warmup = [row["epoch"] for row in history], warmup_epochs(history)
-    norm = _colour_scale(probabilities)
+    ends = _colour_ends(probabilities)
+    norm = _colour_scale(*ends, 1 / len(candidates))
     for index, (slot, choice) in enumerate(architecture.choices):
         heat = axes(columns[slot].x, _HEAD, BLOCK_WIDTH, panel)
         mesh = _draw_panel(heat, probabilities[:, index], candidates, candidates.index(choice), norm, warmup)
         heat.set_title(f"{slot}:  {choice}", fontsize=10, color=INK, pad=5)
         _label_panel(heat, epochs, candidates if index == 0 else ())
-    _draw_colour_bar(axes(columns["neck"].x + 0.1, _HEAD, 0.15, panel), mesh, len(candidates))
+    _draw_colour_bar(axes(columns["neck"].x + 0.1, _HEAD, 0.15, panel), mesh, ends, len(candidates))
     network = axes(0, top, breadth, NETWORK_HEIGHT)
     network.set(xlim=(0, breadth), ylim=(NETWORK_HEIGHT, 0))
     draw_network(network, parts, architecture, columns, neck)
@@ -104,14 +105,16 @@ def draw_genotype(
     save_figure(figure, path)
 
 
-def _colour_scale(probabilities: np.ndarray) -> FuncNorm:
-    """The least probability to 0, 1 / candidates to ``_EVEN``, the largest to 1."""
+def _colour_ends(probabilities: np.ndarray) -> tuple[float, float]:
+    """Return the probabilities at the ends of the colour scale."""
+    even = 1 / probabilities.shape[-1]
+    return min(float(probabilities.min()), even - _LEAST_REACH), max(float(probabilities.max()), even + _LEAST_REACH)
+
+
+def _colour_scale(low: float, high: float, even: float) -> FuncNorm:
+    """Return the scale that takes ``low`` to 0, ``even`` to ``_EVEN`` and ``high`` to 1."""
     import numpy as np
     from matplotlib.colors import FuncNorm
-
-    even = 1 / probabilities.shape[-1]
-    low = min(float(probabilities.min()), even - _LEAST_REACH)
-    high = max(float(probabilities.max()), even + _LEAST_REACH)
 
     def forward(p: np.ndarray) -> np.ndarray:
         below, above = (np.clip(p, low, even) - low) / (even - low), (np.clip(p, even, high) - even) / (high - even)
@@ -180,9 +183,8 @@ def _label_panel(axes: Axes, epochs: Sequence[int], candidates: Sequence[str]) -
     axes.tick_params(axis="y", labelsize=8.5, colors=INK, length=0)
 
 
-def _draw_colour_bar(axes: Axes, mesh: QuadMesh, count: int) -> None:
+def _draw_colour_bar(axes: Axes, mesh: QuadMesh, ends: tuple[float, float], count: int) -> None:
     bar = axes.figure.colorbar(mesh, cax=axes)
-    ends = mesh.norm.vmin, mesh.norm.vmax
     low, high = (f"{round(end, 3):g}" for end in ends)
     bar.set_ticks([ends[0], 1 / count, ends[1]], labels=[low, f"1/{count}", high])
     bar.ax.minorticks_off()

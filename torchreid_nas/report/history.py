@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def read_history(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """Read ``history.jsonl``: a JSON object with an ``epoch`` per line; blank lines are passed over.
+    """Read ``history.jsonl``: a JSON object with an ``epoch`` per line; blank lines are skipped.
 
     Raises:
-        InputError: the file is missing, or a line is no such object; its number is named.
+        InputError: the file is missing, or a line is no such object; the number of the line is in the message.
     """
     try:
         lines = Path(path).read_bytes().splitlines()
@@ -46,13 +46,19 @@ def read_history(path: str | os.PathLike) -> list[dict[str, Any]]:
 def decision_epochs(history: Sequence[Mapping[str, Any]], slots: Sequence[str]) -> list[int | None]:
     """Return for every slot the first epoch from which on its preference keeps the sign that it ends with.
 
-    The preference is P(split) − P(share). Zero is a sign of its own (nothing
-    decided, as in warm-up): a slot that leaves it and never turns was decided
-    in the epoch in which it left, whichever way it went. None: it ends at zero.
+    The preference is P(split) − P(share). Zero is a sign of its own: nothing
+    is decided, as in warm-up. A slot whose preference leaves zero and never
+    turns was decided in the epoch in which the preference left zero. None
+    stands for a slot whose preference ends at zero.
 
     Args:
         history: one row or more with ``epoch`` and ``probabilities``.
         slots: names of the slots.
+
+    >>> shares = (0.5, 0.6, 0.4, 0.3)
+    >>> rows = [{"epoch": e, "probabilities": {"bn1": {"share": p, "split": 1 - p}}} for e, p in enumerate(shares)]
+    >>> decision_epochs(rows, ["bn1"])
+    [2]
     """
     epochs = []
     for slot in slots:
@@ -91,7 +97,7 @@ def choice_probabilities(
         if not isinstance(given, Mapping):
             raise InputError(
                 f'the history has no "probabilities" in epoch {row.get("epoch")}; '
-                "give that of a search, not of a training"
+                "give the history of a search, not of a training"
             )
         missing = [slot for slot in slots if slot not in given]
         if missing or len(given) != len(slots):

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BLOCK_WIDTH = 1.6
-"""Of a block, in inches."""
+"""The width of a block, in inches."""
 NETWORK_HEIGHT = 2.35
-"""Of the drawing with its table, in inches."""
+"""The height of the drawing with its table, in inches."""
 
 _OTHER_WIDTH, _GAP, _LEFT, _RIGHT = 0.92, 0.2, 1.2, 0.15
 # Inches: below the top the blocks' names, the path of the data and the table's first line; from line to line.
@@ -27,7 +27,7 @@ _NECKS = {"fblneck": "FBLNeck", "blneck": "BLNeck"}
 
 
 class Column(NamedTuple):
-    """Where a part stands: its left edge and its width, in inches."""
+    """The place of a part: its left edge and its width, in inches."""
 
     x: float
     width: float

@@ -1,4 +1,4 @@
-"""The parts of a CDNet in the order of the data: what each gives, holds and costs."""
+"""The parts of a CDNet in the order of the data: the shape, the parameters and the multiply-adds of each."""
 from __future__ import annotations
 
 __all__ = ["NetworkPart", "network_parts"]
@@ -52,11 +52,11 @@ def network_parts(
         InputError: what CDNet refuses, such as images too small for it.
     """
     with torch.device("meta"):
-        # The number of classes is of no consequence: inference has no classifiers.
+        # Any number of classes serves: inference has no classifiers.
         model = CDNet(1, architecture, neck, model_width, small_images=small_images).eval()
         images = torch.zeros(1, 3, height, width)
     backbone = model.backbone
-    modules = {"stem": backbone.stem}
+    modules: dict[str, nn.Module] = {"stem": backbone.stem}
     for stage in range(1, len(backbone.stage_dims) + 1):
         for name, module in backbone.get_submodule(f"stage{stage}").named_children():
             modules[f"stage{stage}.{name}"] = module

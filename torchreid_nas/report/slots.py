@@ -10,8 +10,8 @@ from collections.abc import Sequence
 def stages(slots: Sequence[str]) -> list[tuple[str, int, int]]:
     """Return ``(name, first, last + 1)`` of each run of slots with the same first component of their names.
 
-    Components that all slots share (``features.``) do not count; a slot that
-    is a layer of its own before the first stage is the ``stem``.
+    Components that all slots share (``features.``) do not count. A slot that
+    stands before the first stage and is in none is the ``stem``.
 
     >>> stages(["bn1", "layer1.0.bn1", "layer1.0.bn2", "layer2.0.bn1"])
     [('stem', 0, 1), ('layer1', 1, 3), ('layer2', 3, 4)]
@@ -32,7 +32,10 @@ def stages(slots: Sequence[str]) -> list[tuple[str, int, int]]:
 def short_names(slots: Sequence[str]) -> list[str]:
     """Return names for slots that stand below their stage: ``layer3.0.downsample.1`` becomes ``3.0.ds``.
 
-    Slots whose short names would be the same keep their full ones.
+    Slots whose short names would be equal keep their full names.
+
+    >>> short_names(["bn1", "layer3.0.bn2", "layer3.0.downsample.1"])
+    ['bn1', '3.0.bn2', '3.0.ds']
     """
     names = []
     for components in _without_common_prefix(slots):

@@ -1,4 +1,4 @@
-"""What all figures share: their colours, how a figure comes to be and how it is saved.
+"""What all figures share: colours, and how a figure is made and saved.
 
 Figures are drawn on an Agg canvas of their own: no display, no pyplot, no
 global state. matplotlib is imported where it is used, so that a run that draws
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SHARE_COLOURS = ("#0b3f7f", "#3a86c0", "#aed1e8")
 SPLIT_COLOURS = ("#fbcd98", "#e8862a", "#a03d04")
 MIDDLE, INK, FAINT, GRID = "#f6f5f2", "#24292f", "#7a828c", "#d9dde2"
-WARMUP = {"facecolor": MIDDLE, "edgecolor": "#c4cad1", "hatch": "////", "linewidth": 0}
+WARMUP: dict[str, Any] = {"facecolor": MIDDLE, "edgecolor": "#c4cad1", "hatch": "////", "linewidth": 0}
 _DPI = 160
 
 
@@ -51,8 +51,8 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> None:
 def epoch_ticks(epochs: Sequence[int], length: float, apart: float) -> list[int]:
     """Return the indices of the epochs that an axis with one cell per epoch names.
 
-    Round ones; the first and the last always, their neighbours giving way
-    where both do not fit.
+    The first and the last epoch are always named, and round epochs between
+    them where there is room.
 
     Args:
         epochs: numbers of the epochs, in order.
@@ -60,7 +60,7 @@ def epoch_ticks(epochs: Sequence[int], length: float, apart: float) -> list[int]
         apart: the least distance of two ticks' centres, in inches.
     """
     room = length / len(epochs)
-    # Round epochs stand a fifth further apart than they must: an axis full of numbers is hard to read.
+    # A fifth more room than the numbers need: an axis full of numbers is hard to read.
     step = next((step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500) if step * room >= 1.2 * apart), 1000)
     ends = {0, len(epochs) - 1}
     return [

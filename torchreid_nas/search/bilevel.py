@@ -23,7 +23,7 @@ LossClosure = Callable[[], torch.Tensor]
 
 
 class BilevelOptimizer:
-    """Steps weights and architecture in turn; knows nothing of either's meaning.
+    """Steps weights and architecture in turn; knows nothing of the meaning of either.
 
     Args:
         weight_optimizer: over the weights w. Must not hold an architecture parameter.
@@ -31,15 +31,21 @@ class BilevelOptimizer:
         order: 1 or 2.
         grad_clip: largest norm of the weights' gradient; 0 leaves it alone.
 
-    A closure computes a loss afresh from the current parameters and returns a
-    scalar; it must not call ``backward``. With ``order=2`` it is called several
-    times per architecture step and must see the same batch each time; torch's
-    random numbers (of dropout) are made the same for all calls. BatchNorm's running statistics move at every call;
-    ``order=2`` therefore wants networks that do not read them while searching
-    (train mode).
+    A closure computes a loss afresh from the current parameters, returns a
+    scalar and does not call ``backward``. With ``order=2`` a closure is called
+    several times per architecture step and must see the same batch each time;
+    torch's random numbers (of dropout) are the same in all calls. The running
+    statistics of BatchNorms move at every call, so ``order=2`` needs networks
+    that do not read them during the search (train mode).
 
     Raises:
         InputError: an architecture parameter among the weights, another order.
+
+    >>> w, alpha = torch.ones(1, requires_grad=True), torch.ones(1, requires_grad=True)
+    >>> bilevel = BilevelOptimizer(torch.optim.SGD([w], lr=0.5), torch.optim.SGD([alpha], lr=0.5))
+    >>> bilevel.step_weights((w * alpha).sum())
+    >>> bilevel.step_architecture(lambda: (w * alpha).sum()).item(), w.item(), alpha.item()
+    (0.5, 0.5, 0.75)
     """
 
     def __init__(
@@ -57,21 +63,21 @@ class BilevelOptimizer:
         if {id(p) for p in self.weights} & {id(p) for p in self.architecture}:
             raise InputError(
                 "an architecture parameter is also in the weight optimiser, which would train it on the training part; "
-                "build that one over the parameters that the space's architecture_parameters(model) does not name"
+                "build the weight optimiser over the parameters that architecture_parameters(model) of the space does not name"
             )
 
     def step_weights(self, loss: torch.Tensor) -> None:
-        """One step of w down the gradient of the training loss; α and its gradient stay as they are."""
+        """Take one step of w down the gradient of the training loss; α and the gradient of α stay."""
         self.weight_optimizer.zero_grad(set_to_none=True)
         self.add_gradient(loss)
         self.apply_gradient()
 
     def add_gradient(self, loss: torch.Tensor) -> None:
-        """Add the gradient of a training loss to that of w, to be applied later; α's stays as it is."""
+        """Add the gradient of a training loss to the gradient of w, to be applied later; the gradient of α stays."""
         _accumulate(loss, self.weights)
 
     def apply_gradient(self) -> None:
-        """One step of w by the gradient that was added up."""
+        """Take one step of w by the gradient that was added up."""
         if self.grad_clip > 0:
             torch.nn.utils.clip_grad_norm_(self.weights, self.grad_clip)
         self.weight_optimizer.step()
@@ -79,7 +85,7 @@ class BilevelOptimizer:
     def step_architecture(
         self, validation: LossClosure | Sequence[LossClosure], training: LossClosure | Sequence[LossClosure] | None = None,
     ) -> torch.Tensor:
-        """One step of α down the (hyper)gradient of the validation loss; w stays as it is.
+        """Take one step of α down the (hyper)gradient of the validation loss; w stays.
 
         Args:
             validation: closure of L_val; of several (gradient accumulation) the mean counts, one graph at a time.
@@ -115,17 +121,18 @@ class BilevelOptimizer:
                 loss, gradients = _mean_gradients(validation, self.weights + self.architecture)
             by_weights, by_architecture = gradients[: len(self.weights)], gradients[len(self.weights):]
 
-            # The implicit term differentiates the virtual step, whose size differs between parameter groups:
-            # ξ belongs into the direction, not in front of the difference.
+            # The implicit term differentiates the virtual step. The step size ξ differs between parameter groups, so ξ
+            # belongs into the direction, not in front of the difference.
             directions = [rate * g for rate, g in zip(step_sizes, by_weights)]
             norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(d) for d in directions]))
-            # Where w has no gradient both sides are alike and nothing is subtracted: asking would stop a GPU.
+            # Where w has no gradient both sides are equal and nothing is subtracted; an `if` would make the CPU wait for a GPU.
             epsilon = 0.01 / norm.clamp(min=torch.finfo(norm.dtype).tiny ** 0.5)
             at = []
             for sign in (1, -1):
                 _restore(self.weights, start)
                 _shift(self.weights, directions, [sign * epsilon] * len(directions))
-                # Other dropout on either side would be divided by 2 ε as well. What is drawn after the step goes on from here.
+                # Both sides draw the same dropout, whose difference would be divided by 2 ε. The numbers after the step go
+                # on from the second side.
                 with torch.random.fork_rng(gpus, enabled=sign > 0):
                     at.append(_mean_gradients(training, self.architecture)[1])
             for gradient, plus, minus in zip(by_architecture, *at):
@@ -137,10 +144,10 @@ class BilevelOptimizer:
         return loss
 
     def _virtual_directions(self, training: Sequence[LossClosure]) -> list[torch.Tensor]:
-        """The direction of the virtual weight step: gradient, decay, and SGD's momentum where there is one.
+        """Return the direction of the virtual weight step: gradient, decay, and SGD's momentum where there is one.
 
-        Adam-like optimisers get the plain gradient step, as in DARTS, whose
-        virtual step is SGD's.
+        Optimisers such as Adam get the plain gradient step, as in DARTS, where
+        the virtual step is one of SGD.
         """
         _, gradients = _mean_gradients(training, self.weights)
         directions, index = [], 0
@@ -155,7 +162,7 @@ class BilevelOptimizer:
         return directions
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a search needs to go on exactly: both optimisers' states."""
+        """Return what a search needs to go on exactly: the states of both optimisers."""
         return {"weights": self.weight_optimizer.state_dict(), "architecture": self.architecture_optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -173,7 +180,7 @@ def _learning_rates(optimizer: torch.optim.Optimizer) -> list[float]:
 
 
 def _accumulate(loss: torch.Tensor, parameters: Sequence[torch.Tensor]) -> None:
-    """Backward into ``parameters`` alone, so that neither level leaves gradients at the other's."""
+    """Call backward into ``parameters`` alone, so that neither level leaves gradients at the parameters of the other."""
     torch.autograd.backward(loss, inputs=list(parameters))
 
 
@@ -187,7 +194,8 @@ def _mean_gradients(
     closures: Sequence[LossClosure], parameters: Sequence[torch.Tensor],
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Return the mean loss of the closures, detached, and its gradients, zero for what a loss does not depend on."""
-    loss, total = torch.zeros(()), [None] * len(parameters)
+    loss = torch.zeros(())
+    total: list[torch.Tensor | None] = [None] * len(parameters)
     for closure in closures:
         value = closure() / len(closures)
         gradients = torch.autograd.grad(value, parameters, allow_unused=True)
@@ -197,7 +205,7 @@ def _mean_gradients(
 
 
 @torch.no_grad()
-def _shift(parameters: Sequence[torch.Tensor], directions: Sequence[torch.Tensor], steps: Sequence) -> None:
+def _shift(parameters: Sequence[torch.Tensor], directions: Sequence[torch.Tensor], steps: Sequence[float | torch.Tensor]) -> None:
     for parameter, direction, step in zip(parameters, directions, steps):
         parameter.add_(direction * step)
 

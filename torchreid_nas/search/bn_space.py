@@ -18,7 +18,7 @@ from torchreid_nas.layers import MixedBatchNorm2d, bn_slots
 from torchreid_nas.layers.split_bn import replace_module
 from torchreid_nas.report.bn_split_figure import draw_bn_split
 from torchreid_nas.search.relaxation import gumbel_noise
-from torchreid_nas.search.space import SearchSpace, register_space
+from torchreid_nas.search.space import SearchSpace, backbone_of, register_space
 
 
 @register_space
@@ -26,14 +26,21 @@ class BNSplitSpace(SearchSpace):
     """Which BatchNorms of a two-stream network's ``backbone`` the modalities share.
 
     The neck stays outside the space, always shared, as in the paper. The
-    relaxation (softmax over two logits, optional Gumbel noise as in TF-NAS,
-    the same group's ancestor) is ours: the paper publishes none.
+    relaxation is ours, for the paper publishes none: softmax over two logits,
+    with optional Gumbel noise as in TF-NAS, an earlier method of the same group.
 
     Args:
         train_affine: train the scales and shifts of the candidates' BatchNorms
-            as well. Off, as DARTS (Liu et al., ICLR 2019) has it for the same
-            reason: the weights could shrink the useless candidate themselves,
-            and less would be left for the architecture to decide.
+            as well. Default off, as in DARTS (Liu et al., ICLR 2019): trained
+            scales could shrink a useless candidate, and the logits would
+            decide less.
+
+    >>> model = nn.Module()
+    >>> model.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    >>> space = BNSplitSpace()
+    >>> supernet = space.build_supernet(model)
+    >>> space.probabilities(supernet), space.derive(supernet).choices
+    ({'1': {'share': 0.5, 'split': 0.5}}, (('1', 'share'),))
     """
 
     format = FORMATS[BN_SPACE]
@@ -52,26 +59,29 @@ class BNSplitSpace(SearchSpace):
         Raises:
             InputError: no BatchNorm2d, or a slot is split already.
         """
-        slots = bn_slots(model.backbone)
+        backbone = backbone_of(model)
+        slots = bn_slots(backbone)
         if not slots:
-            raise InputError(f"{type(model.backbone).__name__} has no BatchNorm2d to search over; choose another backbone")
-        layers = {slot: model.backbone.get_submodule(slot) for slot in slots}
-        for slot, layer in layers.items():
+            raise InputError(f"{type(backbone).__name__} has no BatchNorm2d to search over; choose another backbone")
+        layers = {}
+        for slot in slots:
+            layer = backbone.get_submodule(slot)
             if not isinstance(layer, nn.BatchNorm2d):
                 raise InputError(f'the slot "{slot}" is split already; build the supernet from a backbone that shares all')
+            layers[slot] = layer
         for slot, layer in layers.items():
             mixed = MixedBatchNorm2d(layer)
             for bn in (mixed.share, mixed.visible, mixed.infrared):
                 bn.requires_grad_(self.train_affine)
-            replace_module(model.backbone, slot, mixed)
+            replace_module(backbone, slot, mixed)
         return model
 
     def architecture_parameters(self, model: nn.Module) -> list[nn.Parameter]:
-        """One (2,) logits tensor per slot, in definition order."""
+        """Return one (2,) tensor of logits per slot, in definition order."""
         return [layer.logits for layer in self._mixed(model).values()]
 
     def derive(self, model: nn.Module, source: Mapping[str, Any] | None = None) -> Architecture:
-        """Split a slot where its logit for split is the larger; a tie stays shared, the cheaper choice."""
+        """Split a slot where the logit of split is the larger; a tie stays shared, the cheaper choice."""
         choices = tuple(
             (slot, SPLIT if layer.logits[1] > layer.logits[0] else SHARE) for slot, layer in self._mixed(model).items()
         )
@@ -82,12 +92,12 @@ class BNSplitSpace(SearchSpace):
         network = copy.deepcopy(model)
         mixed = self._mixed(network)
         for slot, choice in self.derive(model).choices:
-            replace_module(network.backbone, slot, mixed[slot].harden(choice == SPLIT))
+            replace_module(backbone_of(network), slot, mixed[slot].harden(choice == SPLIT))
         return network
 
     @torch.no_grad()
     def probabilities(self, model: nn.Module) -> dict[str, dict[str, float]]:
-        """Per slot ``{"share": p, "split": 1 - p}`` at the current temperature, noise left out."""
+        """Return per slot ``{"share": p, "split": 1 - p}`` at the current temperature, noise left out."""
         mixed = self._mixed(model)
         logits = torch.stack([layer.logits / layer.temperature for layer in mixed.values()])
         rows = torch.softmax(logits, dim=1).tolist()
@@ -99,14 +109,14 @@ class BNSplitSpace(SearchSpace):
             layer.temperature = temperature
 
     def sample(self, model: nn.Module, generator: torch.Generator | None) -> None:
-        """Draw Gumbel noise for the logits of every slot, or turn it off with None."""
+        """Draw Gumbel noise for the logits of every slot; None turns the noise off."""
         for layer in self._mixed(model).values():
             layer.noise = None
             if generator is not None:
                 layer.noise = move(gumbel_noise(2, generator).to(layer.logits.dtype), layer.logits.device)
 
     def cost(self, model: nn.Module) -> torch.Tensor:
-        """Expected number of split slots as a share of all."""
+        """Return the expected number of split slots as a share of all slots, a scalar."""
         return torch.stack([layer.probabilities()[1] for layer in self._mixed(model).values()]).mean()
 
     @classmethod
@@ -118,4 +128,6 @@ class BNSplitSpace(SearchSpace):
 
     @staticmethod
     def _mixed(model: nn.Module) -> dict[str, MixedBatchNorm2d]:
-        return {slot: model.backbone.get_submodule(slot) for slot in bn_slots(model.backbone)}
+        backbone = backbone_of(model)
+        layers = {slot: backbone.get_submodule(slot) for slot in bn_slots(backbone)}
+        return {slot: layer for slot, layer in layers.items() if isinstance(layer, MixedBatchNorm2d)}

@@ -15,10 +15,10 @@ from torchreid_nas.models.size import COST_KINDS, check_kind
 class Budget:
     """A target for the expected cost: weight · max(0, E / target − 1).
 
-    E = fixed + Σ_slots Σ_i p_i · cost_i. A hinge, so that below the target the
-    validation loss alone decides; relative, so that one weight suits every
-    kind. E is the mean over architectures that p stands for: the argmax keeps
-    the target only once p has become sharp.
+    E = fixed + Σ_slots Σ_i p_i · cost_i. The term is a hinge, so that below the
+    target the validation loss alone decides, and relative, so that one weight
+    suits every kind. E is the mean over the architectures that p stands for:
+    the argmax keeps the target only once p has become sharp.
 
     Args:
         kind: one of :data:`COST_KINDS`.
@@ -30,6 +30,10 @@ class Budget:
     Raises:
         InputError: a target or weight that is not positive, or a target below
             the cheapest architecture.
+
+    >>> budget = Budget("macs", 8.0, 1.0, {"a": {"small": 1.0, "large": 9.0}}, fixed=3.0)
+    >>> budget.of({"a": "large"}), budget.penalty({"a": torch.tensor([0.0, 1.0])}).item()
+    (12.0, 0.5)
     """
 
     kind: str
@@ -59,10 +63,8 @@ class Budget:
 
     def expected(self, probabilities: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return E for the probabilities (n,) of every slot's candidates, in the order of the table."""
-        total = self.fixed
-        for slot, p in probabilities.items():
-            total = total + torch.dot(p, p.new_tensor(list(self.table[slot].values())))
-        return total
+        costs = [torch.dot(p, p.new_tensor(list(self.table[slot].values()))) for slot, p in probabilities.items()]
+        return sum(costs[1:], start=self.fixed + costs[0])
 
     def penalty(self, probabilities: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return weight · max(0, E / target − 1)."""

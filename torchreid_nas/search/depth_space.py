@@ -9,7 +9,6 @@ from __future__ import annotations
 __all__ = ["CombinedDepthSpace", "CombinedSpace", "MBlock"]
 
 import copy
-import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,22 +26,23 @@ from torchreid_nas.models.size import check_kind, measure_cost
 from torchreid_nas.report.genotype_figure import draw_genotype
 from torchreid_nas.search.cost import Budget
 from torchreid_nas.search.relaxation import Relaxation, TopK, relaxation
-from torchreid_nas.search.space import SearchSpace, register_space
+from torchreid_nas.search.space import SearchSpace, backbone_of, register_space
 
 _ALPHA_INIT = 1e-3
 _LAST = "last"
 
 
 class MBlock(nn.Module):
-    """All candidates of one block, summed as a relaxation of its logits says.
+    """All candidates of one block, summed as a relaxation of the logits says.
 
-    Σ_{i computed} w_i · op_i(x) + Σ_{others} w_i. What is not computed costs
-    nothing; its weight, zero in value, carries the gradient to α.
+    Σ_{i computed} w_i · op_i(x) + Σ_{others} w_i. A candidate that is not
+    computed costs nothing; its weight w_i is zero in value and carries the
+    gradient to α.
 
-    A candidate that was not computed keeps ``grad`` None, so an optimiser
-    leaves it alone: neither weight decay nor a momentum of earlier selections
-    moves it, nor do its BatchNorms' statistics. That holds where gradients are
-    cleared to None, torch's default, as ``BilevelOptimizer`` does.
+    The parameters of such a candidate keep ``grad`` None, so that an optimiser
+    leaves them alone: neither weight decay nor the momentum of earlier
+    selections moves them. The statistics of its BatchNorms stay, too. Gradients
+    must be cleared to None, torch's default, as ``BilevelOptimizer`` does.
 
     Args:
         in_channels: channels of the input.
@@ -52,11 +52,15 @@ class MBlock(nn.Module):
 
     Attributes:
         ops: a :class:`CDBlock` per candidate, by name.
-        alpha: (n,) logits, 10⁻³ at the start. It belongs to the architecture optimiser only.
+        alpha: (n,) logits, 10⁻³ at the start. Only the architecture optimiser holds them.
         noise: (n,) for the relaxation, or None.
 
     Raises:
         InputError: an unknown candidate, or channels that a block refuses.
+
+    >>> block = MBlock(16, 32, ("3,5", "7,9"), TopK(k=1))
+    >>> block(torch.zeros(2, 16, 8, 4)).shape, block.choice()
+    (torch.Size([2, 32, 8, 4]), '3,5')
     """
 
     def __init__(
@@ -64,12 +68,12 @@ class MBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.ops = nn.ModuleDict(
-            (name, CDBlock(in_channels, out_channels, *candidate_kernels(name))) for name in candidates
+            {name: CDBlock(in_channels, out_channels, *candidate_kernels(name)) for name in candidates}
         )
         self.alpha = nn.Parameter(torch.full((len(self.ops),), _ALPHA_INIT))
-        self.relaxation = relaxation or TopK()
+        self.relaxation: Relaxation = relaxation or TopK()
         self.noise: torch.Tensor | None = None
-        # Refuses a k above the number of candidates here rather than at the first batch.
+        # A k above the number of candidates is refused here and not at the first batch.
         self.relaxation(self.alpha)
 
     @property
@@ -86,15 +90,17 @@ class MBlock(nn.Module):
         return self.candidates[self.alpha.detach().cpu().argmax()]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (B, ``in_channels``, H, W) to (B, ``out_channels``, H, W)."""
         weights, computed = self.relaxation(self.alpha, self.noise)
         ops = list(self.ops.values())
-        output = weights[computed[0]] * ops[computed[0]](x)
+        output: torch.Tensor = weights[computed[0]] * ops[computed[0]](x)
         for index in computed[1:]:
             output = output + weights[index] * ops[index](x)
         left_out = [index for index in range(len(ops)) if index not in computed]
         return output + weights[left_out].sum() if left_out else output
 
     def extra_repr(self) -> str:
+        """Name the relaxation."""
         return str(self.relaxation)
 
 
@@ -110,14 +116,20 @@ class CombinedDepthSpace(SearchSpace):
         last_conv: append the 1×1 convolution with BatchNorm and ReLU that ends
             the paper's search network, and it alone, to the third stage.
 
-    The supernet at k = 1 equals the network of its derived architecture
+    The supernet at k = 1 equals the network of the derived architecture
     exactly, the last convolution kept (see :meth:`derive_network`).
+
+    >>> from torchreid_nas.models import cdnet
+    >>> space = CombinedDepthSpace()
+    >>> supernet = space.build_supernet(cdnet(4, width=0.125))
+    >>> [len(logits) for logits in space.architecture_parameters(supernet)]
+    [12, 12, 12, 12, 12, 12]
     """
 
     format = FORMATS[COMBINED_DEPTH_SPACE]
 
     def __init__(self, relaxation: Relaxation | None = None, last_conv: bool = True) -> None:
-        self.relaxation = relaxation or TopK()
+        self.relaxation: Relaxation = relaxation or TopK()
         self.last_conv = last_conv
         self.budget: Budget | None = None
 
@@ -130,15 +142,15 @@ class CombinedDepthSpace(SearchSpace):
     def build_supernet(self, model: nn.Module) -> nn.Module:
         """Replace the six blocks of ``model.backbone`` by :class:`MBlock`, in place, and return ``model``.
 
-        All candidates start afresh, initialised as the authors' networks:
-        weights of one of them would decide the search. Stem and DownSamples
-        keep theirs.
+        All candidates start afresh, initialised as the authors initialise
+        their networks: trained weights of one candidate would decide the
+        search. Stem and DownSamples keep their weights.
 
         Raises:
             InputError: the backbone does not have the six blocks, or is a
                 supernet already.
         """
-        backbone = model.backbone
+        backbone = backbone_of(model)
         if any(isinstance(layer, MBlock) for layer in backbone.modules()):
             raise InputError("this network is a supernet already; build the supernet from a plain CDNet")
         found = tuple(name for name, layer in backbone.named_modules() if isinstance(layer, CDBlock))
@@ -149,22 +161,23 @@ class CombinedDepthSpace(SearchSpace):
             )
         for slot in BLOCK_SLOTS:
             block = backbone.get_submodule(slot)
-            channels = block[0].reduce.conv.in_channels, block[-1].expand.conv.out_channels
-            mixed = MBlock(*channels, CANDIDATES[self.format.name], self.relaxation)
+            convolutions = [layer for layer in block.modules() if isinstance(layer, nn.Conv2d)]
+            channels = convolutions[0].in_channels, convolutions[-1].out_channels
+            mixed = MBlock(*channels, CANDIDATES[self.name], self.relaxation)
             replace_module(backbone, slot, _like(mixed, block))
         if self.last_conv:
-            last = ConvBN(backbone.feature_dim, backbone.feature_dim)
-            backbone.stage3.add_module(_LAST, _like(last, backbone.stem))
+            channels = (convolutions[-1].out_channels,) * 2
+            backbone.get_submodule("stage3").add_module(_LAST, _like(ConvBN(*channels), backbone.get_submodule("stem")))
         return model
 
     def architecture_parameters(self, model: nn.Module) -> list[nn.Parameter]:
-        """One (n,) tensor of logits per block, in the order of the slots."""
+        """Return one (n,) tensor of logits per block, in the order of the slots."""
         return [block.alpha for block in self._blocks(model).values()]
 
     def derive(self, model: nn.Module, source: Mapping[str, Any] | None = None) -> Architecture:
-        """The candidate with the largest logit per block; among equal ones the first, as the authors' argmax."""
+        """Choose the candidate with the largest logit per block; among equal logits the first, as the authors' argmax."""
         choices = tuple((slot, block.choice()) for slot, block in self._blocks(model).items())
-        return Architecture(self.format.name, choices, source or {})
+        return Architecture(self.name, choices, source or {})
 
     def derive_network(self, model: nn.Module, keep_last: bool = False) -> nn.Module:
         """Return a copy of plain blocks with the supernet's weights.
@@ -176,22 +189,24 @@ class CombinedDepthSpace(SearchSpace):
         """
         architecture = self.derive(model)
         blocks = self._blocks(model)
-        # The copy puts a stand-in where a candidate lost: a supernet has many times the network's weights.
+        # A stand-in is copied in the place of each candidate that lost: a supernet has many times the network's weights.
         stand_in = nn.Identity()
         network = copy.deepcopy(model, {
             id(op): stand_in
             for slot, choice in architecture.choices for name, op in blocks[slot].ops.items() if name != choice
         })
+        backbone, chosen = backbone_of(network), self._blocks(network)
         for slot, choice in architecture.choices:
-            replace_module(network.backbone, slot, network.backbone.get_submodule(slot).ops[choice])
-        if not keep_last and hasattr(network.backbone.stage3, _LAST):
-            delattr(network.backbone.stage3, _LAST)
-        network.architecture = architecture
+            replace_module(backbone, slot, chosen[slot].ops[choice])
+        stage3 = backbone.get_submodule("stage3")
+        if not keep_last and hasattr(stage3, _LAST):
+            delattr(stage3, _LAST)
+        network.__dict__["architecture"] = architecture
         return network
 
     @torch.no_grad()
     def probabilities(self, model: nn.Module) -> dict[str, dict[str, float]]:
-        """Per block softmax(α / τ) by candidate, noise left out."""
+        """Return per block softmax(α / τ) by candidate, noise left out."""
         return {
             slot: dict(zip(block.candidates, block.probabilities().tolist()))
             for slot, block in self._blocks(model).items()
@@ -200,10 +215,10 @@ class CombinedDepthSpace(SearchSpace):
     def anneal(self, model: nn.Module, temperature: float) -> None:
         """Set the temperature τ of the relaxation."""
         for block in self._blocks(model).values():
-            block.relaxation = dataclasses.replace(block.relaxation, temperature=temperature)
+            block.relaxation = block.relaxation.at(temperature)
 
     def sample(self, model: nn.Module, generator: torch.Generator | None) -> None:
-        """Draw the noise of the relaxation (jitter, Gumbel) for the next passes; None turns it off."""
+        """Draw the noise of the relaxation (jitter, Gumbel) for the next passes; None turns the noise off."""
         for block in self._blocks(model).values():
             noise = block.relaxation.draw(len(block.ops), generator) if generator is not None else None
             block.noise = noise if noise is None else noise.to(block.alpha)
@@ -239,7 +254,7 @@ class CombinedDepthSpace(SearchSpace):
         parameter = next(network.parameters())
         shapes: dict[str, torch.Size] = {}
         hooks = [
-            network.backbone.get_submodule(slot).register_forward_hook(
+            backbone_of(network).get_submodule(slot).register_forward_hook(
                 lambda _, inputs, __, slot=slot: shapes.update({slot: inputs[0].shape})
             )
             for slot in BLOCK_SLOTS
@@ -256,19 +271,19 @@ class CombinedDepthSpace(SearchSpace):
             ops = copy.deepcopy(block.ops).eval()
             table[slot] = {name: measure_cost(op, x, kind, repeats) for name, op in ops.items()}
         chosen = sum(table[slot][choice] for slot, choice in self.derive(model).choices)
-        # A latency in place can fall below the sum of its parts' latencies, each measured with cold caches.
+        # The latency of the whole can fall below the sum of the parts' latencies, each measured with cold caches.
         fixed = max(0.0, measure_cost(network, images, kind, repeats) - chosen)
         self.budget = Budget(kind, target, weight, table, fixed)
         return self.budget
 
     def cost(self, model: nn.Module) -> torch.Tensor:
-        """The budget's term, weight · max(0, E / target − 1), differentiable in α.
+        """Return the budget's term, weight · max(0, E / target − 1), differentiable in α.
 
         Raises:
             InputError: no budget has been set.
         """
         if self.budget is None:
-            raise InputError("the cost of this space is a budget's, and none is set; call set_budget first")
+            raise InputError("the cost of this space is the term of a budget, and no budget is set; call set_budget first")
         return self.budget.penalty({slot: block.probabilities() for slot, block in self._blocks(model).items()})
 
     # -- the picture ----------------------------------------------------------
@@ -282,7 +297,8 @@ class CombinedDepthSpace(SearchSpace):
 
     @staticmethod
     def _blocks(model: nn.Module) -> dict[str, MBlock]:
-        return {slot: model.backbone.get_submodule(slot) for slot in BLOCK_SLOTS}
+        blocks = {slot: backbone_of(model).get_submodule(slot) for slot in BLOCK_SLOTS}
+        return {slot: block for slot, block in blocks.items() if isinstance(block, MBlock)}
 
 
 @register_space

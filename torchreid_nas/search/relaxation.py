@@ -13,6 +13,8 @@ from __future__ import annotations
 __all__ = ["GumbelSample", "RELAXATIONS", "Relaxation", "Softmax", "TopK", "gumbel_noise", "relaxation"]
 
 import dataclasses
+import inspect
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -21,13 +23,14 @@ from torchreid_nas.errors import InputError, nearest
 
 
 class Relaxation(Protocol):
-    """What an MBlock asks for. Implementations are frozen values: :func:`dataclasses.replace` anneals them.
+    """What an MBlock asks for; implementations are frozen values."""
 
-    Attributes:
-        temperature: τ, divides the logits.
-    """
+    @property
+    def temperature(self) -> float:
+        """τ, which divides the logits."""
 
-    temperature: float
+    def at(self, temperature: float) -> Relaxation:
+        """Return the same relaxation at another temperature."""
 
     def draw(self, count: int, generator: torch.Generator) -> torch.Tensor | None:
         """Draw the noise of one slot, (count,) float32 on the generator's device; None where there is none."""
@@ -35,7 +38,7 @@ class Relaxation(Protocol):
     def __call__(self, alpha: torch.Tensor, noise: torch.Tensor | None = None) -> tuple[torch.Tensor, list[int]]:
         """Return the weights (n,), differentiable in ``alpha`` (n,), and the candidates to compute, best first.
 
-        Without ``noise`` it is a function of ``alpha`` alone; among equal logits the first comes first.
+        Without ``noise`` the answer is a function of ``alpha`` alone; among equal logits the first comes first.
         """
 
 
@@ -46,9 +49,9 @@ class TopK:
     p = softmax(α / τ), h = 1 at the k largest and 0 elsewhere,
     w = (h − p).detach() + p: in value h, in gradient p.
 
-    The logits start equal, so which k are "the largest" is an accident of the
-    sort, and stays it until α moves. The jitter is ours: Gaussian noise far
-    below any step of α, which breaks ties anew at every draw and enters the
+    The logits start equal, so the sort alone would decide which k are the
+    largest, and always the same. The jitter is ours: Gaussian noise far below
+    any step of α. The jitter breaks ties anew at every draw and enters the
     selection only, never p.
 
     Args:
@@ -58,6 +61,10 @@ class TopK:
 
     Raises:
         InputError: k below 1 or, in a call, above the number of candidates.
+
+    >>> weights, computed = TopK(k=2)(torch.tensor([0.1, 0.3, 0.2]))
+    >>> weights.tolist(), computed
+    ([0.0, 1.0, 1.0], [1, 2])
     """
 
     k: int = 2
@@ -71,10 +78,16 @@ class TopK:
         if self.tie_jitter < 0:
             raise InputError(f"the jitter that breaks ties is a standard deviation, got {self.tie_jitter}")
 
+    def at(self, temperature: float) -> TopK:
+        """Return the same relaxation at another temperature."""
+        return dataclasses.replace(self, temperature=temperature)
+
     def draw(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        """Draw the jitter that breaks ties, normal of the standard deviation ``tie_jitter``."""
         return self.tie_jitter * torch.randn(count, generator=generator, device=generator.device)
 
     def __call__(self, alpha: torch.Tensor, noise: torch.Tensor | None = None) -> tuple[torch.Tensor, list[int]]:
+        """Return w and the k likeliest candidates; the noise enters the selection only."""
         if self.k > len(alpha):
             raise InputError(f"top-k sampling asks for k = {self.k} of {len(alpha)} candidates; choose a smaller k")
         preference = alpha.detach() if noise is None else alpha.detach() + noise
@@ -87,6 +100,10 @@ class Softmax:
 
     Args:
         temperature: τ; 1 in the paper.
+
+    >>> weights, computed = Softmax()(torch.zeros(4))
+    >>> weights.tolist(), computed
+    ([0.25, 0.25, 0.25, 0.25], [0, 1, 2, 3])
     """
 
     temperature: float = 1.0
@@ -94,10 +111,15 @@ class Softmax:
     def __post_init__(self) -> None:
         _check_temperature(self.temperature)
 
+    def at(self, temperature: float) -> Softmax:
+        """Return the same relaxation at another temperature."""
+        return dataclasses.replace(self, temperature=temperature)
+
     def draw(self, count: int, generator: torch.Generator) -> None:
-        return None
+        """Draw nothing: the mixture has no noise."""
 
     def __call__(self, alpha: torch.Tensor, noise: torch.Tensor | None = None) -> tuple[torch.Tensor, list[int]]:
+        """Return the softmax and all candidates."""
         return torch.softmax(alpha / self.temperature, dim=0), list(range(len(alpha)))
 
 
@@ -109,6 +131,9 @@ class GumbelSample:
 
     Args:
         temperature: τ; the paper anneals it from 10 to 0.1.
+
+    >>> GumbelSample()(torch.tensor([0.1, 0.3, 0.2]))[1]
+    [1]
     """
 
     temperature: float = 1.0
@@ -116,21 +141,27 @@ class GumbelSample:
     def __post_init__(self) -> None:
         _check_temperature(self.temperature)
 
+    def at(self, temperature: float) -> GumbelSample:
+        """Return the same relaxation at another temperature."""
+        return dataclasses.replace(self, temperature=temperature)
+
     def draw(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        """Draw Gumbel noise."""
         return gumbel_noise(count, generator)
 
     def __call__(self, alpha: torch.Tensor, noise: torch.Tensor | None = None) -> tuple[torch.Tensor, list[int]]:
+        """Return w and the one sampled candidate."""
         logits = alpha if noise is None else alpha + noise
         return _straight_through(torch.softmax(logits / self.temperature, dim=0), _order(logits.detach())[:1])
 
 
-RELAXATIONS: dict[str, type] = {"topk": TopK, "softmax": Softmax, "gumbel": GumbelSample}
+RELAXATIONS: dict[str, Callable[..., Relaxation]] = {"topk": TopK, "softmax": Softmax, "gumbel": GumbelSample}
 """The relaxations by the names that a config gives them."""
 
 
 def gumbel_noise(count: int, generator: torch.Generator) -> torch.Tensor:
     """Draw (count,) float32 from Gumbel(0, 1), on the generator's device."""
-    # Bounds that float32 tells from 0 and 1, whose logarithms are infinite or zero.
+    # The bounds differ from 0 and 1 in float32; the logarithm of 0 is infinite, that of 1 zero.
     uniform = torch.rand(count, generator=generator, device=generator.device).clamp_(1e-9, 1 - 1e-7)
     return -torch.log(-torch.log(uniform))
 
@@ -139,13 +170,16 @@ def relaxation(name: str, **options: Any) -> Relaxation:
     """Return the relaxation of that name with its options.
 
     Raises:
-        InputError: an unknown name, an option it does not have, or a value it refuses.
+        InputError: an unknown name, an option that the relaxation does not have, or a value that it refuses.
+
+    >>> relaxation("topk", k=3)
+    TopK(k=3, temperature=1.0, tie_jitter=1e-06)
     """
     if name not in RELAXATIONS:
         raise InputError(
             f'the relaxation "{name}" is unknown, expected one of {", ".join(RELAXATIONS)}{nearest(name, RELAXATIONS)}'
         )
-    fields = [field.name for field in dataclasses.fields(RELAXATIONS[name])]
+    fields = list(inspect.signature(RELAXATIONS[name]).parameters)
     for option in options:
         if option not in fields:
             raise InputError(

@@ -1,9 +1,10 @@
 """SearchSpace: the value that owns what is known of a search space, and the registry of the spaces."""
 from __future__ import annotations
 
-__all__ = ["SPACES", "SearchSpace", "draw_architecture", "find_space", "register_space"]
+__all__ = ["SPACES", "SearchSpace", "backbone_of", "draw_architecture", "find_space", "register_space"]
 
 import os
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -22,7 +23,7 @@ class SearchSpace(Protocol):
     The bilevel engine, the stages of a run and the figures ask these methods
     and know no space by name. A space from outside subclasses this class and
     is registered by :func:`register_space`; ``tests/extending`` holds one.
-    Any model with a ``backbone`` can be searched: the space looks at the modules only.
+    Methods that are not abstract have a default that serves a space without such options, noise, budget or files.
 
     A derived network equals its supernet at that choice, exactly.
 
@@ -40,8 +41,14 @@ class SearchSpace(Protocol):
         """Return the space as the ``search`` section of a config describes it; without options unless overridden."""
         return cls()
 
+    @property
+    def name(self) -> str:
+        """The space's name, as ``search.space`` and ``architecture.json`` hold it."""
+        return self.format.name
+
     # -- the search -----------------------------------------------------------
 
+    @abstractmethod
     def build_supernet(self, model: nn.Module) -> nn.Module:
         """Put every candidate into ``model``, in place, and return it.
 
@@ -49,24 +56,29 @@ class SearchSpace(Protocol):
             InputError: the model does not have what the space searches.
         """
 
+    @abstractmethod
     def architecture_parameters(self, model: nn.Module) -> list[nn.Parameter]:
         """Return the logits of the supernet, a tensor per slot."""
 
+    @abstractmethod
     def derive(self, model: nn.Module, source: Mapping[str, Any] | None = None) -> Architecture:
         """Return the architecture that the logits prefer now."""
 
+    @abstractmethod
     def derive_network(self, model: nn.Module) -> nn.Module:
         """Return a plain network of that architecture with the supernet's weights."""
 
+    @abstractmethod
     def probabilities(self, model: nn.Module) -> dict[str, dict[str, float]]:
         """Return per slot the probability of each candidate, noise left out."""
 
     def anneal(self, model: nn.Module, temperature: float) -> None:
-        """Set the temperature of the relaxation."""
+        """Set the temperature of the relaxation; nothing where the space has none."""
 
     def sample(self, model: nn.Module, generator: torch.Generator | None) -> None:
-        """Draw the relaxation's noise for the next passes; None turns it off."""
+        """Draw the relaxation's noise for the next passes, None turns the noise off; nothing where the space has none."""
 
+    @abstractmethod
     def cost(self, model: nn.Module) -> torch.Tensor:
         """Return the expected cost of the architecture, a scalar, differentiable in the logits."""
 
@@ -79,11 +91,12 @@ class SearchSpace(Protocol):
         Raises:
             InputError: the space knows no cost of that kind.
         """
-        raise InputError(f"search.budget.{kind} is set and the space {self.format.name} has no such budget; set it 0")
+        raise InputError(f"search.budget.{kind} is set and the space {self.name} has no such budget; set it 0")
 
     # -- what is found --------------------------------------------------------
 
     @classmethod
+    @abstractmethod
     def draw(
         cls, history: Sequence[Mapping[str, Any]], architecture: Architecture, path: str | os.PathLike[str], **network: Any,
     ) -> None:
@@ -119,6 +132,18 @@ class SearchSpace(Protocol):
     def export(cls, architecture: Architecture, path: str | os.PathLike[str]) -> bool:
         """Write the file of the space's authors; return False where they have none for these slots."""
         return architecture.export(path)
+
+
+def backbone_of(model: nn.Module) -> nn.Module:
+    """Return ``model.backbone``, which a space searches.
+
+    Raises:
+        InputError: the model has no backbone.
+    """
+    backbone = getattr(model, "backbone", None)
+    if not isinstance(backbone, nn.Module):
+        raise InputError(f"{type(model).__name__} has no `backbone` to search; choose a model that keeps its backbone in one")
+    return backbone
 
 
 SPACES: dict[str, type[SearchSpace]] = {}
