@@ -58,6 +58,8 @@ def imports(name, text, known):
         elif isinstance(node, ast.Call) and ast.unparse(node.func) == "lazy_exports":
             parts = [key.value for key in node.args[1].keys]
             found.update(part if "." in part else f"{name}.{part}" for part in parts)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "imported":
+            found.add(ast.literal_eval(node.args[0]))
         waiting += ast.iter_child_nodes(node)
     return {module for module in found if module in known and module != name}
 
@@ -106,7 +108,7 @@ def place(module):
 
 
 def test_imports_in_functions_and_lazy_exports_are_counted():
-    known = dict.fromkeys(["p.a", "p.b", "p.c", "p.d", "p.e"])
+    known = dict.fromkeys(["p.a", "p.b", "p.c", "p.d", "p.e", "p.f"])
     text = """
 from typing import TYPE_CHECKING
 import p.a
@@ -117,8 +119,9 @@ else:
 def late():
     from p.d import something
 names = lazy_exports(__name__, {"e": ("x",)})
+engine = imported("p.f", "Engine")
 """
-    assert imports("p", text, known) == {"p.a", "p.c", "p.d", "p.e"}
+    assert imports("p", text, known) == {"p.a", "p.c", "p.d", "p.e", "p.f"}
 
 
 def test_circles_are_found():

@@ -14,7 +14,7 @@ from torchreid_nas.lazy import lazy_exports
 
 _names, __getattr__, __dir__ = lazy_exports(__name__, {
     "architecture": ("Architecture",), "features": ("FeatureExtractor",), "layers": ("modality_context", "split_batchnorm"),
-    "checkpoints": (), "weights": (), "zoo": (),
+    "checkpoints": (), "engine": (), "methods": (), "metrics": (), "search": (), "weights": (), "zoo": (),
 })
 __all__ = ["__version__", "register", *_names]
 __version__ = "0.2.0"

@@ -65,10 +65,12 @@ def register_lazily(module: ModuleType, places: Mapping[str, str]) -> None:
     Raises:
         ValueError: the module already has another attribute of one of the names.
     """
+    known = vars(module).get(_LAZY)
     for name, place in places.items():
+        if known is not None and known.get(name, place) != place:
+            raise _taken(module, name)
         if name in vars(module) and vars(module)[name] is not getattr(importlib.import_module(place), name, None):
             raise _taken(module, name)
-    known = vars(module).get(_LAZY)
     if known is not None:
         known.update(places)
         return

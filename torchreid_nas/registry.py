@@ -1,14 +1,20 @@
 """Registration in torchreid, in both of its layouts."""
 from __future__ import annotations
 
-__all__ = ["register_all", "register_model", "register_image_dataset", "register_loss", "register_engine"]
+__all__ = [
+    "register_all", "register_engine", "register_image_dataset", "register_loss", "register_method", "register_model",
+]
 
 import functools
+import importlib
+import inspect
 
 import torchreid
 
-from torchreid_nas import data, losses, models
+from torchreid_nas import data, losses
 from torchreid_nas.host import register_attribute, register_image_dataset, register_lazily, register_model
+from torchreid_nas.lazy import imported_names
+from torchreid_nas.methods import METHODS, Method
 
 
 def register_loss(cls: type) -> None:
@@ -21,34 +27,43 @@ def register_engine(cls: type) -> None:
     register_attribute(torchreid.engine, cls)
 
 
+def register_method(method: type[Method]) -> None:
+    """Add a method to :data:`torchreid_nas.methods.METHODS`, and its models and engines to torchreid.
+
+    Example::
+
+        class MyMethod(CMNASMethod):
+            name = "mine"
+            factories = {"my_resnet50": my_resnet50}
+
+        register_method(MyMethod)
+
+    Raises:
+        ValueError: another method has that name, or torchreid has other models or engines of the same names.
+    """
+    for name, factory in method.factories.items():
+        register_model(name, getattr(importlib.import_module(factory[0]), factory[1]) if isinstance(factory, tuple) else factory)
+    for attribute in ("train_class", "search_class"):
+        if inspect.getattr_static(method, attribute) is not None:
+            module, name = imported_names(method, attribute)
+            register_lazily(torchreid.engine, {name: module})
+    if METHODS.setdefault(method.name, method) is not method:
+        raise ValueError(f'torchreid_nas already has a method "{method.name}"; give the other one another name')
+
+
 def register_all() -> None:
     """Register everything of this package; again is harmless."""
-    for name in _MODEL_NAMES:
-        register_model(name, getattr(models, name))
+    for method in list(METHODS.values()):
+        register_method(method)
     for name, dataset in _DATASETS.items():
         register_image_dataset(name, dataset)
     for name in losses.__all__:
         register_loss(getattr(losses, name))
-    register_lazily(torchreid.engine, _ENGINES)
 
-
-_MODEL_NAMES = (
-    "two_stream_resnet18", "two_stream_resnet50", "two_stream_cdnet", "cdnet", "cdnet_x0_75", "cdnet_x0_5",
-    "cdnet_x0_25", "cnet", "ecn_resnet18", "ecn_resnet50",
-)
 
 _DATASETS = {
     "regdb": data.RegDB,
     "regdb_ir2vis": functools.partial(data.RegDB, query_modality="infrared"),
     "sysu_mm01": data.SYSUMM01,
     "sysu_mm01_indoor": functools.partial(data.SYSUMM01, search="indoor"),
-}
-
-# Named by their modules: a process that only extracts features imports no training.
-_ENGINES = {
-    "BalanceNeckEngine": "torchreid_nas.engine.balance",
-    "BalanceNeckSearchEngine": "torchreid_nas.engine.search",
-    "CrossModalityEngine": "torchreid_nas.engine.cross_modality",
-    "CrossModalitySearchEngine": "torchreid_nas.engine.search",
-    "DomainAdaptationEngine": "torchreid_nas.engine.domain_adaptation",
 }

@@ -17,7 +17,7 @@ from torchreid_nas.architecture import SHARE, Architecture
 from torchreid_nas.checkpoints.load import checkpoint_num_classes, load_authors_checkpoint, load_weights
 from torchreid_nas.config import load_config
 from torchreid_nas.errors import InputError
-from torchreid_nas.methods import make_task
+from torchreid_nas.methods import make_method
 from torchreid_nas.models import TwoStreamNetwork, two_stream_resnet18, two_stream_resnet50
 
 
@@ -314,5 +314,5 @@ def test_a_config_may_start_torchreids_network_from_a_file(tmp_path):
     given = osnet(7)
     torch.save(given.state_dict(), tmp_path / "osnet.pth")
     cfg = load_config(None, ["model.name", "osnet_x0_25", "model.pretrained", str(tmp_path / "osnet.pth")])
-    model = make_task(cfg, torch.device("cpu")).build_model(4, "none")
+    model = make_method(cfg, torch.device("cpu")).build_model(4, "none")
     assert torch.equal(model.conv1.conv.weight, given.conv1.conv.weight)

@@ -7,8 +7,9 @@ from tiny import TINY, TINY_CDNET, TINY_ECN
 from yacs.config import CfgNode
 
 from torchreid_nas.cli import main
-from torchreid_nas.config import config_to_yaml, default_config, effects, load_config
-from torchreid_nas.config.effects import without_effect
+from torchreid_nas.config import config_to_yaml, default_config, load_config
+from torchreid_nas.methods import METHODS
+from torchreid_nas.methods.effects import without_effect
 from torchreid_nas.run.build import search_engine, train_engine
 from torchreid_nas.run.setup import RunSetup
 
@@ -84,13 +85,17 @@ def test_no_key_is_named_that_a_run_reads(base, search, data_root, tmp_path, mon
     assert named == set()
 
 
-def test_every_key_and_section_of_the_table_exists():
-    cfg = default_config()
-    for among, cause, _ in effects._ROWS:
-        for key in (*among, cause):
-            node = cfg
-            for part in key.split("."):
-                node = node[part]
+def test_every_key_and_section_that_a_method_reads_exists():
+    known = []
+
+    def walk(node, prefix):
+        for name, value in node.items():
+            known.append(f"{prefix}{name}")
+            if isinstance(value, CfgNode):
+                walk(value, f"{prefix}{name}.")
+
+    walk(default_config(), "")
+    assert {key for method in METHODS.values() for key in method.own_keys} <= set(known)
 
 
 def test_the_command_line_says_it_once_and_only_of_what_was_typed(data_root, tmp_path, capsys):

@@ -16,7 +16,7 @@ from typing import Any
 
 import torchreid_nas
 from torchreid_nas.config import load_config
-from torchreid_nas.config.effects import without_effect
+from torchreid_nas.methods.effects import without_effect
 from torchreid_nas.errors import InputError, nearest, plain_warnings
 from torchreid_nas.log import plain_lines
 from torchreid_nas.run.folder import STAGES, RunFolder

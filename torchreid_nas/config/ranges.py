@@ -11,7 +11,7 @@ from yacs.config import CfgNode
 from torchreid_nas.architecture import FORMATS
 from torchreid_nas.errors import InputError
 
-# Names of ecn.ablation; what each changes is in series.py.
+# Names of ecn.ablation; what each changes is in methods/ecn.py.
 _ABLATIONS = ("source", "exemplar", "camera", "neighbourhood", "all", "supervised")
 
 _AT_LEAST_ONE = (lambda v: v >= 1, "a whole number of at least 1")

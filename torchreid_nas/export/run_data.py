@@ -15,7 +15,7 @@ from torchreid_nas.config import load_config
 from torchreid_nas.engine import RetrievalEngine
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers import MODALITIES, active_modality
-from torchreid_nas.methods import make_task
+from torchreid_nas.methods import make_method
 from torchreid_nas.metrics import RankingResult
 from torchreid_nas.run.folder import RunFolder
 
@@ -35,7 +35,7 @@ class RunData:
         if not run.is_run():
             raise InputError(f'"{folder}" is no folder of a run, so it names no data')
         self.cfg = load_config(run.config)
-        self.manager = make_task(self.cfg, torch.device("cpu")).data(self.cfg.data.targets)
+        self.manager = make_method(self.cfg, torch.device("cpu")).data(self.cfg.data.targets)
 
     def test_paths(self, modality: str | None = None) -> list[Path]:
         """Return the images of queries and galleries, of one modality or (None) of all."""

@@ -1,22 +1,43 @@
-"""Tasks: what of a run depends on the kind of re-identification — data, model, space, engines."""
+"""Methods: what of a run depends on the paper — data, networks, search space, engines, config keys."""
 from __future__ import annotations
 
-from torch import device as Device
-from yacs.config import CfgNode
+from typing import TYPE_CHECKING
 
-from torchreid_nas.methods.base import Task
-from torchreid_nas.methods.cdnet import SingleModalityTask
-from torchreid_nas.methods.cmnas import CrossModalityTask
-from torchreid_nas.methods.ecn import DomainAdaptationTask
+from torchreid_nas.methods.base import BaseMethod
+from torchreid_nas.methods.baseline import BaselineMethod
+from torchreid_nas.methods.cdnet import CDNetMethod
+from torchreid_nas.methods.cmnas import CMNASMethod
+from torchreid_nas.methods.ecn import ECNMethod
+from torchreid_nas.methods.interface import Method
 
-__all__ = ["CrossModalityTask", "DomainAdaptationTask", "SingleModalityTask", "Task", "make_task"]
+if TYPE_CHECKING:
+    import torch
+    from yacs.config import CfgNode
+
+__all__ = [
+    "METHODS", "BaseMethod", "BaselineMethod", "CDNetMethod", "CMNASMethod", "ECNMethod", "Method", "make_method", "method_of",
+]
+
+METHODS: dict[str, type[Method]] = {
+    method.name: method for method in (CMNASMethod, CDNetMethod, ECNMethod, BaselineMethod)
+}
+"""The methods by name. :func:`torchreid_nas.registry.register_method` adds one from outside."""
 
 
-def make_task(cfg: CfgNode, device: Device) -> Task:
-    """Return the task of a config: two-stream models match across modalities, ECN's adapt, all others match within one.
+def method_of(model: str) -> type[Method]:
+    """Return the method that trains a model: the one that names it, else the one of torchreid's own networks.
+
+    Example:
+        >>> method_of("two_stream_resnet18").name, method_of("osnet_x1_0").name
+        ('cmnas', 'baseline')
+    """
+    return next((method for method in METHODS.values() if model in method.factories), BaselineMethod)
+
+
+def make_method(cfg: CfgNode, device: torch.device) -> Method:
+    """Return the method of ``model.name`` for a config.
 
     Raises:
-        InputError: the model is unknown.
+        InputError: the model is unknown, or the method does not suit the config.
     """
-    kinds = (CrossModalityTask, DomainAdaptationTask)
-    return next((kind for kind in kinds if cfg.model.name in kind.models()), SingleModalityTask)(cfg, device)
+    return method_of(cfg.model.name)(cfg, device)

@@ -1,49 +1,53 @@
-"""What every task has in common."""
+"""What the methods of all papers share."""
 from __future__ import annotations
 
-__all__ = ["Task"]
+__all__ = ["BaseMethod"]
 
+import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
-
-import torch
-from torch import nn
-from torch.utils.data import DataLoader
-from yacs.config import CfgNode
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torchreid_nas.architecture import ArchitectureSpec
-from torchreid_nas.data import ReIDDataManager
-from torchreid_nas.engine import ResumableEngine, TrainingOptions
 from torchreid_nas.errors import InputError, nearest
-from torchreid_nas.search import SPACES, SearchSpace
+from torchreid_nas.methods.interface import Method
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from torch.utils.data import DataLoader
+    from yacs.config import CfgNode
+
+    from torchreid_nas.data import ReIDDataManager
+    from torchreid_nas.engine import TrainingOptions
+    from torchreid_nas.search import SearchSpace
 
 
-class Task:
-    """Builds data, model, space and engines from a config; the pipeline decides when.
+class BaseMethod(Method):
+    """A method whose data and training options follow from the common keys of the config.
 
-    Subclasses set the class attributes and implement the methods that raise
-    ``NotImplementedError``.
+    Subclasses set the class attributes and implement the methods that raise ``NotImplementedError``.
+
+    Args:
+        cfg: see :mod:`torchreid_nas.config`.
+        device: where the network lives.
 
     Attributes:
-        manager: the data manager's class.
-        spaces: names of the search spaces that fit the models.
-        plain_architecture: what a supernet is built from, and what stands in
-            for the architecture to be found in a dry run.
-        train_class, search_class: the engines.
-        standardizes: whether the models heed ``model.standardize_input``.
-        harmless: config keys that may change between a run and its
-            resumption without changing a number of its training.
+        own_keys: what :meth:`reads` returns, whatever the model.
+        standardizes: whether the models obey ``model.standardize_input``.
+
+    Raises:
+        InputError: ``model.name`` is none of the method's, or ``model.standardize_input`` has no effect on it.
     """
 
-    manager: ClassVar[type[ReIDDataManager]]
-    spaces: ClassVar[Sequence[str]]
-    plain_architecture: ClassVar[str]
-    train_class: ClassVar[type[ResumableEngine]]
-    search_class: ClassVar[type[ResumableEngine]]
-    standardizes: ClassVar[bool] = False
+    factories: ClassVar[Mapping[str, tuple[str, str] | Callable[..., Any]]] = {}
+    spaces: ClassVar[Sequence[str]] = ()
+    own_keys: ClassVar[Sequence[str]] = ()
     harmless: ClassVar[Sequence[str]] = ("data.root", "data.save_dir", "data.targets", "data.cache_dir")
+    ablation: ClassVar[Mapping[str, tuple[str, Mapping[str, Any]]]] = {}
+    search_class: ClassVar[Any] = None
+    standardizes: ClassVar[bool] = False
 
     def __init__(self, cfg: CfgNode, device: torch.device) -> None:
         self.cfg, self.device = cfg, device
@@ -60,44 +64,57 @@ class Task:
 
     @classmethod
     def models(cls) -> Sequence[str]:
-        """Names of the models of this task."""
-        raise NotImplementedError
+        """Return the names of the models that this method trains."""
+        return tuple(cls.factories)
+
+    def factory(self) -> Callable[..., nn.Module]:
+        """Return the model factory of ``model.name``."""
+        factory = self.factories[self.cfg.model.name]
+        return getattr(importlib.import_module(factory[0]), factory[1]) if isinstance(factory, tuple) else factory
+
+    @classmethod
+    def reads(cls, model: str) -> Sequence[str]:
+        """Return :attr:`own_keys`."""
+        return cls.own_keys
 
     # -- what subclasses decide -----------------------------------------------
 
     def check_batch(self) -> None:
-        """Raise InputError where ``train.batch_size`` does not suit the task, whatever the data; managers know the rest."""
+        """Accept every ``train.batch_size``."""
 
     def build_model(self, num_classes: int, architecture: ArchitectureSpec, pretrained: bool = True) -> nn.Module:
-        """Return the config's network with ``architecture``."""
+        """Return the config's network with ``architecture``; see :meth:`Method.build_model`."""
         raise NotImplementedError
 
     def build_unsearched(self, num_classes: int, pretrained: bool = True) -> nn.Module:
-        """Return the network that the search makes its supernet of."""
+        """Return the network with :attr:`plain_architecture`."""
         return self.build_model(num_classes, self.plain_architecture, pretrained)
 
     def space(self, model: nn.Module | None = None) -> SearchSpace:
-        """Return the search space, with its budget for the supernet ``model`` where the config has one."""
-        raise NotImplementedError
+        """Return the space of ``search.space`` as the ``search`` section describes it; see :meth:`Method.space`."""
+        from torchreid_nas.search import find_space
 
-    def search_split(self, data: ReIDDataManager) -> tuple[DataLoader, DataLoader, int]:
-        """Return the loaders of weights and architecture, and the number of identities of the former."""
+        self.check_space()
+        return find_space(self.cfg.search.space).from_config(self.cfg.search)
+
+    def search_split(self, data: Any) -> tuple[DataLoader[Any], DataLoader[Any], int]:
+        """Return the loaders of the search; see :meth:`Method.search_split`."""
         raise NotImplementedError
 
     def search_options(self) -> dict[str, Any]:
-        """Return the fields of SearchOptions that depend on the task."""
+        """Return the fields of SearchOptions that depend on the method."""
         raise NotImplementedError
 
     def engine_options(self) -> dict[str, Any]:
-        """Return the further arguments of both engines: losses and their weights."""
+        """Return the further arguments of both engines; see :meth:`Method.engine_options`."""
         raise NotImplementedError
 
     def describe(self, model: nn.Module) -> dict[str, Any]:
-        """Return what results.json says of the network."""
-        raise NotImplementedError
+        """Return nothing to say of the network."""
+        return {}
 
     def figure_options(self) -> dict[str, Any]:
-        """Return what the picture of the architecture must know of the network."""
+        """Return nothing that the picture of the architecture must know."""
         return {}
 
     def data_options(self, for_test: bool) -> dict[str, Any]:
@@ -107,7 +124,7 @@ class Task:
     # -- what they share ------------------------------------------------------
 
     def data(self, targets: Sequence[str], holdout: float = 0.0) -> ReIDDataManager:
-        """Return the data manager: for a test where there are targets, otherwise for training."""
+        """Return the data manager of the common keys, :meth:`data_options` added."""
         cfg = self.cfg
         return self.manager(
             root=cfg.data.root, sources=cfg.data.sources, targets=list(targets), height=cfg.data.height,
@@ -118,12 +135,14 @@ class Task:
             use_gpu=self.device.type == "cuda", seed=cfg.train.seed, gallery_draw=cfg.test.gallery_draw,
             shot=cfg.test.shot, num_trials=cfg.test.num_trials, holdout=holdout, holdout_seed=cfg.train.seed,
             cache=cfg.data.cache, cache_dir=cfg.data.cache_dir, device=self.device,
-            channels_last=self.training_options().channels_last,
+            channels_last=cfg.train.channels_last,
             **self.data_options(for_test=bool(targets)),
         )
 
     def training_options(self) -> TrainingOptions:
-        """Return how the engines train."""
+        """Return the options of the ``train`` section."""
+        from torchreid_nas.engine import TrainingOptions
+
         train = self.cfg.train
         return TrainingOptions(
             self.device, train.seed, train.amp, train.channels_last, train.ema, train.eval_freq, train.accumulate,
@@ -133,14 +152,16 @@ class Task:
     def pretrained(self) -> bool | Path:
         """Return ``model.pretrained`` as the model factories take it."""
         value = self.cfg.model.pretrained
-        return {"imagenet": True, "": False}.get(value) if value in ("imagenet", "") else Path(value)
+        return value == "imagenet" if value in ("imagenet", "") else Path(value)
 
     def outside_spaces(self) -> list[str]:
         """Return the names of the registered search spaces that are not the method's own and search this model."""
+        from torchreid_nas.search import SPACES
+
         return [name for name, space in SPACES.items() if self.cfg.model.name in space.models]
 
     def check_space(self) -> None:
-        """Raise InputError where the search space does not fit the model."""
+        """Refuse a search where there is nothing to search, and a ``search.space`` of another method."""
         spaces = [*self.spaces, *self.outside_spaces()]
         if not spaces:
             raise InputError(
@@ -155,5 +176,5 @@ class Task:
 
 
 def _cores() -> int:
-    """Cores that this process may use: more loader processes than that only stand in each other's way."""
+    """Return the number of cores that this process may use; more loader processes than cores wait for each other."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,107 +1,88 @@
-"""Re-identification within one modality: CDNet, its search, and torchreid's own models as controls."""
+"""Re-identification within one modality: CDNet (Li et al., CVPR 2021) and its search."""
 from __future__ import annotations
 
-__all__ = ["SingleModalityTask"]
+__all__ = ["CDNetMethod"]
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torchreid
-from torch import nn
-from torch.utils.data import DataLoader
-
-from torchreid_nas import models
 from torchreid_nas.architecture import ArchitectureSpec
-from torchreid_nas.checkpoints.load import load_weights
-from torchreid_nas.data import IdentityDataManager
-from torchreid_nas.engine import BalanceNeckEngine, BalanceNeckSearchEngine
 from torchreid_nas.errors import InputError
 from torchreid_nas.genotypes import COMBINED_DEPTH_SPACE, COMBINED_SPACE
-from torchreid_nas.host import MODELS
-from torchreid_nas.methods.base import Task
-from torchreid_nas.models.size import COST_KINDS
-from torchreid_nas.search import SearchSpace, find_space
+from torchreid_nas.lazy import imported
+from torchreid_nas.methods.base import BaseMethod
 
-_CDNETS = ("cdnet", "cnet")
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.utils.data import DataLoader
+
+    from torchreid_nas.search import SearchSpace
 
 
-class SingleModalityTask(Task):
-    """CDNet: which kernels and depth each block has. Torchreid's own models train with the same recipe."""
+class CDNetMethod(BaseMethod):
+    """CDNet: which kernels and depth each block has."""
 
-    manager = IdentityDataManager
-    spaces = (COMBINED_DEPTH_SPACE, COMBINED_SPACE)
+    name = "cdnet"
+    factories = {name: ("torchreid_nas.models.cdnet", name) for name in ("cdnet", "cnet")}
+    spaces: ClassVar[Sequence[str]] = (COMBINED_DEPTH_SPACE, COMBINED_SPACE)
     plain_architecture = "cdnet"
-    train_class, search_class = BalanceNeckEngine, BalanceNeckSearchEngine
-
-    @classmethod
-    def models(cls) -> Sequence[str]:
-        return (*_CDNETS, *(name for name in MODELS if name not in _CDNETS))
+    own_keys: ClassVar[Sequence[str]] = (
+        "model.neck", "model.dropout", "loss.triplet", "sampler", "search", "search.neck", "search.relaxation", "search.k",
+        "search.tie_jitter", "search.last_conv", "search.val_images", "search.overlap", "search.budget",
+    )
+    manager = imported("torchreid_nas.data.identity_manager", "IdentityDataManager")
+    train_class = imported("torchreid_nas.engine.balance", "BalanceNeckEngine")
+    search_class = imported("torchreid_nas.engine.search", "BalanceNeckSearchEngine")
 
     def build_model(self, num_classes: int, architecture: ArchitectureSpec, pretrained: bool = True) -> nn.Module:
+        """Return a CDNet with the neck of ``model.neck``."""
         return self._build(num_classes, architecture, pretrained, self.cfg.model.neck)
 
     def build_unsearched(self, num_classes: int, pretrained: bool = True) -> nn.Module:
+        """Return a CDNet with the neck of ``search.neck``."""
         neck = self.cfg.search.neck or self.cfg.model.neck
         return self._build(num_classes, self.plain_architecture, pretrained, neck)
 
     def _build(self, num_classes: int, architecture: ArchitectureSpec, pretrained: bool, neck: str) -> nn.Module:
-        cfg = self.cfg.model
-        weights = pretrained and self.pretrained()
-        if cfg.name not in _CDNETS:
-            for key, value, without in (("architecture", architecture, "none"), ("width", cfg.width, 1)):
-                if value != without:
-                    raise InputError(
-                        f"model.{key} is {value}, which model.name {cfg.name}, a network as its name says, would not heed; "
-                        f"set model.{key} {without}, or one of {', '.join(_CDNETS)} as model.name"
-                    )
-            model = torchreid.models.build_model(
-                cfg.name, num_classes, loss="triplet", pretrained=weights is True, use_gpu=self.device.type == "cuda"
-            )
-            # Torchreid's own take no file.
-            return load_weights(model, weights) if isinstance(weights, Path) else model
-        return models.cdnet(
-            num_classes, loss="triplet", pretrained=weights, architecture=architecture, neck=neck, width=cfg.width,
-            dropout=cfg.dropout,
+        return self.factory()(
+            num_classes, loss="triplet", pretrained=pretrained and self.pretrained(), architecture=architecture, neck=neck,
+            width=self.cfg.model.width, dropout=self.cfg.model.dropout,
         )
 
-    def check_space(self) -> None:
-        if self.cfg.model.name not in _CDNETS and not self.outside_spaces():
-            raise InputError(
-                f"there is nothing to search in model.name {self.cfg.model.name}, which is none of {', '.join(_CDNETS)}; leave "
-                "search out of --stages and set model.architecture none"
-            )
-        super().check_space()
-
     def space(self, model: nn.Module | None = None) -> SearchSpace:
-        self.check_space()
-        search = self.cfg.search
-        space = find_space(search.space).from_config(search)
-        if model is not None and self._budget():
-            kind, target = self._budget()
+        """Return the space of blocks, with its budget for the supernet ``model`` where the config has one."""
+        search, space = self.cfg.search, super().space()
+        budget = self._budget()
+        if model is not None and budget is not None:
             if search.neck and search.neck != self.cfg.model.neck:
                 # The target is one for the network at test time, which has another neck.
                 model = space.build_supernet(self.build_model(1, self.plain_architecture, pretrained=False)).to(self.device)
-            space.set_budget(
-                model, kind, target, search.budget.weight, (self.cfg.data.height, self.cfg.data.width)
-            )
+            space.set_budget(model, *budget, search.budget.weight, (self.cfg.data.height, self.cfg.data.width))
         return space
 
-    def search_split(self, data: IdentityDataManager) -> tuple[DataLoader, DataLoader, int]:
-        return data.search_split(images=self.cfg.search.val_images, overlap=self.cfg.search.overlap)
+    def search_split(self, data: Any) -> tuple[DataLoader[Any], DataLoader[Any], int]:
+        """Split the training data by images of each identity."""
+        loaders: tuple[DataLoader[Any], DataLoader[Any], int] = data.search_split(
+            images=self.cfg.search.val_images, overlap=self.cfg.search.overlap
+        )
+        return loaders
 
     def search_options(self) -> dict[str, Any]:
+        """Return the options of a search that samples, by all losses, with the budget's term if there is a budget."""
         return {"sample": True, "metric_only": False, "cost_weight": 1.0 if self._budget() else 0.0}
 
     def describe(self, model: nn.Module) -> dict[str, Any]:
-        architecture = getattr(model, "architecture", None)
-        return {"architecture": dict(architecture.choices)} if architecture is not None else {}
+        """Return the candidate of each block."""
+        architecture: Any = model.architecture
+        return {"architecture": dict(architecture.choices)}
 
     def figure_options(self) -> dict[str, Any]:
+        """Return the input's size, and neck and width of the network."""
         model, data = self.cfg.model, self.cfg.data
         return {"height": data.height, "width": data.width, "neck": model.neck, "model_width": model.width}
 
     def engine_options(self) -> dict[str, Any]:
+        """Return margin and loss weights of cross-entropy and triplet loss."""
         loss = self.cfg.loss
         return {
             "margin": loss.triplet.margin, "weight_x": loss.triplet.weight_x, "weight_t": loss.triplet.weight_t,
@@ -109,6 +90,9 @@ class SingleModalityTask(Task):
         }
 
     def _budget(self) -> tuple[str, float] | None:
+        """Return kind and target of the budget, None where every target is 0."""
+        from torchreid_nas.models.size import COST_KINDS
+
         given = [(kind, self.cfg.search.budget[kind]) for kind in COST_KINDS if self.cfg.search.budget[kind]]
         if len(given) > 1:
             raise InputError(

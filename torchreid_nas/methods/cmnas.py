@@ -1,39 +1,47 @@
-"""Visible-infrared re-identification with two-stream networks (CM-NAS)."""
+"""Visible-infrared re-identification with two-stream networks: CM-NAS (Fu et al., ICCV 2021)."""
 from __future__ import annotations
 
-__all__ = ["CrossModalityTask"]
+__all__ = ["CMNASMethod"]
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
-from torch.utils.data import DataLoader
-
-from torchreid_nas import models
 from torchreid_nas.architecture import BN_SPACE, SHARE, ArchitectureSpec
-from torchreid_nas.data import CrossModalityDataManager
-from torchreid_nas.engine import CrossModalityEngine, CrossModalityLossWeights, CrossModalitySearchEngine
 from torchreid_nas.errors import InputError
-from torchreid_nas.layers import SplitBatchNorm2d, bn_slots
-from torchreid_nas.methods.base import Task
-from torchreid_nas.models.size import COST_KINDS
-from torchreid_nas.search import SearchSpace, find_space
+from torchreid_nas.lazy import imported
+from torchreid_nas.methods.base import BaseMethod
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.utils.data import DataLoader
 
 
-class CrossModalityTask(Task):
+class CMNASMethod(BaseMethod):
     """CM-NAS: which BatchNorms of a two-stream network the modalities share."""
 
-    manager = CrossModalityDataManager
+    name = "cmnas"
+    factories = {
+        name: ("torchreid_nas.models.two_stream", name)
+        for name in ("two_stream_resnet18", "two_stream_resnet50", "two_stream_cdnet")
+    }
     spaces = (BN_SPACE,)
     plain_architecture = SHARE
-    train_class, search_class = CrossModalityEngine, CrossModalitySearchEngine
+    own_keys = (
+        "model.last_stride", "loss.triplet", "loss.c3mmd", "sampler", "search", "search.sampling", "search.split",
+        "search.val_fraction", "search.split_cost", "search.train_affine",
+    )
     standardizes = True
+    manager = imported("torchreid_nas.data.cross_modality_manager", "CrossModalityDataManager")
+    train_class = imported("torchreid_nas.engine.cross_modality", "CrossModalityEngine")
+    search_class = imported("torchreid_nas.engine.search", "CrossModalitySearchEngine")
 
     @classmethod
-    def models(cls) -> Sequence[str]:
-        return ("two_stream_resnet18", "two_stream_resnet50", "two_stream_cdnet")
+    def reads(cls, model: str) -> Sequence[str]:
+        """Return the own keys; ``model.last_stride`` is one of ResNets alone."""
+        return [key for key in cls.own_keys if key != "model.last_stride" or model != "two_stream_cdnet"]
 
     def check_batch(self) -> None:
+        """Refuse a batch without whole identities in both modalities, or of one identity."""
         size, instances = self.cfg.train.batch_size, self.cfg.sampler.num_instances
         step = 2 * instances
         # With one identity there is no negative, and nothing to tell apart.
@@ -44,6 +52,9 @@ class CrossModalityTask(Task):
             )
 
     def check_space(self) -> None:
+        """Refuse what the base refuses, and a budget, which only block spaces have."""
+        from torchreid_nas.models.size import COST_KINDS
+
         super().check_space()
         for kind in COST_KINDS:
             if self.cfg.search.budget[kind]:
@@ -53,28 +64,28 @@ class CrossModalityTask(Task):
                 )
 
     def build_model(self, num_classes: int, architecture: ArchitectureSpec, pretrained: bool = True) -> nn.Module:
+        """Return a two-stream network whose BatchNorms are split as ``architecture`` says."""
         cfg = self.cfg.model
-        options: dict[str, Any] = {} if cfg.name == "two_stream_cdnet" else {"last_stride": cfg.last_stride}
+        options: dict[str, Any] = {"last_stride": cfg.last_stride} if "model.last_stride" in self.reads(cfg.name) else {}
         if pretrained and cfg.pretrained == "imagenet" and cfg.width != 1:
             raise InputError(
                 f"model.pretrained imagenet fits model.width 1 only, got {cfg.width}; set model.pretrained False"
             )
-        return getattr(models, cfg.name)(
+        return self.factory()(
             num_classes, architecture, pretrained=pretrained and self.pretrained(), width=cfg.width,
             standardize_input=cfg.standardize_input, **options,
         )
 
-    def space(self, model: nn.Module | None = None) -> SearchSpace:
-        self.check_space()
-        return find_space(self.cfg.search.space).from_config(self.cfg.search)
-
-    def search_split(self, data: CrossModalityDataManager) -> tuple[DataLoader, DataLoader, int]:
+    def search_split(self, data: Any) -> tuple[DataLoader[Any], DataLoader[Any], int]:
+        """Split the training data by identity or by image."""
         search = self.cfg.search
-        return data.search_split(
+        loaders: tuple[DataLoader[Any], DataLoader[Any], int] = data.search_split(
             by=search.split, fraction=search.val_fraction or None, num_batches=data.num_batches
         )
+        return loaders
 
     def search_options(self) -> dict[str, Any]:
+        """Return sampling, the loss of the validation part and the loss weight of split slots."""
         search = self.cfg.search
         return {
             "sample": search.sampling == "gumbel", "metric_only": search.split == "identity",
@@ -82,11 +93,18 @@ class CrossModalityTask(Task):
         }
 
     def describe(self, model: nn.Module) -> dict[str, Any]:
-        slots = bn_slots(model.backbone)
-        split = sum(isinstance(model.backbone.get_submodule(slot), SplitBatchNorm2d) for slot in slots)
+        """Return the numbers of slots and of split slots."""
+        from torchreid_nas.layers import SplitBatchNorm2d, bn_slots
+
+        backbone: Any = model.backbone
+        slots = bn_slots(backbone)
+        split = sum(isinstance(backbone.get_submodule(slot), SplitBatchNorm2d) for slot in slots)
         return {"slots": len(slots), "split_slots": split}
 
     def engine_options(self) -> dict[str, Any]:
+        """Return K and the loss weights of the paper's equation of the whole loss."""
+        from torchreid_nas.engine import CrossModalityLossWeights
+
         loss = self.cfg.loss
         weights = CrossModalityLossWeights(
             loss.triplet.weight_x, loss.triplet.weight_t, loss.triplet.margin, loss.c3mmd.weight_correlation,

@@ -1,40 +1,50 @@
-"""Domain adaptation with a labelled source and an unlabelled target (ECN), and unsupervised visible-infrared re-ID."""
+"""Domain adaptation with a labelled source and an unlabelled target: ECN (Zhong et al., CVPR 2019), ours for two modalities."""
 from __future__ import annotations
 
-__all__ = ["DomainAdaptationTask"]
+__all__ = ["ECNMethod"]
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
-from torchreid_nas import models
 from torchreid_nas.architecture import SHARE, ArchitectureSpec
-from torchreid_nas.data import DomainAdaptationDataManager
-from torchreid_nas.engine import AdaptationOptions, DomainAdaptationEngine
 from torchreid_nas.errors import InputError
-from torchreid_nas.methods.base import Task
+from torchreid_nas.lazy import imported
+from torchreid_nas.methods.base import BaseMethod
 
+if TYPE_CHECKING:
+    from torch import nn
 
-class DomainAdaptationTask(Task):
+class ECNMethod(BaseMethod):
     """ECN: the training images of ``data.targets`` take part in training, without their labels.
 
     Where they are of both modalities, neighbours are sought in each in equal
     numbers, and ``model.architecture`` says which BatchNorms are split.
     """
 
-    manager = DomainAdaptationDataManager
-    spaces = ()
+    name = "ecn"
+    factories = {name: ("torchreid_nas.models.ecn", name) for name in ("ecn_resnet18", "ecn_resnet50")}
     plain_architecture = SHARE
-    train_class = DomainAdaptationEngine
+    own_keys = ("ecn", "model.feature_dim", "model.frozen_stages", "model.dropout", "model.last_stride")
+    # The targets are trained on.
     harmless = ("data.root", "data.save_dir", "data.cache_dir")
-
-    @classmethod
-    def models(cls) -> Sequence[str]:
-        return ("ecn_resnet18", "ecn_resnet50")
+    # Table 3 of the paper; "supervised" is the row of its upper bound.
+    ablation = {
+        "source": ("source only", {"ecn.weight_target": 0.0}),
+        "exemplar": ("exemplar", {"ecn.camstyle": "none", "ecn.num_neighbours": 0}),
+        "camera": ("exemplar + camera", {"ecn.num_neighbours": 0}),
+        "neighbourhood": ("exemplar + neighbourhood", {"ecn.camstyle": "none"}),
+        "all": ("all (ECN)", {}),
+        "supervised": ("supervised on the target", {"ecn.weight_target": 0.0}),
+    }
+    manager = imported("torchreid_nas.data.domain_adaptation_manager", "DomainAdaptationDataManager")
+    train_class = imported("torchreid_nas.engine.domain_adaptation", "DomainAdaptationEngine")
 
     def build_model(self, num_classes: int, architecture: ArchitectureSpec, pretrained: bool = True) -> nn.Module:
+        """Return an ECN network; an architecture ``none`` shares all BatchNorms.
+
+        Raises:
+            InputError: random filters would be frozen.
+        """
         cfg = self.cfg.model
         weights = pretrained and self.pretrained()
         if pretrained and not weights and not cfg.load_weights and cfg.frozen_stages >= 0:
@@ -42,13 +52,14 @@ class DomainAdaptationTask(Task):
                 f"model.frozen_stages {cfg.frozen_stages} would freeze random filters, since model.pretrained and "
                 "model.load_weights are empty; set model.frozen_stages -1 to train from scratch"
             )
-        return getattr(models, cfg.name)(
+        return self.factory()(
             num_classes, pretrained=weights, architecture=SHARE if architecture == "none" else architecture,
             width=cfg.width, last_stride=cfg.last_stride, feature_dim=cfg.feature_dim, dropout=cfg.dropout,
             frozen_stages=cfg.frozen_stages,
         )
 
     def data_options(self, for_test: bool) -> dict[str, Any]:
+        """Return the targets that take part in training, and the styles of their cameras."""
         ecn = self.cfg.ecn
         if for_test or not ecn.weight_target:
             return {}
@@ -60,11 +71,17 @@ class DomainAdaptationTask(Task):
         }
 
     def engine_options(self) -> dict[str, Any]:
-        options = {field: self.cfg.ecn[field] for field in _OPTIONS}
-        return {"adaptation": AdaptationOptions(**options), "label_smooth": self.cfg.loss.softmax.label_smooth}
+        """Return the options of the adaptation, and the smoothing of the source's labels."""
+        from torchreid_nas.engine import AdaptationOptions
+
+        return {"adaptation": AdaptationOptions(**self._adaptation()), "label_smooth": self.cfg.loss.softmax.label_smooth}
 
     def describe(self, model: nn.Module) -> dict[str, Any]:
-        return {"adaptation": {field: self.cfg.ecn[field] for field in (*_OPTIONS, "camstyle")}}
+        """Return the options of the adaptation."""
+        return {"adaptation": {**self._adaptation(), "camstyle": self.cfg.ecn.camstyle}}
 
+    def _adaptation(self) -> dict[str, Any]:
+        """Return the keys of the section ``ecn`` that are fields of AdaptationOptions."""
+        from torchreid_nas.engine import AdaptationOptions
 
-_OPTIONS = tuple(field.name for field in dataclasses.fields(AdaptationOptions))
+        return {field.name: self.cfg.ecn[field.name] for field in dataclasses.fields(AdaptationOptions)}

@@ -12,7 +12,7 @@ import torch
 from torchreid_nas import report
 from torchreid_nas.architecture import Architecture
 from torchreid_nas.config import load_config
-from torchreid_nas.methods import make_task
+from torchreid_nas.methods import make_method
 from torchreid_nas.run.folder import RunFolder
 from torchreid_nas.search.space import draw_architecture
 
@@ -42,7 +42,7 @@ def draw_pictures(folder: RunFolder) -> list[Path]:
 def draw_search(folder: RunFolder) -> bool:
     """Draw how the architecture came about."""
     cfg = load_config(folder.search.config)
-    options = make_task(cfg, torch.device("cpu")).figure_options()
+    options = make_method(cfg, torch.device("cpu")).figure_options()
     history, architecture = report.read_history(folder.search.history), Architecture.load(folder.architecture)
     draw_architecture(history, architecture, folder.architecture_figure, **options)
     return True

@@ -16,7 +16,7 @@ from torchreid_nas import report
 from torchreid_nas.data import dataset_facts
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import atomic_path, write_json, write_text
-from torchreid_nas.methods import DomainAdaptationTask
+from torchreid_nas.methods import method_of
 from torchreid_nas.run.folder import RunFolder
 from torchreid_nas.run.lock import hold
 from torchreid_nas.run.pictures import draw_series, try_to_draw
@@ -24,15 +24,6 @@ from torchreid_nas.run.results import average_rows
 from torchreid_nas.run.stages import Run
 
 logger = logging.getLogger(__name__)
-# What each row of ECN's ablation (Table 3 of the paper) changes, and what it is called there.
-_VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "source": ("source only", {"ecn.weight_target": 0.0}),
-    "exemplar": ("exemplar", {"ecn.camstyle": "none", "ecn.num_neighbours": 0}),
-    "camera": ("exemplar + camera", {"ecn.num_neighbours": 0}),
-    "neighbourhood": ("exemplar + neighbourhood", {"ecn.camstyle": "none"}),
-    "all": ("all (ECN)", {}),
-    "supervised": ("supervised on the target", {"ecn.weight_target": 0.0}),
-}
 
 
 def run_trials(cfg: CfgNode, trials: Sequence[int], stages: Sequence[str], resume: bool) -> None:
@@ -84,7 +75,7 @@ def run_ablation(cfg: CfgNode, stages: Sequence[str], resume: bool) -> None:
             variant cannot be had.
     """
     base = RunFolder(Path(cfg.data.save_dir))
-    if cfg.model.name not in DomainAdaptationTask.models():
+    if not method_of(cfg.model.name).ablation:
         raise InputError(f"ecn.ablation is for ECN's models, model.name is {cfg.model.name}; set ecn.ablation []")
     with hold(base):
         unfinished = _check_unfinished([_variant(cfg, variant) for variant in cfg.ecn.ablation], stages, resume)
@@ -95,7 +86,7 @@ def run_ablation(cfg: CfgNode, stages: Sequence[str], resume: bool) -> None:
             styled[0].method.data([], cfg.train.holdout)
         rows, first = [], None
         for variant in cfg.ecn.ablation:
-            title, _ = _VARIANTS[variant]
+            title, _ = method_of(cfg.model.name).ablation[variant]
             logger.info(f"==== {title}")
             shares = "train" in stages and variant != "supervised"
             with hold(base.member(variant)):
@@ -146,7 +137,8 @@ def _begin_from(first: RunFolder, folder: RunFolder, cfg: CfgNode, resume: bool)
 def _variant(cfg: CfgNode, variant: str) -> CfgNode:
     """Return the config of one row of the ablation."""
     folder = RunFolder(Path(cfg.data.save_dir)).member(variant)
-    changes = {**_VARIANTS[variant][1], "ecn.ablation": [], "data.save_dir": str(folder)}
+    _, ablated = method_of(cfg.model.name).ablation[variant]
+    changes = {**ablated, "ecn.ablation": [], "data.save_dir": str(folder)}
     if variant == "supervised":
         changes["data.sources"] = list(cfg.data.targets)
     return _changed(cfg, changes)

@@ -17,7 +17,7 @@ from torchreid_nas.config import changed_keys
 from torchreid_nas.device import find_device, resolve_config
 from torchreid_nas.errors import InputError
 from torchreid_nas.hub.entry import Entry
-from torchreid_nas.methods import Task, make_task
+from torchreid_nas.methods import Method, make_method
 from torchreid_nas.run.folder import SEARCHED, RunFolder
 from torchreid_nas.run.published import tested_entry
 
@@ -35,7 +35,7 @@ class RunSetup:
 
     cfg: CfgNode
     device: torch.device
-    method: Task
+    method: Method
     folder: RunFolder
 
     @classmethod
@@ -52,7 +52,7 @@ class RunSetup:
         cfg = resolve_config(cfg, device)
         # With these kernels the same config and seed give the same numbers on the same machine.
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-        return cls(cfg, device, make_task(cfg, device), RunFolder(Path(cfg.data.save_dir)))
+        return cls(cfg, device, make_method(cfg, device), RunFolder(Path(cfg.data.save_dir)))
 
     def changes(self, stage: str, among: Sequence[str]) -> list[str]:
         """Return the keys of ``among`` whose values differ from the config that a stage in the folder was made with."""

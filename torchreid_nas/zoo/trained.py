@@ -14,7 +14,7 @@ from torchreid_nas.config import load_config
 from torchreid_nas.errors import InputError
 from torchreid_nas.hub.catalogue import find_entry
 from torchreid_nas.hub.entry import ZOO_PREFIX
-from torchreid_nas.methods import make_task
+from torchreid_nas.methods import make_method
 from torchreid_nas.run.folder import RunFolder
 from torchreid_nas.zoo.networks import build
 
@@ -54,9 +54,9 @@ def _from_run(folder: Path, name: str) -> TrainedModel:
             )
             raise InputError(f'the run "{name}" has no {path.relative_to(folder)}; {hint}')
     cfg = load_config(run.config)
-    task = make_task(cfg, torch.device("cpu"))
+    method = make_method(cfg, torch.device("cpu"))
     architecture = run.kept_architecture(cfg.model.architecture)
-    model = task.build_model(checkpoint_num_classes(weights), architecture, pretrained=False)
+    model = method.build_model(checkpoint_num_classes(weights), architecture, pretrained=False)
     load_weights(model, weights)
     return wrap_model(model, cfg.data.height, cfg.data.width, cfg.data.norm_mean, cfg.data.norm_std, name)
 

@@ -1,24 +1,14 @@
-"""Which keys have no effect beside the others of a configuration, for a word to whoever sets one."""
+"""Which keys have no effect beside the others of a config."""
 from __future__ import annotations
 
 __all__ = ["without_effect"]
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 
 from yacs.config import CfgNode
 
-
-def _two_stream(cfg: CfgNode) -> bool:
-    return cfg.model.name.startswith("two_stream_")
-
-
-def _ecn(cfg: CfgNode) -> bool:
-    return cfg.model.name.startswith("ecn_")
-
-
-def _cdnet(cfg: CfgNode) -> bool:
-    return cfg.model.name in ("cdnet", "cnet")
+from torchreid_nas.methods import METHODS, Method, method_of
 
 
 def _names(prefix: str, cfg: CfgNode) -> bool:
@@ -27,18 +17,6 @@ def _names(prefix: str, cfg: CfgNode) -> bool:
 
 # Keys and whole sections, the key that takes their effect away, and when it does.
 _ROWS: Sequence[tuple[Sequence[str], str, Callable[[CfgNode], bool]]] = (
-    (("ecn", "model.feature_dim", "model.frozen_stages"), "model.name", lambda cfg: not _ecn(cfg)),
-    (
-        ("loss.c3mmd", "search.sampling", "search.split", "search.val_fraction", "search.split_cost", "search.train_affine"),
-        "model.name", lambda cfg: not _two_stream(cfg),
-    ),
-    (
-        ("model.neck", "search.neck", "search.relaxation", "search.k", "search.tie_jitter", "search.last_conv",
-         "search.val_images", "search.overlap", "search.budget"), "model.name", lambda cfg: not _cdnet(cfg),
-    ),
-    (("model.dropout",), "model.name", lambda cfg: not (_cdnet(cfg) or _ecn(cfg))),
-    (("model.last_stride",), "model.name", lambda cfg: "_resnet" not in cfg.model.name or not (_two_stream(cfg) or _ecn(cfg))),
-    (("loss.triplet", "sampler", "search"), "model.name", _ecn),
     (("search",), "model.architecture", lambda cfg: cfg.model.architecture != "search"),
     (("data.split_id",), "data.sources", lambda cfg: not _names("regdb", cfg)),
     (("test.shot", "test.gallery_draw", "test.num_trials"), "data.targets", lambda cfg: not _names("sysu", cfg)),
@@ -58,14 +36,37 @@ _ROWS: Sequence[tuple[Sequence[str], str, Callable[[CfgNode], bool]]] = (
 def without_effect(cfg: CfgNode, keys: Sequence[str]) -> str:
     """Return which of ``keys`` change nothing in a run of ``cfg``, and why; ``""`` where all of them have an effect.
 
-    Not every such key is known: those of other tasks, data sets, optimisers and schedules are.
+    Not every such key is known: those of other methods, data sets, optimisers and schedules are.
     """
     causes: dict[str, list[str]] = {}
     for key in dict.fromkeys(keys):
-        for among, cause, holds in _ROWS:
-            if key != cause and any(f"{key}.".startswith(f"{name}.") for name in among) and holds(cfg):
-                value = reduce(CfgNode.__getitem__, cause.split("."), cfg)
-                said = ", ".join(value) if isinstance(value, list) else value
-                causes.setdefault(f"{cause} is {said}", []).append(key)
-                break
+        cause = _cause(cfg, key)
+        if cause:
+            value = reduce(CfgNode.__getitem__, cause.split("."), cfg)
+            said = ", ".join(value) if isinstance(value, list) else value
+            causes.setdefault(f"{cause} is {said}", []).append(key)
     return "; ".join(f"{', '.join(named)} ({cause})" for cause, named in causes.items())
+
+
+def _cause(cfg: CfgNode, key: str) -> str:
+    """Return the key that takes the effect of ``key`` away, ``""`` where ``key`` has an effect."""
+    if not _read_for(cfg.model.name, key):
+        return "model.name"
+    return next((cause for among, cause, holds in _ROWS if key != cause and _covering(among, key) and holds(cfg)), "")
+
+
+def _read_for(model: str, key: str) -> bool:
+    """Return whether the model's method reads ``key``, which it does where no method names the key as its own."""
+    names = _covering([name for method in METHODS.values() for name in _own_keys(method)], key)
+    if not names:
+        return True
+    return max(names, key=len) in method_of(model).reads(model)
+
+
+def _own_keys(method: type[Method]) -> Iterable[str]:
+    return (name for model in method.factories for name in method.reads(model))
+
+
+def _covering(names: Iterable[str], key: str) -> list[str]:
+    """Return which of ``names``, keys and sections, hold ``key``."""
+    return [name for name in names if f"{key}.".startswith(f"{name}.")]

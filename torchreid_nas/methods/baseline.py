@@ -1,0 +1,75 @@
+"""Networks without a search: torchreid's own, as controls beside CDNet, and CDNet's factories of a fixed width."""
+from __future__ import annotations
+
+__all__ = ["BaselineMethod"]
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torchreid_nas.architecture import ArchitectureSpec
+from torchreid_nas.errors import InputError
+from torchreid_nas.methods.cdnet import CDNetMethod
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class BaselineMethod(CDNetMethod):
+    """Any network that torchreid knows, as its name says, trained with CDNet's recipe.
+
+    A model that no other method names belongs to this one.
+    """
+
+    name = "baseline"
+    factories = {name: ("torchreid_nas.models.cdnet", name) for name in ("cdnet_x0_75", "cdnet_x0_5", "cdnet_x0_25")}
+    spaces = ()
+    plain_architecture = "none"
+    own_keys = ("loss.triplet", "sampler")
+
+    @classmethod
+    def models(cls) -> Sequence[str]:
+        """Return the names of all models that torchreid knows."""
+        from torchreid_nas.host import MODELS
+
+        return tuple(MODELS)
+
+    def check_space(self) -> None:
+        """Refuse a search, unless a space from outside searches the model."""
+        if self.outside_spaces():
+            super().check_space()
+            return
+        searched = ", ".join(CDNetMethod.factories)
+        raise InputError(
+            f"there is nothing to search in model.name {self.cfg.model.name}, which is none of {searched}; leave search out of "
+            "--stages and set model.architecture none"
+        )
+
+    def _build(self, num_classes: int, architecture: ArchitectureSpec, pretrained: bool, neck: str) -> nn.Module:
+        import torchreid
+
+        cfg = self.cfg.model
+        for key, value, without in (("architecture", architecture, "none"), ("width", cfg.width, 1)):
+            if value != without:
+                raise InputError(
+                    f"model.{key} is {value}, which model.name {cfg.name}, a network as its name says, would not heed; "
+                    f"set model.{key} {without}, or one of {', '.join(CDNetMethod.factories)} as model.name"
+                )
+        weights = pretrained and self.pretrained()
+        model: nn.Module = torchreid.models.build_model(
+            cfg.name, num_classes, loss="triplet", pretrained=weights is True, use_gpu=self.device.type == "cuda"
+        )
+        if not isinstance(weights, Path):
+            return model
+        from torchreid_nas.checkpoints.load import load_weights
+
+        # torchreid's factories take no file.
+        return load_weights(model, weights)
+
+    def describe(self, model: nn.Module) -> dict[str, Any]:
+        """Return the candidate of each block of a CDNet, nothing of other networks."""
+        return super().describe(model) if hasattr(model, "architecture") else {}
+
+    def figure_options(self) -> dict[str, Any]:
+        """Return nothing: there is no picture of an architecture."""
+        return {}
