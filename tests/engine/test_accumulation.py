@@ -117,13 +117,13 @@ def test_every_epoch_draws_other_random_numbers_and_the_same_ones_again(tmp_path
 def test_a_resumed_run_scales_the_loss_as_before(tmp_path):
     whole, first, second = (engine_of(batches(5), 2, amp="fp16") for _ in range(3))
     for engine in (whole, first):
-        engine.scaler.set_growth_interval(2)
+        engine.precision.scaler.set_growth_interval(2)
     whole.run(save_dir=tmp_path / "whole", max_epoch=3)
     first.run(save_dir=tmp_path / "parts", max_epoch=1)
     second.run(save_dir=tmp_path / "parts", max_epoch=3, start_epoch=second.resume(tmp_path / "parts"))
     # 9 steps of which every second doubled the scale, and one that waits for its second.
-    assert second.scaler.state_dict() == whole.scaler.state_dict()
-    assert whole.scaler.get_scale() == 2.0**20
+    assert second.precision.scaler.state_dict() == whole.precision.scaler.state_dict()
+    assert whole.precision.scaler.get_scale() == 2.0**20
 
 
 @pytest.mark.parametrize("order", [1, 2])

@@ -1,5 +1,6 @@
 """BalanceNeckEngine: sums over branches by hand, evaluation by hand, and torchreid's own models under it."""
 import copy
+import logging
 
 import numpy as np
 import pytest
@@ -90,7 +91,7 @@ def test_the_readmes_script_of_stock_torchreid_parts(data_root, tmp_path, capsys
     assert not torch.equal(model.backbone.stem.conv.weight, before)
 
 
-def test_in_a_script_of_ones_own_it_says_what_it_reached(data_root, tmp_path, capsys):
+def test_in_a_script_of_ones_own_it_says_what_it_reached(data_root, tmp_path, capsys, caplog):
     data = stock_data(data_root)
     model = torchreid.models.build_model("cdnet_x0_25", num_classes=data.num_train_pids, loss="triplet", pretrained=False)
     engine = torchreid.engine.BalanceNeckEngine(data, model)
@@ -100,6 +101,10 @@ def test_in_a_script_of_ones_own_it_says_what_it_reached(data_root, tmp_path, ca
     assert capsys.readouterr().out.splitlines()[-1] == (
         f"test feature:  Rank-1 {mean.cmc[0]:.1%}  Rank-7 {mean.cmc[6]:.1%}  mAP {mean.mAP:.1%}  mINP {mean.mINP:.1%}"
     )
+    # A script that wants warnings alone gets them.
+    caplog.set_level(logging.WARNING, "torchreid_nas")
+    engine.run(save_dir=str(tmp_path), test_only=True)
+    assert "Rank-1" not in capsys.readouterr().out
 
 
 def test_another_metric_is_refused_rather_than_ignored(data_root, tmp_path):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from torchreid_nas.device import move
-from torchreid_nas.engine.base import TrainingOptions
+from torchreid_nas.engine.options import TrainingOptions
 from torchreid_nas.engine.retrieval import RetrievalEngine
 from torchreid_nas.errors import InputError
 from torchreid_nas.losses import BatchHardTripletLoss, identity_loss
@@ -56,8 +56,8 @@ class BalanceNeckEngine(RetrievalEngine):
                 'build it with loss="triplet"'
             )
         images, pids = self.parse_data_for_train(data)
-        with self.autocast():
-            logits, features = self.model(self.to_device(images))
+        with self.precision.autocast():
+            logits, features = self.model(self.precision.to_device(images))
         terms = {}
         if not metric_only:
             labels = move(pids, self.options.device)

@@ -1,14 +1,14 @@
-"""What every engine of this package adds to torchreid's: device, precision, resume, held-out choice of the best epoch."""
+"""What every engine of this package adds to torchreid's: precision, resume, held-out choice of the best epoch."""
 from __future__ import annotations
 
-__all__ = ["ResumableEngine", "TrainingOptions", "distances", "seed_everything"]
+__all__ = ["ResumableEngine"]
 
 import contextlib
-import dataclasses
+import logging
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,56 +16,23 @@ import numpy as np
 import torch
 import torchreid
 from torch import nn
-from torch.nn import functional as F
-from tqdm import tqdm
 
-from torchreid_nas.device import rectify_in_place
+from torchreid_nas.data.interface import DataManager
+from torchreid_nas.engine.checkpoint import Position, Stateful, collect_state, restore_state
+from torchreid_nas.engine.distances import distance_matrix
 from torchreid_nas.engine.ema import ExponentialMovingAverage
+from torchreid_nas.engine.options import TrainingOptions, seed_everything
+from torchreid_nas.engine.precision import Precision
+from torchreid_nas.engine.progress import EpochProgress
 from torchreid_nas.engine.readings import Readings
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import save_checkpoint
-from torchreid_nas.metrics import RankingResult, re_rank_features
+from torchreid_nas.log import plain_lines
+from torchreid_nas.metrics import RankingResult
 from torchreid_nas.metrics.scores import computed_scores, find_score
 from torchreid_nas.run.folder import StageFolder
 
-_AMP = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def seed_everything(seed: int, *parts: int) -> None:
-    """Seed Python, NumPy and torch (all devices) by ``seed`` and further numbers, e.g. the epoch.
-
-    Seeding anew at every epoch makes an epoch depend on its number and not on
-    what ran before it, so that a resumed run needs no stored random states.
-    """
-    torchreid.utils.set_random_seed(hash((seed, *parts)) % 2**32)
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingOptions:
-    """How an engine trains, apart from what it optimises.
-
-    Args:
-        device: where the model lives.
-        seed: of everything random.
-        amp: ``"none"``, ``"bf16"`` or ``"fp16"`` autocast.
-        channels_last: memory format of model and images.
-        ema: decay of the weight average per step; 0 for none.
-        eval_freq: epochs between two looks at the held-out identities.
-        accumulate: batches per step of the optimiser, which takes the mean of
-            their gradients. Every batch keeps BatchNorm statistics and a loss
-            of its own: pairs and triplets are not formed across batches. The
-            last step of an epoch takes what is left.
-        compile: compile the network (``backbone``, or the whole model that has none) for training.
-    """
-
-    device: torch.device = torch.device("cpu")
-    seed: int = 1
-    amp: str = "none"
-    channels_last: bool = False
-    ema: float = 0.0
-    eval_freq: int = 10
-    accumulate: int = 1
-    compile: bool = False
+_LOGGER = logging.getLogger(__name__)
 
 
 class ResumableEngine(torchreid.engine.Engine):
@@ -81,7 +48,7 @@ class ResumableEngine(torchreid.engine.Engine):
     holds the mean :class:`RankingResult` over the galleries and its deviation.
 
     Args:
-        datamanager: any data manager of torchreid's form.
+        datamanager: any data manager of torchreid's form, see :class:`torchreid_nas.data.interface.DataManager`.
         model: the network; moved to ``options.device``.
         optimizer: over its parameters.
         scheduler: stepped once per epoch, or None.
@@ -89,30 +56,25 @@ class ResumableEngine(torchreid.engine.Engine):
     """
 
     def __init__(
-        self, datamanager, model: nn.Module, optimizer: torch.optim.Optimizer | None = None, scheduler=None,
-        options: TrainingOptions | None = None,
+        self, datamanager: DataManager, model: nn.Module, optimizer: torch.optim.Optimizer | None = None,
+        scheduler: torch.optim.lr_scheduler.LRScheduler | None = None, options: TrainingOptions | None = None,
     ) -> None:
         options = options or TrainingOptions()
         super().__init__(datamanager, use_gpu=options.device.type == "cuda")
         self.options = options
-        if options.amp not in _AMP:
-            raise InputError(f'train.amp is "{options.amp}", expected one of {", ".join(_AMP)}')
-        memory_format = torch.channels_last if options.channels_last else torch.contiguous_format
-        self.model = model.to(options.device, memory_format=memory_format)
-        if options.device.type == "cpu" and options.amp == "bf16":
-            rectify_in_place(self.model, False)
+        self.precision = Precision(options.device, options.amp, options.channels_last)
+        self.model = self.precision.place(model)
         self.optimizer, self.scheduler = optimizer, scheduler
         self.register_model("model", self.model, optimizer, scheduler)
         self.ema = ExponentialMovingAverage(self.model, options.ema) if options.ema else None
         if options.compile:
             # In place: the names of the state dict stay, and copies (the average, a derived network) are not compiled.
             getattr(self.model, "backbone", self.model).compile()
-        self.scaler = torch.amp.GradScaler(options.device.type, enabled=options.amp == "fp16")
         self.start_epoch, self.best_score, self.best_epoch = 0, -math.inf, 0
         self.stopped = False
         self.save_dir: Path | None = None
         self._trainable = {name: p.requires_grad for name, p in self.model.named_parameters()}
-        self._progress: tqdm | None = None
+        self._progress = EpochProgress()
         self._readings = Readings()
         self._waiting = 0
         self._stateful_optimizer: Any = optimizer
@@ -131,13 +93,10 @@ class ResumableEngine(torchreid.engine.Engine):
         start = time.monotonic()
         self.begin_epoch()
         loader = self.train_loader
-        # The bar replaces torchreid's printed lines; it shows only on a terminal.
-        with tqdm(
-            loader, desc=f"epoch {self.epoch + 1}/{self.max_epoch}", disable=not sys.stderr.isatty(), leave=False,
-        ) as self._progress:
-            self.train_loader = self._progress
+        # The bar replaces torchreid's printed lines.
+        with self._progress.bar(loader, self.epoch, self.max_epoch) as self.train_loader:
             try:
-                with self._explained_layout():
+                with self.precision.explained_layout(self.model):
                     super().train(print_freq=sys.maxsize, fixbase_epoch=fixbase_epoch, open_layers=open_layers)
             finally:
                 self.train_loader = loader
@@ -147,7 +106,7 @@ class ResumableEngine(torchreid.engine.Engine):
         self._refuse_divergence(row)
         row = {"epoch": self.epoch + 1, **row, "lr": self._lr, "seconds": round(time.monotonic() - start, 2)}
         row.update(self.end_of_epoch())
-        self._report(row)
+        self._progress.report(row, self.max_epoch)
         if self.save_dir is not None:
             StageFolder(self.save_dir).append_history(row, first=not self.epoch)
             self.save_checkpoint()
@@ -209,7 +168,7 @@ class ResumableEngine(torchreid.engine.Engine):
                 f"{type(self).__name__} has no single-gallery-shot metric (use_metric_cuhk03) for {dataset_name}; leave it "
                 "out, or test with torchreid's ImageSoftmaxEngine or ImageTripletEngine"
             )
-        with self._explained_layout():
+        with self.precision.explained_layout(self.model):
             distmat = self.score(dataset_name, query_loader, gallery_loader, dist_metric, normalize_feature, rerank, visrank)
         if visrank:
             torchreid.utils.visualize_ranked_results(
@@ -220,17 +179,22 @@ class ResumableEngine(torchreid.engine.Engine):
         for name, (mean, _) in self.results[dataset_name].items():
             shown = [find_score(f"rank{rank}") for rank in ranks if rank <= len(mean.cmc)]
             shown += [score for score in computed_scores() if not score.key]
-            print(f"{name}:  " + "  ".join(f"{score.title} {score.value(mean):.1%}" for score in shown))
+            _LOGGER.info("%s:  %s", name, "  ".join(f"{score.title} {score.value(mean):.1%}" for score in shown))
         return float(mean.cmc[0]), mean.mAP
 
     def run(self, save_dir: str | Path = "log", max_epoch: int = 0, start_epoch: int = 0, **kwargs: Any) -> None:
-        """Torchreid's loop; ``save_dir`` is also where the run goes on from when :meth:`resume` was called."""
+        """Torchreid's loop; ``save_dir`` is also where the run goes on from when :meth:`resume` was called.
+
+        A script that has set up no logging sees the lines of this package among those that torchreid prints.
+        """
         self.save_dir = Path(save_dir)
         if 0 < max_epoch <= start_epoch and not self.test_loader:
             self.epoch = start_epoch - 1
             self._end_untested(self.save_dir)
             return
-        super().run(save_dir=str(save_dir), max_epoch=max_epoch, start_epoch=start_epoch, **kwargs)
+        silent = not _LOGGER.isEnabledFor(logging.INFO) and logging.getLogger("torchreid_nas").level == logging.NOTSET
+        with plain_lines() if silent else contextlib.nullcontext():
+            super().run(save_dir=str(save_dir), max_epoch=max_epoch, start_epoch=start_epoch, **kwargs)
 
     def _end_untested(self, save_dir: Path) -> None:
         """Write the weights, and keep torchreid's loop from announcing a final test where there is nothing to test."""
@@ -245,12 +209,12 @@ class ResumableEngine(torchreid.engine.Engine):
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradient of ``loss`` to the parameters'."""
-        self.scaler.scale(loss).backward()
+        self.precision.scaler.scale(loss).backward()
 
     def step_optimizer(self) -> None:
         """Step by the gradients that the parameters have."""
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        self.precision.scaler.step(self.optimizer)
+        self.precision.scaler.update()
 
     def score(
         self, dataset_name: str, query_loader, gallery_loader, dist_metric: str, normalize_feature: bool, rerank: bool,
@@ -296,32 +260,7 @@ class ResumableEngine(torchreid.engine.Engine):
         # From torch 2.6 on; before, they are compiled for.
         return torch.compiler.set_stance("force_eager") if hasattr(torch.compiler, "set_stance") else contextlib.nullcontext()
 
-    def autocast(self) -> contextlib.AbstractContextManager:
-        """Mixed precision as configured."""
-        dtype = _AMP[self.options.amp]
-        return torch.autocast(self.options.device.type, dtype or torch.bfloat16, enabled=dtype is not None)
-
-    @staticmethod
-    def distance_matrix(
-        query: torch.Tensor, gallery: torch.Tensor, metric: str, normalize: bool, rerank: bool, by_column: bool = False,
-    ) -> np.ndarray:
-        """Return (Q, G) distances, re-ranked by k-reciprocal encoding if asked for.
-
-        ``by_column`` lays them out column after column, so that to draw a
-        gallery from them reads no other; re-ranked ones never are.
-        """
-        if not rerank:
-            pair = (gallery, query) if by_column else (query, gallery)
-            distmat = distances(*pair, metric, normalize).numpy()
-            return distmat.T if by_column else distmat
-        if normalize:
-            query, gallery = F.normalize(query), F.normalize(gallery)
-        return re_rank_features(query, gallery, metric=metric)
-
-    def to_device(self, images: torch.Tensor) -> torch.Tensor:
-        """Move images to the device in the configured memory format."""
-        memory_format = torch.channels_last if self.options.channels_last else torch.contiguous_format
-        return images.to(self.options.device, non_blocking=True).contiguous(memory_format=memory_format)
+    distance_matrix = staticmethod(distance_matrix)
 
     def record(self, values: Mapping[str, torch.Tensor]) -> dict[str, float]:
         """Add a step's losses to the epoch's means; show and return, for torchreid's meters, the newest that are known.
@@ -330,22 +269,8 @@ class ResumableEngine(torchreid.engine.Engine):
         """
         self._readings.add(values)
         shown = self._readings.newest()
-        if self._progress is not None and shown:
-            self._progress.set_postfix({name: f"{value:.3f}" for name, value in shown.items()}, refresh=False)
+        self._progress.show(shown)
         return shown
-
-    @contextlib.contextmanager
-    def _explained_layout(self) -> Iterator[None]:
-        """Say in one sentence that a network cannot have channels-last, as torchreid's PCB, which views its maps as rows."""
-        try:
-            yield
-        except RuntimeError as error:
-            if self.options.channels_last and "view size is not compatible" in str(error):
-                raise InputError(
-                    f"{type(self.model).__name__} cannot be computed in channels-last (it calls view on its maps); "
-                    "set train.channels_last False"
-                ) from error
-            raise
 
     def _step(self) -> None:
         """Step by the mean gradient of the batches that wait."""
@@ -359,41 +284,26 @@ class ResumableEngine(torchreid.engine.Engine):
 
     # -- state ----------------------------------------------------------------
 
-    def state_dict(self) -> dict[str, Any]:
-        """All that the next epoch depends on."""
+    def parts(self) -> dict[str, Stateful | None]:
+        """Return what has a state, by its name in the checkpoint."""
         return {
-            "model": self.model.state_dict(),
-            "optimizer": self._stateful_optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict() if self.scheduler is not None else None,
-            "ema": self.ema.module.state_dict() if self.ema else None,
-            "scaler": self.scaler.state_dict(),
-            "epoch": self.epoch + 1,
-            "best_score": self.best_score,
-            "best_epoch": self.best_epoch,
-            "stopped": self.stopped,
+            "model": self.model, "optimizer": self._stateful_optimizer, "scheduler": self.scheduler,
+            "ema": self.ema.module if self.ema else None, "scaler": self.precision.scaler,
         }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the next epoch depends on."""
+        return collect_state(self.parts(), Position(self.epoch + 1, self.best_score, self.best_epoch, self.stopped))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore :meth:`state_dict`.
 
         Raises:
-            InputError: the state is of another model.
+            InputError: the state is of another model or engine.
         """
-        try:
-            self.model.load_state_dict(state["model"])
-            self._stateful_optimizer.load_state_dict(state["optimizer"])
-            if self.scheduler is not None:
-                self.scheduler.load_state_dict(state["scheduler"])
-            if self.ema:
-                self.ema.module.load_state_dict(state["ema"])
-            self.scaler.load_state_dict(state["scaler"])
-            self.start_epoch, self.best_score = state["epoch"], state["best_score"]
-            self.best_epoch, self.stopped = state["best_epoch"], state["stopped"]
-        except (KeyError, RuntimeError, ValueError, AttributeError, TypeError) as error:
-            raise InputError(
-                f"the checkpoint is of another model or engine ({str(error).splitlines()[-1].strip()}); "
-                "resume with the config that it was made with"
-            ) from error
+        position = restore_state(self.parts(), state)
+        self.start_epoch, self.best_score = position.epoch, position.best_score
+        self.best_epoch, self.stopped = position.best_epoch, position.stopped
 
     def save_checkpoint(self) -> None:
         """Write the state after this epoch into the folder of the stage."""
@@ -421,20 +331,3 @@ class ResumableEngine(torchreid.engine.Engine):
                     f'the loss "{name}" became {value} in epoch {self.epoch + 1}; lower train.lr (or search.lr), '
                     "or turn train.amp off; the checkpoint of the epoch before is kept"
                 )
-
-    def _report(self, row: Mapping[str, Any]) -> None:
-        remaining = (self.max_epoch - self.epoch - 1) * row["seconds"]
-        shown = [
-            f"{name} {value:.4g}" for name, value in row.items() if isinstance(value, float) and name != "seconds"
-        ]
-        print(
-            f"epoch {row['epoch']:>3}/{self.max_epoch}  " + "  ".join(shown)
-            + f"  {row['seconds']:.1f} s  eta {int(remaining) // 60}:{int(remaining) % 60:02d}", flush=True,
-        )
-
-
-def distances(query: torch.Tensor, gallery: torch.Tensor, metric: str, normalize: bool) -> torch.Tensor:
-    """Return torchreid's (Q, G) distance matrix, of L2-normalised features if asked for."""
-    if normalize:
-        query, gallery = F.normalize(query), F.normalize(gallery)
-    return torchreid.metrics.compute_distance_matrix(query, gallery, metric)

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from torchreid_nas.device import move
-from torchreid_nas.engine.base import TrainingOptions, distances
+from torchreid_nas.engine.distances import distances
+from torchreid_nas.engine.options import TrainingOptions
 from torchreid_nas.engine.retrieval import RetrievalEngine
 from torchreid_nas.layers import BOTH
 from torchreid_nas.losses import C3MMDLoss, CrossModalityTripletLoss, identity_loss
@@ -76,8 +77,8 @@ class CrossModalityEngine(RetrievalEngine):
         images, pids = self.parse_data_for_train(data)
         # The labels stay on the CPU for what the losses check, so that no check waits for a GPU.
         visible_pids, infrared_pids = pids.chunk(2)
-        with self.autocast():
-            before, after = self.model.features(self.to_device(images), BOTH)
+        with self.precision.autocast():
+            before, after = self.model.features(self.precision.to_device(images), BOTH)
             logits = None if metric_only else self.model.classifier(after)
         terms = {} if metric_only else {"ce": self.weights.weight_x * self.criterion_x(logits.float(), move(pids, logits.device))}
         terms["triplet"] = self.weights.weight_t * self.criterion_t(*before.chunk(2), visible_pids)

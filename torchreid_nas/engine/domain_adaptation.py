@@ -5,7 +5,8 @@ __all__ = ["AdaptationOptions", "DomainAdaptationEngine"]
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ContextManager
+from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +17,7 @@ from torchreid_nas.data.dataset import as_cross_modality
 from torchreid_nas.data.joint_loader import JointLoader
 from torchreid_nas.data.manager import ImageLoader
 from torchreid_nas.device import move
-from torchreid_nas.engine.base import TrainingOptions
+from torchreid_nas.engine.options import TrainingOptions
 from torchreid_nas.engine.positives import SourcePositives
 from torchreid_nas.engine.retrieval import RetrievalEngine
 from torchreid_nas.errors import InputError
@@ -124,16 +125,16 @@ class DomainAdaptationEngine(RetrievalEngine):
         terms, weight = {}, self.adaptation.weight_target if "target" in data else 0.0
         if self._source is not None:
             images, pids = self.parse_data_for_train(data)
-            with self.autocast(), self._modality_of(data):
-                embedding = self.model.embedding(self.to_device(images))
+            with self.precision.autocast(), self._modality_of(data):
+                embedding = self.model.embedding(self.precision.to_device(images))
                 logits = self.model.classify(embedding)
             terms["ce"] = (1 - weight) * self.criterion_x(logits.float(), move(pids, logits.device))
             if self._positives is not None and "target" in data:
                 self._positives.see(F.normalize(embedding.detach().float()), self._positives.slots(data["impath"]))
         if "target" in data:
             target = data["target"]
-            with self.autocast(), self._modality_of(target):
-                embedding = self.model.embedding(self.to_device(target["img"]))
+            with self.precision.autocast(), self._modality_of(target):
+                embedding = self.model.embedding(self.precision.to_device(target["img"]))
                 features = self.model.target_feature(embedding)
             slots = torch.tensor([self._slots[path] for path in target["impath"]])
             neighbours = self.epoch >= self.adaptation.neighbour_epoch
@@ -151,6 +152,7 @@ class DomainAdaptationEngine(RetrievalEngine):
         return shown
 
     def begin_epoch(self) -> None:
+        """Take the batches of the epoch, of the source alone before ``target_epoch``, and start the memory where it is due."""
         options = self.adaptation
         if self.memory is not None:
             self.train_loader = self._joint if self._adapts else JointLoader(self._source, None)
@@ -185,6 +187,7 @@ class DomainAdaptationEngine(RetrievalEngine):
     # -- state ----------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the engine's state; from ``target_epoch`` on with the memory and the positive prediction."""
         state = super().state_dict()
         if self.epoch < self.adaptation.target_epoch:
             return state
@@ -195,6 +198,11 @@ class DomainAdaptationEngine(RetrievalEngine):
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore :meth:`state_dict`.
+
+        Raises:
+            InputError: the state is of another model, engine or target.
+        """
         super().load_state_dict(state)
         if self.start_epoch <= self.adaptation.target_epoch:
             return
@@ -216,7 +224,7 @@ class DomainAdaptationEngine(RetrievalEngine):
 
     # -- details --------------------------------------------------------------
 
-    def _modality_of(self, batch: Mapping[str, Any]) -> ContextManager[None]:
+    def _modality_of(self, batch: Mapping[str, Any]) -> AbstractContextManager[None]:
         """Declare what a batch carries; frozen BatchNorms are in eval mode, in which the split ones do not guess.
 
         Batches of plain torchreid data sets, which do not say, are visible, as in evaluation.

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from torchreid_nas.data.interface import TestingDataManager
 from torchreid_nas.deploy.optimize import images_at_once
-from torchreid_nas.engine.base import ResumableEngine, distances
+from torchreid_nas.engine.base import ResumableEngine
+from torchreid_nas.engine.distances import distances
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers import MODALITIES, modality_context
 from torchreid_nas.metrics import PROTOCOLS, Protocol, average_results, evaluate_market1501
@@ -100,7 +101,7 @@ class RetrievalEngine(ResumableEngine):
 
         Returns float32 features in the order of the batch.
         """
-        images = self.to_device(data["img"])
+        images = self.precision.to_device(data["img"])
         modalities = data.get("modality", torch.zeros(len(images)))
         out: list[torch.Tensor] = []
         for index, modality in enumerate(MODALITIES):
@@ -109,7 +110,7 @@ class RetrievalEngine(ResumableEngine):
             if not len(rows):
                 continue
             rows = rows.to(images.device)
-            with self.autocast():
+            with self.precision.autocast():
                 found = forward(images[rows], modality)
             out = out or [feature.new_zeros(len(images), feature.shape[1], dtype=torch.float32) for feature in found]
             for whole, feature in zip(out, found):

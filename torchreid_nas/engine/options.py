@@ -1,0 +1,58 @@
+"""How an engine trains, apart from what it optimises; and the seed of everything random."""
+from __future__ import annotations
+
+__all__ = ["TrainingOptions", "seed_everything"]
+
+import dataclasses
+
+import torch
+import torchreid
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions:
+    """How an engine trains, apart from what it optimises.
+
+    Args:
+        device: where the model lives.
+        seed: of everything random.
+        amp: autocast: ``"none"``, ``"bf16"`` or ``"fp16"``.
+        channels_last: memory format of model and images.
+        ema: decay of the average of the weights per step; 0 for no average.
+        eval_freq: epochs between two looks at the held-out identities.
+        accumulate: batches per step of the optimiser, which takes the mean of
+            their gradients. Every batch keeps BatchNorm statistics and a loss
+            of its own: pairs and triplets are not formed across batches. The
+            last step of an epoch takes the batches that are left.
+        compile: compile the network for training: its ``backbone``, or the
+            whole model where it has no ``backbone``.
+
+    Example:
+        >>> TrainingOptions(amp="bf16").device
+        device(type='cpu')
+    """
+
+    device: torch.device = torch.device("cpu")
+    seed: int = 1
+    amp: str = "none"
+    channels_last: bool = False
+    ema: float = 0.0
+    eval_freq: int = 10
+    accumulate: int = 1
+    compile: bool = False
+
+
+def seed_everything(seed: int, *parts: int) -> None:
+    """Seed Python, NumPy and torch (all devices) by ``seed`` and further numbers, such as the epoch.
+
+    An engine seeds every epoch anew: an epoch depends on its number and not on
+    what ran before, so that a resumed run needs no stored random states.
+
+    Example:
+        >>> seed_everything(1, 0)
+        >>> first = torch.rand(2)
+        >>> seed_everything(1, 0)
+        >>> torch.equal(torch.rand(2), first)
+        True
+    """
+    torchreid.utils.set_random_seed(hash((seed, *parts)) % 2**32)
