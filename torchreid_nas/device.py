@@ -1,4 +1,4 @@
-"""Where tensors are computed, and what the hardware there does well: the choices of a config that follow from its device."""
+"""Where tensors are computed, what the hardware there does well, and the config values that follow from the device."""
 from __future__ import annotations
 
 __all__ = [
@@ -19,7 +19,10 @@ AUTO = "auto"
 
 
 def find_device(name: str | torch.device | None = None) -> torch.device:
-    """Return the device called ``name``; None and ``""`` take a GPU where there is one.
+    """Return the device called ``name``.
+
+    Args:
+        name: as torch names devices; None and ``""`` take a GPU where there is one.
 
     Raises:
         InputError: torch knows no such device, or sees no GPU here.
@@ -29,7 +32,7 @@ def find_device(name: str | torch.device | None = None) -> torch.device:
     except RuntimeError as error:
         raise InputError(f'the device "{name}" is unknown to torch; use cpu, cuda or cuda:<number>') from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f'the device "{name}" was asked for, but torch sees no GPU here; use --device cpu')
+        raise InputError(f'the device is "{name}", but torch sees no GPU here; use the device cpu')
     return device
 
 
@@ -47,7 +50,13 @@ def computes_bfloat16(device: torch.device) -> bool:
 
 
 def warn_of_emulation(device: torch.device, key: str, way_out: str) -> None:
-    """Warn that the option or argument ``key`` asks for bfloat16, if ``device`` does not compute it."""
+    """Warn that a setting asks for bfloat16 and the device does not compute bfloat16.
+
+    Args:
+        device: where tensors are computed.
+        key: the config key, option or argument that the user has set.
+        way_out: end of the message.
+    """
     if not computes_bfloat16(device):
         warnings.warn(
             f"{key} is bf16, which {device} here does not compute but emulate, many times slower than float32; {way_out}",
@@ -58,9 +67,9 @@ def warn_of_emulation(device: torch.device, key: str, way_out: str) -> None:
 def suits_channels_last(device: torch.device) -> bool:
     """Return whether convolutions are faster in channels-last than in NCHW.
 
-    On CPUs it suits oneDNN in either precision (in float32 a training step took
-    6 to 28 % less, CDNet the most); on GPUs it goes with bfloat16, whose
-    products read channels as neighbours.
+    On CPUs channels-last suits oneDNN in both precisions: in float32 a training
+    step took 6 to 28 % less, most with CDNet. On GPUs the products in bfloat16 read
+    channels as neighbours.
     """
     return computes_bfloat16(device) or device.type == "cpu" and torch.backends.mkldnn.is_available()
 
@@ -78,8 +87,7 @@ def fuses_optimizers(device: torch.device) -> bool:
 def resolve_config(cfg: CfgNode, device: torch.device) -> CfgNode:
     """Return ``cfg`` with every "auto" of its ``train`` section replaced by what suits ``device``.
 
-    A run keeps the resolved values, so that it is never resumed in another
-    precision.
+    A run keeps the resolved values, so a resumed run never changes its precision.
 
     Raises:
         InputError: fused optimisers are asked for where torch has none.
@@ -103,10 +111,10 @@ def resolve_config(cfg: CfgNode, device: torch.device) -> CfgNode:
 
 
 def rectify_in_place(model: nn.Module, in_place: bool) -> None:
-    """Have all ReLUs, and the residual sums of our ResNets with them, change their input, or leave it and make a new tensor.
+    """Have all ReLUs, and with them the residual sums of our ResNets, overwrite their input, or return a new tensor.
 
-    The numbers are the same. In place is faster in float32; in bfloat16, on the
-    CPUs measured, torch's kernels take two to three times as long in place.
+    The numbers are the same. Overwriting is faster in float32. In bfloat16 torch's
+    kernels take two to three times as long to overwrite, on the CPUs measured.
     """
     for module in model.modules():
         if type(module) is nn.ReLU:
@@ -114,7 +122,7 @@ def rectify_in_place(model: nn.Module, in_place: bool) -> None:
 
 
 def move(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return ``tensor`` on ``device`` without waiting for a GPU: from the CPU it goes by way of pinned memory."""
+    """Return ``tensor`` on ``device`` without waiting for a GPU: the copy from the CPU goes through pinned memory."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""What the input may be told: an error where it is at fault, a warning where it is doubtful."""
+"""An error for bad input and a warning for doubtful input; the command line shows both as one line."""
 from __future__ import annotations
 
 __all__ = ["InputError", "InputWarning", "nearest", "plain_warnings", "shown"]
@@ -14,14 +14,14 @@ from typing import Any
 class InputError(ValueError):
     """Bad input: a file, a key or a value that the user can mend.
 
-    The message is one sentence that names the file, key or value, says what
-    was expected, and the way out. The command line prints it without a
+    The message is one sentence. It names the file, key or value, says what was
+    expected, and gives the way out. The command line prints it without a
     traceback and exits with code 2.
     """
 
 
 class InputWarning(UserWarning):
-    """Doubtful input: the work goes on, but not as the user may think.
+    """Doubtful input: the work goes on, but perhaps not as the user expects.
 
     The command line prints the message as one line, without file and line of the code.
     """
@@ -29,15 +29,16 @@ class InputWarning(UserWarning):
 
 @contextlib.contextmanager
 def plain_warnings() -> Iterator[None]:
-    """Inside the block show every :class:`InputWarning` once, as one line on stderr; others as they were."""
+    """Inside the block show every :class:`InputWarning` once, as one line on stderr; leave other warnings as they were."""
     with warnings.catch_warnings():
-        # Not by the filters: "default" tells places in the code apart, "once" remembers beyond the block.
+        # Filters cannot do this: "default" tells places in the code apart, and "once" remembers beyond the block.
         warnings.simplefilter("always", InputWarning)
-        others, said = warnings.showwarning, set()
+        others: Any = warnings.showwarning
+        said = set()
 
-        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if not issubclass(category, InputWarning):
-                others(message, category, *where)
+                others(message, category, *where, **more)
             elif str(message) not in said:
                 said.add(str(message))
                 print(f"warning: {message}", file=sys.stderr)

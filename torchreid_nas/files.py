@@ -24,8 +24,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that takes its name when the block succeeds.
 
     The temporary file keeps the suffix of ``path`` (libraries choose a format
-    by it), is flushed to disk before the rename, and is removed on any failure,
-    so that a reader sees the old file or the new one, never a part.
+    by it). It is flushed to disk before the rename, and removed on any failure.
+    So a reader sees the old file or the new one, never a part.
 
     Raises:
         InputError: the folder cannot be written or the disk is full.
@@ -35,9 +35,9 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with open(temporary, "rb") as file:
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise InputError(
             f'"{path}" could not be written ({error.strerror or error}); free space or choose another folder, '
@@ -49,10 +49,10 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def check_folder(folder: str | os.PathLike, option: str) -> None:
-    """Refuse a folder that cannot be made, by making it, or not be written; what was made is removed again.
+    """Refuse a folder that cannot be made or written. The folder is made for the test, and removed again if it was missing.
 
     Raises:
-        InputError: the message names ``option``, by which the user chose the folder.
+        InputError: the folder cannot be made or written; the message names ``option``, which chose the folder.
     """
     folder = Path(folder)
     missing = [part for part in (folder, *folder.parents) if not os.path.lexists(part)]
@@ -107,12 +107,12 @@ def save_checkpoint(path: str | os.PathLike, state: dict[str, Any]) -> None:
     """Save tensors and plain values so that :func:`load_checkpoint` reads them back."""
     import torch
 
-    with atomic_path(path) as temporary, open(temporary, "wb", buffering=0) as file:
+    with atomic_path(path) as temporary, temporary.open("wb", buffering=0) as file:
         try:
             torch.save(state, file)
         except RuntimeError as error:
-            # The archive writer wraps what went wrong beneath it in errors of its own.
-            cause = error
+            # The writer of archives hides the error of the file system behind an error of its own.
+            cause: BaseException | None = error
             while cause is not None and not isinstance(cause, OSError):
                 cause = cause.__cause__ or cause.__context__
             raise cause or error from None
@@ -123,12 +123,12 @@ def load_checkpoint(
 ) -> Any:
     """Load a file of tensors and plain values with ``weights_only=True``.
 
-    NumPy's numbers are plain values too: torchreid's engines write the Rank-1 of every checkpoint as one.
+    NumPy's numbers are plain values too: torchreid's engines write the Rank-1 of a checkpoint as one.
 
     Args:
         path: the file.
-        map_location: where its tensors go.
-        way_out: what helps where the file is broken, for the sentence.
+        map_location: device of the tensors.
+        way_out: end of the message: what helps where the file is broken.
 
     Raises:
         InputError: the file is missing, truncated, or holds more than tensors
@@ -156,17 +156,17 @@ def load_checkpoint(
 
 
 def _numbers_of_numpy() -> contextlib.AbstractContextManager:
-    """Return a context in which torch loads NumPy's numbers: pure data, though torch knows them by no name of its own."""
+    """Return a context in which torch loads NumPy's numbers, which are pure data but unknown to torch's safe reader."""
     import numpy as np
     import torch
 
     if not hasattr(torch.serialization, "safe_globals"):  # before torch 2.5
         return contextlib.nullcontext()
     number = np.float32(0).__reduce__()[0]
-    # Files name the function by its place, which NumPy 2 has changed.
+    # Files name the function by its module, which NumPy 2 has renamed.
     places = [(number, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
-    wanted = {*places, np.dtype, *(type(np.dtype(kind)) for kind in "efdlq?")}
-    # The context forgets all of its names at its end, those too that the user's script has made known itself.
+    wanted: set[Any] = {*places, np.dtype, *(type(np.dtype(kind)) for kind in "efdlq?")}
+    # At its end the context forgets all of its names. Leave out the names that the user's script has added.
     return torch.serialization.safe_globals(list(wanted.difference(torch.serialization.get_safe_globals())))
 
 

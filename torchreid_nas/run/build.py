@@ -16,7 +16,7 @@ from torchreid_nas.architecture import ArchitectureSpec
 from torchreid_nas.checkpoints.load import checkpoint_num_classes, classifier_size, load_weights
 from torchreid_nas.data import ReIDDataManager, dataset_facts
 from torchreid_nas.data.synthetic import LAYOUTS, SyntheticSettings, write_dataset
-from torchreid_nas.engine import BilevelSearch, EvaluationOptions, ResumableEngine, SearchOptions, seed_everything
+from torchreid_nas.engine import EvaluationOptions, ResumableEngine, SearchOptions, seed_everything
 from torchreid_nas.optim import build_lr_scheduler, build_optimizer, fuse
 from torchreid_nas.run.folder import SEARCHED
 from torchreid_nas.run.setup import RunSetup
@@ -63,7 +63,7 @@ def read_data(setup: RunSetup, targets: Sequence[str], holdout: float = 0.0) -> 
     return data
 
 
-def search_engine(setup: RunSetup) -> tuple[BilevelSearch, SearchSpace]:
+def search_engine(setup: RunSetup) -> tuple[ResumableEngine, SearchSpace]:
     """Return the engine of the search, whose model is the supernet, and the search space.
 
     Raises:
@@ -146,8 +146,11 @@ def evaluation_engine(setup: RunSetup, trains: bool) -> ResumableEngine:
     cfg, method = setup.cfg, setup.method
     entry, weights = setup.zoo_entry(trains), setup.weights(trains)
     data = read_data(setup, cfg.data.targets)
-    from_zoo = entry is not None and cfg.model.architecture == SEARCHED
-    architecture = entry_architecture(entry, weights) if from_zoo else setup.architecture()
+    architecture: ArchitectureSpec
+    if entry is not None and cfg.model.architecture == SEARCHED:
+        architecture = entry_architecture(entry, weights) or "none"
+    else:
+        architecture = setup.architecture()
     model = method.build_model(checkpoint_num_classes(weights), architecture, pretrained=False)
     load_weights(model, weights)
     # In full precision: a protocol's figures do not depend on the precision that was cheapest for training.

@@ -56,7 +56,7 @@ def dry_run(cfg: CfgNode, stages: Sequence[str], verbose: bool = False) -> None:
 def _first_full_epoch(engine: ResumableEngine) -> int:
     """Return the first epoch that costs all: after the warm-up of a search, and once the target takes part."""
     if isinstance(engine, BilevelSearch):
-        return engine.search.warmup_epochs
+        return int(engine.search.warmup_epochs)
     return engine.adaptation.target_epoch if isinstance(engine, DomainAdaptationEngine) else 0
 
 

@@ -31,18 +31,18 @@ _UNSTATED = "not stated by those who trained it"
 
 
 def add_run(
-    run: str | os.PathLike, name: str | None = None, output: str | os.PathLike | None = None, licence: str = _UNSTATED,
+    run: str | os.PathLike[str], name: str | None = None, output: str | os.PathLike[str] | None = None, licence: str = _UNSTATED,
 ) -> tuple[Entry, Path]:
-    """Write the entry of a finished run and return it with its file.
+    """Write the zoo entry of a finished run, and return the entry with its file.
 
-    The network is built from the entry and its weights are loaded before
-    anything is written, so that an entry written is one that works.
+    The network is built from the entry, and its weights are loaded, before
+    the entry is written: an entry that was written works.
 
     Args:
         run: its folder, with the stages train and test finished.
-        name: of the entry; None takes the folder's.
+        name: name of the entry; None takes the name of the folder.
         output: the YAML file; None puts ``zoo.yaml`` into the folder.
-        licence: what to say of it.
+        licence: licence of the weights.
 
     Raises:
         InputError: an unfinished run, a name that is taken, or a file that exists.
@@ -82,7 +82,7 @@ def add_run(
         "config": {"file": _relative(folder.config, output)},
         "measured": [_measured(row, cfg, results) for row in results["results"]],
     }
-    # What only the network itself tells.
+    # Only the network itself tells these two.
     network = build(Entry.from_mapping(content, output))
     content["feature_dim"] = _feature_dim(network, cfg.data.height, cfg.data.width)
     if hasattr(network, "bnneck") or any(isinstance(module, SplitBatchNorm2d) for module in network.modules()):
@@ -93,14 +93,15 @@ def add_run(
 
 
 def _architecture(cfg: CfgNode, folder: RunFolder) -> Any:
-    """What the run was trained with, so that the entry needs no other file."""
+    """Return the architecture that the run was trained with, so that the entry needs no other file."""
     if cfg.model.architecture == "none":
         return None
     architecture = folder.kept_architecture(cfg.model.architecture)
-    if not isinstance(architecture, Architecture):
+    if isinstance(architecture, (str, os.PathLike)):
         if not Path(architecture).is_file():
             return architecture
         architecture = Architecture.load(architecture)
+    assert isinstance(architecture, Architecture)
     return {"space": architecture.space, "choices": dict(architecture.choices)}
 
 
@@ -127,7 +128,8 @@ def _measured(row: Mapping[str, Any], cfg: CfgNode, results: Mapping[str, Any]) 
 
 def _feature_dim(network: nn.Module, height: int, width: int) -> int:
     with torch.no_grad(), modality_context("visible"):
-        return network(torch.zeros(1, 3, height, width)).shape[1]
+        features: torch.Tensor = network(torch.zeros(1, 3, height, width))
+    return features.shape[1]
 
 
 def _relative(path: Path, output: Path) -> str:

@@ -67,7 +67,8 @@ class RunSetup:
         Raises:
             InputError: the architecture of the search is asked for and there is none.
         """
-        spec, found = self.cfg.model.architecture, self.folder.architecture
+        spec: str = self.cfg.model.architecture
+        found = self.folder.architecture
         if spec == SEARCHED and not found.exists():
             raise InputError(
                 f'model.architecture is "{SEARCHED}" and "{found}" does not exist; run the search stage first, or set '
