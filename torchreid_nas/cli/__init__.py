@@ -16,9 +16,9 @@ from typing import Any
 
 import torchreid_nas
 from torchreid_nas.config import load_config
-from torchreid_nas.methods.effects import without_effect
 from torchreid_nas.errors import InputError, nearest, plain_warnings
 from torchreid_nas.log import plain_lines
+from torchreid_nas.methods.effects import without_effect
 from torchreid_nas.run.folder import STAGES, RunFolder
 
 # Name -> module and one line of help. A module has main(argv) -> exit code, and is imported when it is asked for.
@@ -54,23 +54,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM, on the way of Ctrl-C."""
+    """SIGTERM, raised as Ctrl-C is."""
 
 
 @contextlib.contextmanager
 def _sigterm_as_interrupt() -> Iterator[None]:
-    """Inside the block SIGTERM, with which batch systems end a job, cleans up as Ctrl-C does; a caller's own handler stays."""
+    """Inside the block SIGTERM, by which batch systems end a job, cleans up as Ctrl-C does; the handler of a caller stays."""
     owner = os.getpid()
 
     def stop(*_: Any) -> None:
-        # A second one must not break off the cleaning up.
+        # A second SIGTERM must not break off the cleaning up.
         signal.signal(signal.SIGTERM, signal.SIG_IGN if os.getpid() == owner else signal.SIG_DFL)
         if os.getpid() == owner:
             raise _Terminated
-        # A forked loader process has inherited this handler; it ends as it would without.
+        # A forked loader process has inherited this handler, and ends as it would without the handler.
         os.kill(os.getpid(), signal.SIGTERM)
 
-    # Python allows handlers in the main thread only.
+    # Python allows signal handlers in the main thread only.
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
@@ -128,7 +128,7 @@ def _experiment(argv: Sequence[str]) -> int:
             overrides += [key, value]
     cfg = load_config(arguments.config, overrides)
     stages = _stages(arguments.stages, searched=cfg.model.architecture == "search")
-    # A config file may hold more than its own task needs; what is typed is meant to change something.
+    # A config file may hold more keys than its method reads; a key on the command line is meant to change something.
     vain = without_effect(cfg, arguments.overrides[::2])
     if vain:
         print(f"note: set on the command line and without effect on this run: {vain}")
@@ -154,7 +154,7 @@ def _experiment(argv: Sequence[str]) -> int:
 
 
 def _refuse_no_command(word: str) -> None:
-    """Refuse a first word that was meant as a command: it is no option, and of the keys only "device" has no section."""
+    """Refuse a first word that is neither a command nor an option nor a key; only the key "device" has no section."""
     if not word.startswith("-") and "." not in word and word != "device":
         raise InputError(
             f'there is no command "{word}", expected one of {", ".join(_COMMANDS)}, or options and KEY VALUE pairs such as '

@@ -90,7 +90,9 @@ def search_engine(setup: RunSetup) -> tuple[ResumableEngine, SearchSpace]:
     warmup = min(search.warmup_epochs, search.max_epoch - 1)
     if warmup < search.warmup_epochs:
         logger.info(f"search.warmup_epochs {search.warmup_epochs} shortened to {warmup}: search.max_epoch is {search.max_epoch}")
-    engine = method.search_class(
+    # An engine with the mix-in BilevelSearch, which adds arguments to those of ResumableEngine.
+    engine_class: Any = method.search_class
+    engine: ResumableEngine = engine_class(
         _SearchData(train_loader, num_pids, data.sources), model, optimizer,
         torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, search.max_epoch, search.lr_min), space=space,
         val_loader=val_loader, architecture_optimizer=architecture_optimizer,

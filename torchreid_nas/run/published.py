@@ -1,4 +1,4 @@
-"""Zoo entries under test: whether a config fits one, and its measured beside its published figures."""
+"""Zoo entries under test: whether a config fits the entry, and the measured figures beside the published ones."""
 from __future__ import annotations
 
 __all__ = ["comparison_table", "measured_figure", "tested_entry"]

@@ -79,7 +79,7 @@ def run_ablation(cfg: CfgNode, stages: Sequence[str], resume: bool) -> None:
         raise InputError(f"ecn.ablation is for ECN's models, model.name is {cfg.model.name}; set ecn.ablation []")
     with hold(base):
         unfinished = _check_unfinished([_variant(cfg, variant) for variant in cfg.ecn.ablation], stages, resume)
-        # A run alone reads its camera styles at once; here those before it may take days.
+        # Read the camera styles now: the runs before the first that needs them may take days.
         setups = [run.setup for run in unfinished]
         styled = [setup for setup in setups if setup.cfg.ecn.weight_target and setup.cfg.ecn.camstyle != "none"]
         if styled and "train" in stages:
@@ -103,7 +103,7 @@ def run_ablation(cfg: CfgNode, stages: Sequence[str], resume: bool) -> None:
 
 
 def _check_unfinished(cfgs: Sequence[CfgNode], stages: Sequence[str], resume: bool) -> list[Run]:
-    """Refuse what any of the runs would stumble over, for those before it may take days; returns the unfinished ones."""
+    """Refuse what any of the runs would fail on, because the runs before it may take days; return the unfinished runs."""
     unfinished = [run for run in (Run(cfg, resume) for cfg in cfgs) if not run.is_finished(stages)]
     for run in unfinished:
         run.check(stages)
@@ -119,15 +119,15 @@ def _rows_of(cfg: CfgNode, stages: Sequence[str], resume: bool) -> list[dict[str
 
 
 def _begin_from(first: RunFolder, folder: RunFolder, cfg: CfgNode, resume: bool) -> bool:
-    """Give a run that has not begun what the run in ``first`` had after its epochs on the source alone, if that is of use."""
+    """Give a run that has not begun the state of ``first`` after its epochs on the source alone; return whether it did."""
     source, own = first.train, folder.train
     began = own.checkpoint.exists() or folder.results.exists() or (own.path.exists() and not resume)
-    # With held-out identities the best epoch so far has weights of its own, which a later epoch of `first` replaces.
+    # With held-out identities the best epoch so far has its own weights, which a later epoch of `first` replaces.
     if began or cfg.train.holdout or not source.source_checkpoint.exists():
         return False
     lines = source.history.read_text(encoding="utf-8").splitlines()[: cfg.ecn.target_epoch]
     write_text(own.history, "".join(f"{line}\n" for line in lines))
-    # Last: a resumed run counts its epochs by it.
+    # The checkpoint comes last, because a resumed run counts its epochs by the checkpoint.
     with atomic_path(own.checkpoint) as temporary:
         shutil.copyfile(source.source_checkpoint, temporary)
     logger.info(f"epochs on the source alone: taken from {source.path}")
