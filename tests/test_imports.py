@@ -27,7 +27,8 @@ ORDER = [
     "bn_choices genotypes",
     "architecture_format",
     "files device host aten",
-    "errors lazy process log",
+    "log",
+    "errors lazy process",
 ]
 PACKAGE = Path(torchreid_nas.__file__).parent
 NAME = PACKAGE.name

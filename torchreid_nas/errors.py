@@ -1,10 +1,11 @@
 """An error for bad input and a warning for doubtful input; the command line shows both as one line."""
 from __future__ import annotations
 
-__all__ = ["InputError", "InputWarning", "nearest", "plain_warnings", "shown"]
+__all__ = ["InputError", "InputWarning", "nearest", "plain_warnings", "printable", "shown"]
 
 import contextlib
 import difflib
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
@@ -41,7 +42,7 @@ def plain_warnings() -> Iterator[None]:
                 others(message, category, *where, **more)
             elif str(message) not in said:
                 said.add(str(message))
-                print(f"warning: {message}", file=sys.stderr)
+                print(f"warning: {printable(str(message))}", file=sys.stderr)
 
         warnings.showwarning = show
         yield
@@ -51,6 +52,22 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``'; did you mean "x"?'`` for the known name closest to ``name``, or ``''``."""
     match = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
     return f'; did you mean "{match[0]}"?' if match else ""
+
+
+def printable(text: str) -> str:
+    r"""Return text, which may hold names of files, as a terminal can show it and as UTF-8 can hold it.
+
+    Control characters, which could steer the terminal, are written as ``\x1b``, and marks that turn the direction of
+    writing as ``\u202e``; a byte of an old archive that is no text becomes ``\udce9``. Line ends and tabs stay.
+
+    >>> print(printable("a\x1b[31m.jpg"))
+    a\x1b[31m.jpg
+    """
+    text = _STEERING.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+_STEERING = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def shown(value: Any, limit: int = 60) -> str:

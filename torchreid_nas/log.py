@@ -13,6 +13,8 @@ import logging
 import sys
 from collections.abc import Iterator
 
+from torchreid_nas.errors import printable
+
 _LOGGER = "torchreid_nas"
 
 
@@ -22,9 +24,9 @@ class _PlainLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record; the streams are looked up now, because torchreid and tests replace them."""
         if record.levelno >= logging.WARNING:
-            print(f"{record.levelname.lower()}: {record.getMessage()}", file=sys.stderr, flush=True)
+            print(f"{record.levelname.lower()}: {printable(record.getMessage())}", file=sys.stderr, flush=True)
         else:
-            print(record.getMessage(), flush=True)
+            print(printable(record.getMessage()), flush=True)
 
 
 @contextlib.contextmanager

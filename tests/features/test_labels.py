@@ -11,7 +11,6 @@ from torchreid_nas.features import Label, read_label
     ("bounding_box_test/0002_c6s3_000451_00.jpg.jpg", Label("2", 5)),
     ("query/0001_c2_f0046182.jpg", Label("1", 1)),
     ("test/0007/0007_003_14_0113afternoon_0404_2.jpg", Label("7", 13)),
-    ("RegDB/Thermal/12/female_front_v_00123_12.bmp", Label("12", -1)),
     ("SYSU-MM01/cam3/0042/0001.jpg", Label("42", 2)),
     ("holiday/beach.jpg", Label("", -1)),
     ("holiday/1234.jpg", Label("", -1)),
@@ -35,6 +34,30 @@ def test_folders_with_names_are_identities_below_the_source_only():
     assert read_label(path, Path("photos/alice")) == read_label(path) == Label()
 
 
-def test_folders_with_numbers_are_identities_whatever_the_source():
-    path = Path("RegDB/Thermal/007/a.bmp")
-    assert {read_label(path, root).identity for root in (None, Path("RegDB"), path.parent)} == {"7"}
+@pytest.fixture
+def image_in(tmp_path):
+    """``image_in("parent/folder", *siblings)``: the path of an image there, with folders beside its own."""
+
+    def make(folder, *siblings):
+        path = tmp_path / folder
+        for each in (path, *(path.parent / sibling for sibling in siblings)):
+            each.mkdir(parents=True, exist_ok=True)
+        return path / "a.bmp"
+
+    return make
+
+
+def test_folders_with_numbers_beside_others_are_identities(image_in):
+    path = image_in("RegDB/Thermal/007", "8", "012")
+    assert {read_label(path, root).identity for root in (None, path.parents[2], path.parent)} == {"7"}
+
+
+@pytest.mark.parametrize("siblings", [(), ("20240502", "20240503"), ("holiday", "2024"), ("20240501123000",)])
+def test_a_source_folder_that_is_a_date_is_no_identity(siblings, image_in):
+    path = image_in("photos/20240501", *siblings)
+    assert read_label(path, path.parent) == read_label(path) == Label()
+
+
+def test_a_number_alone_is_no_identity_of_its_source_folder(image_in):
+    path = image_in("photos/17", "holiday")
+    assert read_label(path, path.parent) == Label() and read_label(path, path.parents[1]).identity == "17"

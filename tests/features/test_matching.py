@@ -1,11 +1,15 @@
 """Ranking a gallery that comes in blocks, against plain loops."""
 import math
+import warnings
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import torchreid
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.features import GalleryRanking, matching, pairwise_distances
+from torchreid_nas.features import FeatureSet, GalleryRanking, matching, pairwise_distances
 from torchreid_nas.features.matching import to_distance, to_score, unit
 from torchreid_nas.features.report import summary
 
@@ -82,8 +86,75 @@ def test_a_person_known_from_the_query_alone_is_not_to_be_found(make_set):
     for blocks in (both.blocks(2), [both, both.blocks(1)[3]]):  # an image that comes twice is still the query itself
         matches = rank(both, blocks)
         assert matches.findable == (True, True, False, False, False)
-        assert summary(matches).endswith("first for 2 of the 2 queries whose person is in the gallery")
+        assert "first for 2 of the 2 queries whose person is in the gallery (100.0%; by chance " in summary(matches)
     assert rank(both, [make_set([[1.0, 1]], [8], prefix="y")]).findable == (False, False, True, False, False)
+
+
+def test_the_same_person_by_the_same_camera_is_not_counted(make_set):
+    queries = make_set([[1.0, 0], [0, 1.0], [1, 1.0]], [7, 8, 9], [0, 0, -1], prefix="q")
+    gallery = make_set([[1.0, 0], [1, 0.5], [0, 1], [1, 1]], [7, 7, 8, 9], [0, 1, 0, -1], prefix="g")
+    matches = rank(queries, gallery.blocks(2), 9)
+    assert matches.paths[0][0] == "g1.jpg" and "g0.jpg" not in matches.paths[0] and "g0.jpg" in matches.paths[1]
+    assert matches.findable == (True, False, True)  # a camera that is unknown is not the same
+    assert matches.left_out == (0, 2) and matches.counted == (3, 3, 4) and matches.positives == (1, 0, 1)
+    said = summary(matches)
+    assert "for 2 of the 2 queries whose person is in the gallery (100.0%; by chance 29.2%)" in said
+    assert "the same person by the same camera (0 and 2 pairs)" in said
+
+
+def test_first_places_are_rank_1_of_the_protocol(make_set):
+    labels, camids = [0, 1, 2, 0, 1, 2, 0, 1, 2, 3], [0, 0, 0, 0, 1, 1, 1, 0, 1, 1]
+    queries = make_set(random_features(10), labels, camids, prefix="x")
+    gallery = make_set(random_features(10, seed=1), labels, camids, prefix="y")
+    matches = rank(queries, [gallery], 10)
+    distances = pairwise_distances(unit(queries.features), unit(gallery.features)).float().numpy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cmc, _ = torchreid.metrics.evaluate_rank(
+            distances, np.array(labels), np.array(labels), np.array(camids), np.array(camids), 5, use_cython=False
+        )
+    known = [row for row, findable in enumerate(matches.findable) if findable]
+    assert sum(matches.is_correct(row, 0) for row in known) / len(known) == pytest.approx(cmc[0])
+
+
+@pytest.mark.parametrize("way", ["symlink", "hard link", "relative", "folder link"])
+def test_an_image_is_itself_whatever_leads_to_its_file(way, make_set, tmp_path, monkeypatch):
+    (tmp_path / "q").mkdir()
+    real = tmp_path / "q" / "a.jpg"
+    real.write_bytes(b"image")
+    other = tmp_path / "g" / "b.jpg"
+    if way == "folder link":
+        (tmp_path / "g").symlink_to(tmp_path / "q")
+        other = tmp_path / "g" / "a.jpg"
+    elif way == "relative":
+        monkeypatch.chdir(tmp_path)
+        other = Path("q/../q/a.jpg")
+    else:
+        other.parent.mkdir()
+        other.symlink_to(real) if way == "symlink" else other.hardlink_to(real)
+    camids = np.array([-1])
+    queries = FeatureSet(torch.eye(1), (str(real),), ("7",), camids)
+    gallery = FeatureSet(torch.eye(1), (str(other),), ("8",), camids)
+    saved = FeatureSet.load(gallery.save(tmp_path / "g.npz"))
+    monkeypatch.chdir("/")  # saved features know their files from everywhere
+    for part in (gallery, saved):
+        matches = rank(queries, [part])
+        assert matches.paths == [[]] and matches.left_out == (1, 0)
+
+
+def test_images_without_files_are_not_the_same_by_their_numbers(make_set):
+    queries, gallery = (
+        FeatureSet(random_features(3, seed=seed), tuple(f"image {n}" for n in range(3)), ("",) * 3, np.full(3, -1))
+        for seed in (0, 1)
+    )
+    assert [len(row) for row in rank(queries, [gallery]).paths] == [3, 3, 3]
+
+
+def test_two_boxes_or_frames_of_one_file_are_two_images(tmp_path):
+    (tmp_path / "v.avi").write_bytes(b"video")
+    names = tuple(f"{tmp_path}/v.avi{end}" for end in ("#1", "#2", "#1@0,0,5,9", "#1@5,0,5,9"))
+    part = FeatureSet(random_features(4), names, ("",) * 4, np.full(4, -1))
+    assert [len(row) for row in rank(part, [part], 9).paths] == [3] * 4
 
 
 def test_a_gallery_smaller_than_the_list(make_set):

@@ -24,6 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("source", nargs="+", metavar="SOURCE", help="images, videos, or folders of them")
     parser.add_argument("--modality", metavar="M", help="of two-stream models: visible or infrared")
+    parser.add_argument("--boxes", metavar="FILE", help="cut persons out: boxes of the MOT challenge, or a CSV with a header")
     parser.add_argument("--out", default="features.npz", metavar="FILE", help="default: features.npz")
     add_extraction_options(parser)
     arguments = parser.parse_args(argv)
@@ -45,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         compile=arguments.compile,
     )
     source = arguments.source[0] if len(arguments.source) == 1 else arguments.source
-    features = extractor.extract_to(source, arguments.out, stride)
+    features = extractor.extract_to(source, arguments.out, stride, arguments.boxes)
     identities = len(features.known_identities())
     print(
         f"{arguments.out}: {len(features):,} features of length {features.features.shape[1]}, "

@@ -99,9 +99,14 @@ class _Sides:
     def blocks(self, source: str, side: str) -> Iterator[FeatureSet]:
         """Yield the features of a source, or of a file that ``torchreid-nas features`` wrote, in blocks."""
         extractor = self._extractors[side]
+        boxes = getattr(self._arguments, f"{side}_boxes") if source == getattr(self._arguments, side) else None
         if Path(source).suffix != _SAVED:
-            yield from extractor.batches(source, self._arguments.stride)
+            yield from extractor.batches(source, self._arguments.stride, boxes)
             return
+        if boxes is not None:
+            raise InputError(
+                f'--{side}-boxes: the features "{source}" are extracted already; give the boxes to torchreid-nas features'
+            )
         from torchreid_nas.features.feature_set import FeatureSet
 
         saved = FeatureSet.load(source)
@@ -135,7 +140,7 @@ class _Sides:
                 "--validation QUERY_LIKE_DIR GALLERY_LIKE_DIR, with the same persons in both"
             )
         sets = [self.load(folder, side) for folder, side in zip(folders, ("query", "gallery"))]
-        roc = compute_roc(*sets, metric=arguments.metric)
+        roc = compute_roc(sets[0], sets[1] if len(sets) > 1 else None, arguments.metric)
         point = roc.at_far(far)
         print(report.describe_point(roc, point))
         if far * roc.num_impostor < 1:
@@ -159,6 +164,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("gallery", metavar="GALLERY", help="likewise")
     parser.add_argument("--query-modality", metavar="M", help="of two-stream models: visible or infrared")
     parser.add_argument("--gallery-modality", metavar="M", help="likewise")
+    parser.add_argument(
+        "--query-boxes", metavar="FILE", help="cut persons out of QUERY: boxes of the MOT challenge, or a CSV with a header",
+    )
+    parser.add_argument("--gallery-boxes", metavar="FILE", help="likewise of GALLERY")
     parser.add_argument("--top", default="10", metavar="K", help="length of the ranked lists (default 10)")
     parser.add_argument("--metric", default="euclidean", help="euclidean (default) or cosine, of normalised features")
     parser.add_argument(

@@ -14,7 +14,7 @@ from torchreid_nas.data.dataset import read_image
 from torchreid_nas.data.transforms import build_cross_modality_transforms
 from torchreid_nas.errors import InputError
 from torchreid_nas.export.run_data import RunData
-from torchreid_nas.features.images import IMAGE_SUFFIXES
+from torchreid_nas.features.media import image_suffixes
 
 
 class ImagePool:
@@ -85,10 +85,10 @@ class ImagePool:
             folder = folder / modality
         if not folder.is_dir():
             raise InputError(f'the folder of images "{folder}" does not exist; check --images')
-        found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+        found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in image_suffixes() and path.is_file())
         if not found:
             raise InputError(
-                f'the folder "{folder}" holds no image ({", ".join(IMAGE_SUFFIXES)}); check --images'
+                f'the folder "{folder}" holds no image; check --images'
             )
         return found
 

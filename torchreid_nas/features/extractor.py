@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from torchreid_nas.checkpoints.trained import TrainedModel, wrap_model
 from torchreid_nas.data.transforms import build_cross_modality_transforms
@@ -25,6 +25,7 @@ from torchreid_nas.features.images import Picture, Source
 from torchreid_nas.zoo.trained import load_trained
 
 _NAMED = 20
+"""Files that a warning names at most."""
 
 
 class UnreadableWarning(InputWarning):
@@ -60,8 +61,8 @@ class FeatureExtractor:
     ) -> None:
         if batch_size < 1:
             raise InputError(f"the batch size is {batch_size}, expected at least 1")
-        given = {"height": height, "width": width, "norm_mean": norm_mean, "norm_std": norm_std}
-        given = {key: value for key, value in given.items() if value is not None}
+        preparation = {"height": height, "width": width, "norm_mean": norm_mean, "norm_std": norm_std}
+        given: dict[str, Any] = {key: value for key, value in preparation.items() if value is not None}
         self.device = find_device(device)
         if isinstance(model, nn.Module):
             model = wrap_model(model, **given)
@@ -82,41 +83,48 @@ class FeatureExtractor:
         """Length of a feature."""
         return self.trained.feature_dim
 
-    def __call__(self, source: Any, stride: int = 1) -> torch.Tensor:
+    def __call__(self, source: Any, stride: int = 1, boxes: str | os.PathLike[str] | None = None) -> torch.Tensor:
         """Return the features of a source, (N, D) float32 on the CPU; see :meth:`extract`."""
-        return self.extract(source, stride).features
+        return self.extract(source, stride, boxes).features
 
-    def extract(self, source: Any, stride: int = 1) -> FeatureSet:
+    def extract(self, source: Any, stride: int = 1, boxes: str | os.PathLike[str] | None = None) -> FeatureSet:
         """Return the features of a source with paths and labels.
 
         Images that cannot be read are left out, so that N may be below the
-        number of those given; ``paths`` says which are there, and one
-        UnreadableWarning at the end names the others.
+        number of the images given; ``paths`` says which images are there, and one
+        UnreadableWarning at the end names the others. An InputWarning names
+        files of other kinds, and images wider than high, which are no persons.
 
         Args:
             source: paths of images, videos and folders, arrays, PIL images; see :class:`Source`.
             stride: of the frames of videos.
+            boxes: a file that says where persons are on images of whole scenes; see :class:`Source`.
 
         Raises:
             InputError: what :class:`Source` refuses, no image can be read, or features are not finite.
         """
-        return FeatureSet.concatenate(list(self.batches(source, stride)))
+        return FeatureSet.concatenate(list(self.batches(source, stride, boxes)))
 
-    def extract_to(self, source: Any, out: str | os.PathLike[str], stride: int = 1) -> FeatureSet:
+    def extract_to(
+        self, source: Any, out: str | os.PathLike[str], stride: int = 1, boxes: str | os.PathLike[str] | None = None,
+    ) -> FeatureSet:
         """Extract and save as ``.npz``; see :meth:`FeatureSet.save`. Returns the features.
 
         Raises:
             InputError: as :meth:`extract`, or the file cannot be written.
         """
         check_npz(out)
-        features = self.extract(source, stride)
+        features = self.extract(source, stride, boxes)
         features.save(out)
         return features
 
-    def batches(self, source: Any, stride: int = 1) -> Iterator[FeatureSet]:
+    def batches(
+        self, source: Any, stride: int = 1, boxes: str | os.PathLike[str] | None = None,
+    ) -> Iterator[FeatureSet]:
         """Yield what :meth:`extract` returns batch by batch, for sources of any length."""
-        source = Source(source, stride)
+        source = Source(source, stride, boxes)
         unreadable: list[Picture] = []
+        wide: list[str] = []
         batch: list[Picture] = []
         tensors: list[torch.Tensor] = []
         found = False
@@ -127,6 +135,7 @@ class FeatureExtractor:
                 if picture.image is None:
                     unreadable.append(picture)
                     continue
+                wide += [picture.name] if picture.image.width > picture.image.height else []
                 tensors.append(self._transform(picture.image))
                 batch.append(dataclasses.replace(picture, image=None))
                 if len(batch) == self.batch_size:
@@ -138,16 +147,25 @@ class FeatureExtractor:
         elif not found:
             raise InputError(_nothing(unreadable))
         if unreadable:
-            names = ", ".join(picture.name for picture in unreadable[:_NAMED])
-            more = f" and {len(unreadable) - _NAMED} more" if len(unreadable) > _NAMED else ""
             warnings.warn(
-                f"{len(unreadable)} of the files could not be read and were skipped: {names}{more}; of the first: "
-                f"{unreadable[0].problem}",
+                f"{len(unreadable)} of the files could not be read and were skipped: "
+                f"{_listed([picture.name for picture in unreadable])}; of the first: {unreadable[0].problem}",
                 UnreadableWarning, stacklevel=2,
+            )
+        if source.left_out:
+            warnings.warn(
+                f"{len(source.left_out)} files are neither images nor videos and were left out: {_listed(source.left_out)}",
+                InputWarning, stacklevel=2,
+            )
+        if wide and boxes is None:
+            warnings.warn(
+                f"{len(wide)} images are wider than high, the first: {wide[0]}; the network expects one upright person on each; "
+                "cut the persons out of whole scenes, as --boxes FILE (boxes=FILE) does",
+                InputWarning, stacklevel=2,
             )
 
     @torch.no_grad()
-    def _features(self, batch: Sequence[Picture], tensors: Sequence[torch.Tensor]) -> FeatureSet:
+    def _features(self, batch: Sequence[Picture], tensors: list[torch.Tensor]) -> FeatureSet:
         images = torch.stack(tensors).to(self.device, memory_format=torch.channels_last)
         features = self.network(images).cpu()
         bad = ~features.isfinite().all(dim=1)
@@ -163,8 +181,13 @@ class FeatureExtractor:
             features, tuple(picture.name for picture in batch),
             tuple(picture.label.identity for picture in batch),
             np.array([picture.label.camid for picture in batch], dtype=np.int64), self.trained.name,
-            self.modality or "", self.trained.fingerprint,
+            self.modality or "", self.trained.fingerprint, tuple(picture.file for picture in batch),
         )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _nothing(unreadable: Sequence[Picture]) -> str:

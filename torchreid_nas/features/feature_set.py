@@ -4,7 +4,7 @@ from __future__ import annotations
 __all__ = ["FeatureSet", "check_npz"]
 
 import os
-import zipfile
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,14 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.features.labels import NO_LABEL
 from torchreid_nas.files import atomic_path
 
-_ARRAYS = {"features": 2, "paths": 1, "labels": 1, "camids": 1, "model": 0, "modality": 0}
-# Files of versions before have none.
-_FINGERPRINT = "fingerprint"
+# Name of an array: its dimensions, the kinds of its type, what the sentence expects.
+_ARRAYS = {
+    "features": (2, "f", "floating-point numbers"), "paths": (1, "U", "text"), "labels": (1, "U", "text"),
+    "camids": (1, "iu", "whole numbers"), "model": (0, "U", "text"), "modality": (0, "U", "text"),
+}
+# Files of earlier versions have none of these.
+_LATER = {"fingerprint": (0, "U", "text"), "files": (1, "U", "text")}
+_IN_MEMORY = re.compile(r"image \d+")
 
 
 def check_npz(path: str | os.PathLike[str], what: str = "the file for features") -> None:
@@ -39,6 +44,13 @@ class FeatureSet:
         model: name of the model that made them.
         modality: ``"visible"``, ``"infrared"``, or ``""`` for models of one modality.
         fingerprint: of the model, see :class:`torchreid_nas.checkpoints.trained.TrainedModel`; ``""`` where unknown.
+        files: N paths from the root, with links resolved, by which an image is known again; ``""`` for images
+            without a file. Default: what ``paths`` mean in the current folder.
+
+    Example:
+        >>> part = FeatureSet(torch.eye(2), ("7/a.jpg", "8/b.jpg"), ("7", "8"), np.array([-1, -1]))
+        >>> len(part), part.pids.tolist(), sorted(part.known_identities())
+        (2, [7, 8], ['7', '8'])
     """
 
     features: torch.Tensor
@@ -48,6 +60,12 @@ class FeatureSet:
     model: str = ""
     modality: str = ""
     fingerprint: str = ""
+    files: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.files:
+            files = tuple("" if _IN_MEMORY.fullmatch(path) else os.path.realpath(path) for path in self.paths)
+            object.__setattr__(self, "files", files)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -59,6 +77,15 @@ class FeatureSet:
             torch.cat([part.features for part in parts]), tuple(path for part in parts for path in part.paths),
             tuple(label for part in parts for label in part.labels),
             np.concatenate([part.camids for part in parts]), parts[0].model, parts[0].modality, parts[0].fingerprint,
+            tuple(file for part in parts for file in part.files),
+        )
+
+    def take(self, chosen: Sequence[int]) -> FeatureSet:
+        """Return the chosen features, 0-based, in that order."""
+        texts = [tuple(column[index] for index in chosen) for column in (self.paths, self.labels, self.files)]
+        return FeatureSet(
+            self.features[list(chosen)], texts[0], texts[1], self.camids[list(chosen)], self.model, self.modality,
+            self.fingerprint, texts[2],
         )
 
     def blocks(self, size: int) -> list[FeatureSet]:
@@ -67,7 +94,7 @@ class FeatureSet:
         return [
             FeatureSet(
                 self.features[span], self.paths[span], self.labels[span], self.camids[span], self.model, self.modality,
-                self.fingerprint,
+                self.fingerprint, self.files[span],
             )
             for span in spans
         ]
@@ -91,7 +118,7 @@ class FeatureSet:
                 temporary, features=self.features.numpy(), paths=np.array(self.paths, dtype=str),
                 labels=np.array(self.labels, dtype=str), pids=self.pids, camids=self.camids,
                 model=np.array(self.model), modality=np.array(self.modality),
-                fingerprint=np.array(self.fingerprint),
+                fingerprint=np.array(self.fingerprint), files=np.array(self.files, dtype=str),
             )
         return path
 
@@ -102,23 +129,27 @@ class FeatureSet:
         Raises:
             InputError: the file is missing, truncated, or of other content.
         """
+        if not Path(path).is_file():
+            what = "are no regular file" if Path(path).exists() else "do not exist"
+            raise InputError(f'the features "{path}" {what}; check the path')
         try:
             with np.load(path, allow_pickle=False) as file:
-                missing = [name for name, ndim in _ARRAYS.items() if name not in file or file[name].ndim != ndim]
-                arrays = {} if missing else {name: file[name] for name in _ARRAYS}
-                fingerprint = str(file[_FINGERPRINT]) if _FINGERPRINT in file else ""
-        except FileNotFoundError as error:
-            raise InputError(f'the features "{path}" do not exist; check the path') from error
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+                arrays = {name: file[name] for name in (*_ARRAYS, *_LATER) if name in file}
+        except Exception as error:  # NumPy's readers of archives and headers fail on damage in ways of their own
             raise InputError(
                 f'the features "{path}" are truncated or no .npz file; extract them again (torchreid-nas features)'
             ) from error
-        if missing:
-            raise InputError(
-                f'the file "{path}" has no array "{missing[0]}" as `torchreid-nas features` writes it; '
-                "extract them again"
-            )
-        lengths = {len(arrays[name]) for name, ndim in _ARRAYS.items() if ndim}
+        for name, (ndim, kinds, expected) in (_ARRAYS | _LATER).items():
+            if name not in arrays and name in _ARRAYS:
+                raise InputError(
+                    f'the file "{path}" has no array "{name}" as `torchreid-nas features` writes it; extract them again'
+                )
+            if name in arrays and (arrays[name].ndim != ndim or arrays[name].dtype.kind not in kinds):
+                raise InputError(
+                    f'the features "{path}" hold an array "{name}" of {arrays[name].ndim} dimensions and type '
+                    f"{arrays[name].dtype}, expected {ndim} and {expected}; extract them again (torchreid-nas features)"
+                )
+        lengths = {len(array) for array in arrays.values() if array.ndim}
         if lengths == {0} or len(lengths) > 1 or not np.isfinite(arrays["features"]).all():
             raise InputError(
                 f'the features "{path}" hold no feature, one that is not finite, or lists of different lengths; '
@@ -127,7 +158,7 @@ class FeatureSet:
         return cls(
             torch.from_numpy(arrays["features"].astype(np.float32)), tuple(map(str, arrays["paths"])),
             tuple(map(str, arrays["labels"])), arrays["camids"].astype(np.int64), str(arrays["model"]),
-            str(arrays["modality"]), fingerprint,
+            str(arrays["modality"]), str(arrays.get("fingerprint", "")), tuple(map(str, arrays.get("files", ()))),
         )
 
     def known_identities(self) -> set[str]:

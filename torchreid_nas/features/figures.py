@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from torchreid_nas.errors import printable
 from torchreid_nas.features.images import read_named
 from torchreid_nas.features.labels import NO_LABEL
 from torchreid_nas.features.matching import Matches, to_score
-from torchreid_nas.features.report import printable
 from torchreid_nas.features.threshold import ROC, OperatingPoint
 from torchreid_nas.report.style import FAINT, GRID, INK, SHARE_COLOURS, SPLIT_COLOURS, new_figure, save_figure
 
@@ -194,7 +194,7 @@ def _draw_distances(axes: Axes, roc: ROC, point: OperatingPoint) -> None:
     for counts, colour, name in (
         (roc.genuine, SHARE_COLOURS[1], "same person"), (roc.impostor, SPLIT_COLOURS[1], "different persons"),
     ):
-        axes.hist(scores, edges, weights=counts[places] / counts.sum(), color=colour, alpha=0.6, label=name)
+        axes.hist(scores, edges.tolist(), weights=counts[places] / counts.sum(), color=colour, alpha=0.6, label=name)
     threshold = to_score(point.distance, roc.metric)
     axes.axvline(threshold, color=INK, linewidth=1.2)
     axes.text(

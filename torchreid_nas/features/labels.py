@@ -3,6 +3,8 @@ from __future__ import annotations
 
 __all__ = ["NO_CAMERA", "NO_LABEL", "Label", "read_label"]
 
+import functools
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,9 @@ _MARKET = re.compile(r"(?P<pid>-?\d+)_c(?P<camera>\d+)(?P<sequence>s\d+)?(?:_|\.
 _MSMT = re.compile(r"(?P<pid>\d{4})_\d{3}_(?P<camera>\d{2})_")
 # SYSU-MM01 cam3/0042/0001.jpg.
 _CAMERA_FOLDER = re.compile(r"cam(?:era)?[_-]?(?P<camera>\d+)", re.IGNORECASE)
+
+# A year, a month, a day, or a time of day after these.
+_DATE = re.compile(r"(?:19|20)\d\d(?:(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])?)?|(?:19|20)\d{10,}")
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,9 @@ def read_label(path: Path, root: Path | None = None) -> Label:
     - names as in Market-1501, DukeMTMC-reID and MSMT17 give identity and
       camera; Market's junk (-1) and distractors (0000) have no identity;
     - else the folder of the image is the identity, as in RegDB and SYSU-MM01
-      (there ``cam<n>`` above it is the camera): always where its name is a
-      number, else where the folder lies below ``root``.
+      (there ``cam<n>`` above it is the camera), where the folder lies below
+      ``root``, or where its name and that of a folder beside it are numbers
+      and not all of these are dates: ``20240501`` is a day, not a person.
 
     Args:
         path: of the image.
@@ -55,8 +61,21 @@ def read_label(path: Path, root: Path | None = None) -> Label:
     folder = path.parent
     camera = _CAMERA_FOLDER.fullmatch(folder.parent.name)
     camid = int(camera["camera"]) - 1 if camera else NO_CAMERA
-    if folder.name.isdecimal():
+    below = root is not None and root != folder and root in folder.parents
+    if _is_number(folder.name) and (below or camera or _is_among_people(folder)):
         return Label(str(int(folder.name)), camid)
-    if root is not None and root != folder and root in folder.parents:
-        return Label(folder.name, camid)
-    return Label()
+    return Label(folder.name, camid) if below else Label()
+
+
+def _is_number(name: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,64}", name) is not None
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_among_people(folder: Path) -> bool:
+    """Say whether the folders beside one whose name is a number are those of persons, too."""
+    try:
+        numbers = [entry.name for entry in os.scandir(folder.parent) if _is_number(entry.name) and entry.is_dir()]
+    except OSError:
+        return False
+    return len({*numbers, folder.name}) > 1 and not all(_DATE.fullmatch(name) for name in (*numbers, folder.name))

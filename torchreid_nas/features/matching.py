@@ -3,16 +3,18 @@ from __future__ import annotations
 
 __all__ = ["METRICS", "GalleryRanking", "Matches", "pairwise_distances", "to_distance", "to_score", "unit"]
 
-import os
-from collections import Counter
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.features.feature_set import FeatureSet
+from torchreid_nas.features.pairs import Images, counted_pairs
 
+_Score = TypeVar("_Score", float, np.ndarray)
 METRICS = ("euclidean", "cosine")
 BLOCK_ENTRIES = 2**22
 """Distances that are in memory at once, roughly; 32 MiB of float64."""
@@ -27,11 +29,20 @@ def pairwise_distances(queries: torch.Tensor, gallery: torch.Tensor, metric: str
     """Return the (Q, G) distances of features of length 1 in [0, 2].
 
     Args:
-        queries, gallery: (Q, D) and (G, D), as :func:`unit` returns them.
+        queries: (Q, D), as :func:`unit` returns them.
+        gallery: (G, D), likewise.
         metric: ``"euclidean"`` (not squared), or ``"cosine"``: 1 − cosine similarity, as torchreid's.
+
+    Returns:
+        (Q, G) float64.
 
     Raises:
         InputError: another metric.
+
+    Example:
+        >>> queries, gallery = unit(torch.tensor([[2.0, 0.0]])), unit(torch.tensor([[0.0, 3.0]]))
+        >>> pairwise_distances(queries, gallery, "cosine").tolist()
+        [[1.0]]
     """
     if metric not in METRICS:
         raise InputError(f'the metric "{metric}" is unknown, expected {" or ".join(METRICS)}{nearest(metric, METRICS)}')
@@ -39,8 +50,12 @@ def pairwise_distances(queries: torch.Tensor, gallery: torch.Tensor, metric: str
     return distances if metric == "cosine" else distances.mul_(2).sqrt_()
 
 
-def to_score(distance: float, metric: str) -> float:
-    """Return a distance as people read it: cosine as similarity in [-1, 1], Euclidean as it is."""
+def to_score(distance: _Score, metric: str) -> _Score:
+    """Return a distance, or an array of them, as people read it: cosine as similarity in [-1, 1], Euclidean as it is.
+
+    >>> to_score(0.25, "cosine"), to_score(0.25, "euclidean")
+    (0.75, 0.25)
+    """
     return 1 - distance if metric == "cosine" else distance
 
 
@@ -55,14 +70,17 @@ class Matches:
 
     Attributes:
         queries: Q of them.
-        paths, labels: of each query's gallery images, nearest first; Q lists of
-            at most ``top``.
-        distances: of these, Q lists.
+        paths: of each query's gallery images, nearest first; Q lists of at most ``top``.
+        labels: of the same images.
+        distances: of the same images.
         metric: of the distances; see :func:`pairwise_distances`.
         gallery_size: images of the gallery.
         gallery_identities: identities that occur in it.
-        findable: of each query, whether another image of the gallery shows its person.
-        gallery_modality: its modality, or ``""``.
+        positives: of each query, how many images of its person count.
+        counted: of each query, how many gallery images count.
+        left_out: pairs of one image, and other pairs of one person by one camera, which do not count;
+            see :func:`torchreid_nas.features.pairs.counted_pairs`.
+        gallery_modality: the modality of the gallery, or ``""``.
     """
 
     queries: FeatureSet
@@ -72,8 +90,15 @@ class Matches:
     metric: str
     gallery_size: int
     gallery_identities: frozenset[str]
-    findable: tuple[bool, ...]
+    positives: tuple[int, ...]
+    counted: tuple[int, ...]
+    left_out: tuple[int, int] = (0, 0)
     gallery_modality: str = ""
+
+    @property
+    def findable(self) -> tuple[bool, ...]:
+        """Of each query, whether an image that counts shows its person."""
+        return tuple(count > 0 for count in self.positives)
 
     def is_correct(self, query: int, rank: int) -> bool | None:
         """Whether query and gallery image at ``rank`` (0-based) show the same person; None where a label is missing."""
@@ -85,8 +110,8 @@ class GalleryRanking:
     """Keeps the ``top`` nearest gallery images per query while the gallery passes by.
 
     Equal distances keep the order of the gallery, as in
-    :func:`torchreid_nas.metrics.rank_queries`. An image is never ranked for
-    itself: gallery images with the path of the query are left out.
+    :func:`torchreid_nas.metrics.rank_queries`. Pairs that do not count
+    (:func:`torchreid_nas.features.pairs.counted_pairs`) are in no list.
 
     Args:
         queries: Q features.
@@ -95,6 +120,15 @@ class GalleryRanking:
 
     Raises:
         InputError: ``top`` below 1 or an unknown metric.
+
+    Example:
+        >>> import numpy as np
+        >>> camids = np.array([-1, -1])
+        >>> ranking = GalleryRanking(FeatureSet(torch.eye(2), ("q0", "q1"), ("7", "8"), camids), top=1)
+        >>> ranking.add(FeatureSet(torch.eye(2), ("g0", "g1"), ("7", "7"), camids))
+        >>> matches = ranking.result()
+        >>> matches.paths, matches.findable
+        ([['g0'], ['g1']], (True, False))
     """
 
     def __init__(self, queries: FeatureSet, top: int = 10, metric: str = "euclidean") -> None:
@@ -102,12 +136,11 @@ class GalleryRanking:
             raise InputError(f"the length of the ranked lists (top) is {top}, expected at least 1")
         self.queries, self.top, self.metric = queries, top, metric
         self._features = unit(queries.features)
-        self._rows: dict[str, list[int]] = {}
-        for row, path in enumerate(queries.paths):
-            self._rows.setdefault(os.path.abspath(path), []).append(row)
-        self._itself: Counter[int] = Counter()
+        self._images = Images.of(queries)
         self._distances = torch.empty(len(queries), 0, dtype=torch.float64)
         self._columns = torch.empty(len(queries), 0, dtype=torch.int64)
+        self._positives, self._counted = (np.zeros(len(queries), dtype=np.int64) for _ in range(2))
+        self._left_out = np.zeros(2, dtype=np.int64)
         self._paths: list[str] = []
         self._labels: list[str] = []
         self._modality = ""
@@ -123,17 +156,15 @@ class GalleryRanking:
                 f"the gallery has features of length {block.features.shape[1]} and the queries of length "
                 f"{self._features.shape[1]}; extract both with the same model"
             )
-        gallery = unit(block.features)
-        itself = [
-            (row, column) for column, path in enumerate(block.paths)
-            for row in self._rows.get(os.path.abspath(path), ())
-        ]
-        self._itself.update(row for row, column in itself if block.labels[column] == self.queries.labels[row])
+        gallery, images = unit(block.features), Images.of(block)
         size = max(1, BLOCK_ENTRIES // max(1, len(self.queries)))
         for start in range(0, len(block), size):
-            self._merge(gallery[start:start + size], len(self._paths) + start, [
-                (row, column - start) for row, column in itself if start <= column < start + size
-            ])
+            span = slice(start, start + size)
+            same_image, same_person, counted = counted_pairs(self._images, images[span])
+            self._positives += (same_person & counted).sum(axis=1)
+            self._counted += counted.sum(axis=1)
+            self._left_out += same_image.sum(), (~counted & ~same_image).sum()
+            self._merge(gallery[span], len(self._paths) + start, torch.from_numpy(~counted))
         self._paths += block.paths
         self._labels += block.labels
         self._modality = block.modality
@@ -150,21 +181,17 @@ class GalleryRanking:
             [(distance, column) for distance, column in zip(distances, columns) if distance != float("inf")]
             for distances, columns in zip(self._distances.tolist(), self._columns.tolist())
         ]
-        images = Counter(self._labels)
-        findable = tuple(
-            bool(label) and images[label] > self._itself[row] for row, label in enumerate(self.queries.labels)
-        )
+        same_images, same_cameras = self._left_out.tolist()
         return Matches(
             self.queries, [[self._paths[column] for _, column in row] for row in kept],
             [[self._labels[column] for _, column in row] for row in kept],
             [[distance for distance, _ in row] for row in kept],
-            self.metric, len(self._paths), frozenset(self._labels) - {""}, findable, self._modality,
+            self.metric, len(self._paths), frozenset(self._labels) - {""}, tuple(self._positives.tolist()),
+            tuple(self._counted.tolist()), (same_images, same_cameras), self._modality,
         )
 
-    def _merge(self, gallery: torch.Tensor, offset: int, itself: list[tuple[int, int]]) -> None:
-        distances = pairwise_distances(self._features, gallery, self.metric)
-        for row, column in itself:
-            distances[row, column] = float("inf")
+    def _merge(self, gallery: torch.Tensor, offset: int, left_out: torch.Tensor) -> None:
+        distances = pairwise_distances(self._features, gallery, self.metric).masked_fill_(left_out, float("inf"))
         columns = _nearest_columns(distances, self.top)
         # What came earlier stands first, so that a stable sort keeps the order of the gallery.
         merged = torch.cat([self._distances, distances.gather(1, columns)], dim=1)

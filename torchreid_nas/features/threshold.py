@@ -3,8 +3,6 @@ from __future__ import annotations
 
 __all__ = ["OperatingPoint", "ROC", "compute_roc"]
 
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +10,9 @@ import numpy as np
 from torchreid_nas.errors import InputError
 from torchreid_nas.features import matching
 from torchreid_nas.features.feature_set import FeatureSet
-from torchreid_nas.features.labels import NO_CAMERA, NO_LABEL
+from torchreid_nas.features.labels import NO_LABEL
 from torchreid_nas.features.matching import pairwise_distances, unit
+from torchreid_nas.features.pairs import Images, counted_pairs
 
 # A power of two: distances times it are exact, so that counts at the grid's points are exact too.
 _STEPS = 2**19
@@ -107,61 +106,42 @@ def compute_roc(queries: FeatureSet, gallery: FeatureSet | None = None, metric: 
     """Count the distances of all pairs of labelled images.
 
     Pairs are each query with each gallery image, or, without ``gallery``, each
-    two images of ``queries`` once. Left out are images without identity, an
-    image with itself, and pairs of the same person from the same camera where
-    both cameras are known, which Market-1501's protocol skips too: they are
-    frames of one scene and would flatter the threshold. Pairs of different
-    persons count whatever their cameras.
+    two images of ``queries`` once. Left out are images without identity, and
+    the pairs that do not count (:func:`torchreid_nas.features.pairs.counted_pairs`):
+    frames of one scene would flatter the threshold. Pairs of different persons
+    count whatever their cameras.
 
     Args:
-        queries, gallery: features with labels; for two modalities those of one
-            and of the other.
+        queries: features with labels; for two modalities those of one.
+        gallery: likewise; for two modalities those of the other.
         metric: see :func:`torchreid_nas.features.matching.pairwise_distances`.
 
     Raises:
         InputError: there is no pair of the same person, or none of different persons.
     """
-    within, gallery = gallery is None, queries if gallery is None else gallery
-    sets = [_Labelled(part) for part in (queries, gallery)]
-    left, right = sets
-    left_pids, right_pids = _numbered(left.labels, right.labels)
-    left_paths, right_paths = _numbered(left.paths, right.paths)
+    within = gallery is None
+    left = _labelled(queries)
+    right = left if gallery is None else _labelled(gallery)
+    features, images = [unit(part.features) for part in (left, right)], [Images.of(part) for part in (left, right)]
     counts = np.zeros((2, _LAST + 1), dtype=np.int64)
-    rows = max(1, matching.BLOCK_ENTRIES // max(1, len(right.labels)))
-    for start in range(0, len(left.labels), rows):
+    rows = max(1, matching.BLOCK_ENTRIES // max(1, len(right)))
+    for start in range(0, len(left), rows):
         span = slice(start, start + rows)
-        distances = pairwise_distances(left.features[span], right.features, metric).numpy()
-        same = left_pids[span, None] == right_pids
-        same_camera = (left.camids[span, None] == right.camids) & (left.camids[span, None] != NO_CAMERA)
-        counted = ~(same & same_camera)
+        distances = pairwise_distances(features[0][span], features[1], metric).numpy()
+        _, same, counted = counted_pairs(images[0][span], images[1])
         if within:
-            counted &= np.arange(len(left.labels))[span, None] < np.arange(len(right.labels))
-        else:
-            counted &= left_paths[span, None] != right_paths
+            counted &= np.arange(len(left))[span, None] < np.arange(len(right))
         places = np.ceil(distances * _STEPS).astype(np.int64)
         for row, mask in enumerate((same & counted, ~same & counted)):
             counts[row] += np.bincount(places[mask], minlength=_LAST + 1)
     roc = ROC(counts[0], counts[1], metric)
     if not roc.num_genuine or not roc.num_impostor:
-        raise InputError(_too_little(roc, len(left.labels), len(right.labels), len({*left.labels, *right.labels})))
+        raise InputError(_too_little(roc, len(left), len(right), len({*left.labels, *right.labels})))
     return roc
 
 
-class _Labelled:
-    """The labelled images of a set."""
-
-    def __init__(self, part: FeatureSet) -> None:
-        known = [index for index, label in enumerate(part.labels) if label != NO_LABEL]
-        self.features = unit(part.features[known])
-        self.labels = [part.labels[index] for index in known]
-        self.camids = part.camids[known]
-        self.paths = [os.path.abspath(part.paths[index]) for index in known]
-
-
-def _numbered(left: Sequence[str], right: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return both lists with equal texts as equal numbers."""
-    numbers = {text: number for number, text in enumerate({*left, *right})}
-    return tuple(np.array([numbers[text] for text in texts], dtype=np.int64) for texts in (left, right))
+def _labelled(part: FeatureSet) -> FeatureSet:
+    return part.take([index for index, label in enumerate(part.labels) if label != NO_LABEL])
 
 
 def _too_little(roc: ROC, num_left: int, num_right: int, num_identities: int) -> str:

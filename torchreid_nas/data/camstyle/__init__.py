@@ -33,21 +33,16 @@ STYLERS = ("files", "fourier", "statistics")
 def make_camera_styler(
     kind: str, items: Sequence[Item], names: Sequence[CamstyleNames] = (CamstyleNames(),), seed: int = 0,
 ) -> CameraStyler:
-    """Make a styler by its name, with the defaults of its class.
+    """Make the styler of a name with its defaults.
 
     Args:
-        kind: one of ``STYLERS``.
+        kind: from ``STYLERS``.
         items: (path, pid, camid, dsetid) of the target's training images.
-        names: for ``"files"``: the names of the files of each data set, by the dsetid of its items.
-        seed: for the others: of the choice of images from which they learn the cameras.
+        names: for files, how those of each data set are called, by the dsetid of its items.
+        seed: of the images that the other two learn the cameras from.
 
     Raises:
-        InputError: the kind is unknown, or see the styler.
-
-    .. code-block:: python
-
-        styler = make_camera_styler("fourier", dataset.train)
-        print(styler.summary())
+        InputError: unknown kind, or see the styler.
     """
     if kind == "files":
         return FileStyler(items, names)
