@@ -1,14 +1,15 @@
 """What every engine of this package adds to torchreid's: precision, resume, held-out choice of the best epoch."""
 from __future__ import annotations
 
-__all__ = ["ResumableEngine"]
+__all__ = ["ResumableEngine", "total"]
 
 import contextlib
+import functools
 import logging
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,14 @@ import numpy as np
 import torch
 import torchreid
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from torchreid_nas.data.interface import DataManager
 from torchreid_nas.engine.checkpoint import Position, Stateful, collect_state, restore_state
 from torchreid_nas.engine.distances import distance_matrix
 from torchreid_nas.engine.ema import ExponentialMovingAverage
+from torchreid_nas.engine.interface import BatchLoader
 from torchreid_nas.engine.options import TrainingOptions, seed_everything
 from torchreid_nas.engine.precision import Precision
 from torchreid_nas.engine.progress import EpochProgress
@@ -35,40 +39,53 @@ from torchreid_nas.run.folder import StageFolder
 _LOGGER = logging.getLogger(__name__)
 
 
+def total(terms: Iterable[torch.Tensor]) -> torch.Tensor:
+    """Return the sum of scalar losses, at least one.
+
+    Example:
+        >>> total([torch.tensor(1.0), torch.tensor(2.0)])
+        tensor(3.)
+    """
+    return functools.reduce(torch.add, terms)
+
+
 class ResumableEngine(torchreid.engine.Engine):
     """torchreid's engine, whose loop (``run``) goes on exactly where a killed run stopped.
 
     ``save_dir`` is a :class:`~torchreid_nas.run.folder.StageFolder`: every epoch
     ends with one checkpoint that holds all state, and a line of the history. The
     best epoch is chosen on ``datamanager.validation_loader`` (held-out
-    training identities) where there is one, never on a test set.
+    training identities) where there is such a loader, never on a test set.
 
-    Subclasses implement :meth:`losses` and :meth:`score`, and, for a held-out
-    choice, :meth:`validate`. After :meth:`test`, ``results[data set][feature]``
-    holds the mean :class:`RankingResult` over the galleries and its deviation.
+    Subclasses implement :meth:`losses` and :meth:`score`, and :meth:`validate`
+    for the choice of the best epoch. After :meth:`test`,
+    ``results[data set][feature]`` holds the mean :class:`RankingResult` over the
+    galleries and its deviation.
 
     Args:
-        datamanager: any data manager of torchreid's form, see :class:`torchreid_nas.data.interface.DataManager`.
-        model: the network; moved to ``options.device``.
-        optimizer: over its parameters.
+        datamanager: any data manager of torchreid's form, see :class:`~torchreid_nas.data.interface.DataManager`.
+        model: the network; the engine moves it to ``options.device``.
+        optimizer: over the parameters of the network; None for an engine that evaluates only.
         scheduler: stepped once per epoch, or None.
         options: see :class:`TrainingOptions`.
     """
 
+    train_loader: BatchLoader
+
     def __init__(
-        self, datamanager: DataManager, model: nn.Module, optimizer: torch.optim.Optimizer | None = None,
-        scheduler: torch.optim.lr_scheduler.LRScheduler | None = None, options: TrainingOptions | None = None,
+        self, datamanager: DataManager, model: nn.Module, optimizer: Optimizer | None = None,
+        scheduler: LRScheduler | None = None, options: TrainingOptions | None = None,
     ) -> None:
         options = options or TrainingOptions()
         super().__init__(datamanager, use_gpu=options.device.type == "cuda")
         self.options = options
         self.precision = Precision(options.device, options.amp, options.channels_last)
-        self.model = self.precision.place(model)
+        self.model: Any = self.precision.place(model)
         self.optimizer, self.scheduler = optimizer, scheduler
         self.register_model("model", self.model, optimizer, scheduler)
         self.ema = ExponentialMovingAverage(self.model, options.ema) if options.ema else None
         if options.compile:
-            # In place: the names of the state dict stay, and copies (the average, a derived network) are not compiled.
+            # In place: the names of the state dict stay. Copies (the average, a derived network) are not compiled.
             getattr(self.model, "backbone", self.model).compile()
         self.start_epoch, self.best_score, self.best_epoch = 0, -math.inf, 0
         self.stopped = False
@@ -82,8 +99,8 @@ class ResumableEngine(torchreid.engine.Engine):
 
     # -- what torchreid's loop calls ------------------------------------------
 
-    def train(self, print_freq: int = 10, fixbase_epoch: int = 0, open_layers=None) -> None:
-        """One epoch of torchreid's loop, seeded by its number, then history, held-out look and checkpoint."""
+    def train(self, print_freq: int = 10, fixbase_epoch: int = 0, open_layers: Any = None) -> None:
+        """Run one epoch of torchreid's loop, seeded by its number, then the held-out look; write history and checkpoint."""
         if not self.stopped:
             self._train_epoch(fixbase_epoch, open_layers)
         if self.epoch + 1 == self.max_epoch and not self.test_loader and self.save_dir is not None:
@@ -94,7 +111,8 @@ class ResumableEngine(torchreid.engine.Engine):
         self.begin_epoch()
         loader = self.train_loader
         # The bar replaces torchreid's printed lines.
-        with self._progress.bar(loader, self.epoch, self.max_epoch) as self.train_loader:
+        with self._progress.bar(loader, self.epoch, self.max_epoch) as bar:
+            self.train_loader = bar
             try:
                 with self.precision.explained_layout(self.model):
                     super().train(print_freq=sys.maxsize, fixbase_epoch=fixbase_epoch, open_layers=open_layers)
@@ -108,60 +126,63 @@ class ResumableEngine(torchreid.engine.Engine):
         row.update(self.end_of_epoch())
         self._progress.report(row, self.max_epoch)
         if self.save_dir is not None:
-            StageFolder(self.save_dir).append_history(row, first=not self.epoch)
-            self.save_checkpoint()
+            folder = StageFolder(self.save_dir)
+            folder.append_history(row, first=not self.epoch)
+            self.save_checkpoint(folder)
 
     def forward_backward(self, data: Mapping[str, Any]) -> dict[str, float]:
-        """One batch of torchreid's loop: its gradient and, when its turn has come, a step; returns losses for the meters."""
+        """Take a batch of torchreid's loop: its gradient and, where a step is due, the step; returns losses for the meters."""
         terms = self.losses(data)
-        self.learn(sum(terms.values()))
+        self.learn(total(terms.values()))
         return self.record(terms)
 
     def learn(self, loss: torch.Tensor) -> None:
-        """Add the gradient of a batch's loss; every ``accumulate``-th call steps the optimiser."""
+        """Add the gradient of the loss of a batch; every ``accumulate``-th call steps the optimiser."""
         if not self._waiting:
-            self.optimizer.zero_grad(set_to_none=True)
+            self._trained_by().zero_grad(set_to_none=True)
         self.backward(loss)
         self._waiting += 1
         if self._waiting == self.options.accumulate:
             self._step()
 
-    def update_lr(self, names=None) -> None:
-        """Step the optimiser by what an epoch's last batches left, remember the rate, then step the schedules."""
+    def update_lr(self, names: Any = None) -> None:
+        """Step the optimiser by the batches that wait at the end of an epoch, note the rate, then step the schedules."""
         if self._waiting:
             self._step()
         self._lr = self.get_current_lr(names)
         super().update_lr(names)
 
-    def two_stepped_transfer_learning(self, epoch, fixbase_epoch, open_layers, model=None) -> None:
-        """torchreid's, except that opening all layers leaves frozen what the model froze itself."""
+    def two_stepped_transfer_learning(
+        self, epoch: int, fixbase_epoch: int, open_layers: Any, model: nn.Module | None = None,
+    ) -> None:
+        """Open and close layers as torchreid does; parameters that the model itself froze stay frozen."""
         super().two_stepped_transfer_learning(epoch, fixbase_epoch, open_layers, model)
         if epoch + 1 > fixbase_epoch or open_layers is None:
             for name, parameter in self.model.named_parameters():
                 parameter.requires_grad_(self._trainable[name])
 
-    def save_model(self, epoch, rank1, save_dir, is_best=False) -> None:
-        """Write the weights to test with into the folder of the stage: the averaged ones where there is an average.
+    def save_model(self, epoch: int, rank1: float, save_dir: str | Path, is_best: bool = False) -> None:
+        """Write the weights to test with into the folder of the stage: the averaged weights where there is an average.
 
-        With held-out identities the best epoch's weights stand there already.
+        With held-out identities the weights of the best epoch stand there already.
         """
         if self.best_epoch == 0:
             self._save_weights(Path(save_dir), max(epoch + 1, self.start_epoch))
 
-    def test(self, **kwargs) -> float:
-        """Torchreid's evaluation of every target; without targets there is nothing to do."""
-        return super().test(**kwargs) if self.test_loader else 0.0
+    def test(self, **kwargs: Any) -> float:
+        """Evaluate every target as torchreid does, and return the Rank-1 of the last target; 0 without targets."""
+        return float(super().test(**kwargs)) if self.test_loader else 0.0
 
     @torch.no_grad()
     def _evaluate(
-        self, dataset_name="", query_loader=None, gallery_loader=None, dist_metric="euclidean",
-        normalize_feature=False, visrank=False, visrank_topk=10, save_dir="", use_metric_cuhk03=False,
-        ranks=(1, 5, 10, 20), rerank=False,
+        self, dataset_name: str = "", query_loader: Any = None, gallery_loader: Any = None, dist_metric: str = "euclidean",
+        normalize_feature: bool = False, visrank: bool = False, visrank_topk: int = 10, save_dir: str = "",
+        use_metric_cuhk03: bool = False, ranks: Sequence[int] = (1, 5, 10, 20), rerank: bool = False,
     ) -> tuple[float, float]:
-        """Torchreid's hook: score one target and say the result; the last feature of :meth:`score` is the one that counts.
+        """Score one target and report the result, as torchreid's loop asks; the last feature of :meth:`score` counts.
 
         Raises:
-            InputError: CUHK03's single-gallery-shot metric is asked for, which no protocol here is.
+            InputError: CUHK03's single-gallery-shot metric is asked for, which no protocol here has.
         """
         if use_metric_cuhk03:
             raise InputError(
@@ -183,7 +204,7 @@ class ResumableEngine(torchreid.engine.Engine):
         return float(mean.cmc[0]), mean.mAP
 
     def run(self, save_dir: str | Path = "log", max_epoch: int = 0, start_epoch: int = 0, **kwargs: Any) -> None:
-        """Torchreid's loop; ``save_dir`` is also where the run goes on from when :meth:`resume` was called.
+        """Run torchreid's loop; ``save_dir`` gets the checkpoints, from which :meth:`resume` goes on.
 
         A script that has set up no logging sees the lines of this package among those that torchreid prints.
         """
@@ -208,23 +229,23 @@ class ResumableEngine(torchreid.engine.Engine):
         raise NotImplementedError
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Add the gradient of ``loss`` to the parameters'."""
+        """Add the gradient of ``loss`` to the gradients of the parameters."""
         self.precision.scaler.scale(loss).backward()
 
     def step_optimizer(self) -> None:
         """Step by the gradients that the parameters have."""
-        self.precision.scaler.step(self.optimizer)
+        self.precision.scaler.step(self._trained_by())
         self.precision.scaler.update()
 
     def score(
-        self, dataset_name: str, query_loader, gallery_loader, dist_metric: str, normalize_feature: bool, rerank: bool,
-        visrank: bool = False,
+        self, dataset_name: str, query_loader: Any, gallery_loader: Any, dist_metric: str, normalize_feature: bool,
+        rerank: bool, visrank: bool = False,
     ) -> np.ndarray | None:
-        """Fill ``results[dataset_name]`` under the target's protocol; return its distance matrix, which pictures need, if any."""
+        """Fill ``results[dataset_name]`` under the protocol of the target; return its distance matrix, if any, for pictures."""
         raise NotImplementedError
 
     def begin_epoch(self) -> None:
-        """Make the epoch depend on its number: random states and the sampler's order."""
+        """Make the epoch depend on its number: random states and the order of the sampler."""
         seed_everything(self.options.seed, self.epoch)
         self._readings, self._waiting = Readings(), 0
         if hasattr(self.train_loader.sampler, "set_epoch"):
@@ -235,7 +256,7 @@ class ResumableEngine(torchreid.engine.Engine):
         return None
 
     def end_of_epoch(self) -> dict[str, Any]:
-        """What an epoch adds to the history; here the look at the held-out identities."""
+        """Return what the epoch adds to the history: the scores of the held-out identities, where a look at them is due."""
         last = self.epoch + 1 == self.max_epoch
         if not (last or (self.epoch + 1) % self.options.eval_freq == 0):
             return {}
@@ -255,17 +276,17 @@ class ResumableEngine(torchreid.engine.Engine):
         return self.ema.module if self.ema else self.model
 
     @staticmethod
-    def uncompiled() -> contextlib.AbstractContextManager:
-        """Run what is compiled for training as it was written, so that batches of other sizes are not compiled for."""
-        # From torch 2.6 on; before, they are compiled for.
+    def uncompiled() -> contextlib.AbstractContextManager[Any]:
+        """Return a context in which compiled networks run as they are written: other batch sizes are not compiled for."""
+        # torch before 2.6 has no such context and compiles.
         return torch.compiler.set_stance("force_eager") if hasattr(torch.compiler, "set_stance") else contextlib.nullcontext()
 
     distance_matrix = staticmethod(distance_matrix)
 
     def record(self, values: Mapping[str, torch.Tensor]) -> dict[str, float]:
-        """Add a step's losses to the epoch's means; show and return, for torchreid's meters, the newest that are known.
+        """Add the losses of a step to the means of the epoch; show the newest known losses and return them for torchreid.
 
-        On a GPU these are of a step or two before, or none yet: see :class:`Readings`.
+        On a GPU the newest known losses are those of a step or two before, or none yet: see :class:`Readings`.
         """
         self._readings.add(values)
         shown = self._readings.newest()
@@ -275,17 +296,23 @@ class ResumableEngine(torchreid.engine.Engine):
     def _step(self) -> None:
         """Step by the mean gradient of the batches that wait."""
         if self._waiting > 1:
-            gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+            groups = self._trained_by().param_groups
+            gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
             torch._foreach_div_(gradients, self._waiting)
         self._waiting = 0
         self.step_optimizer()
         if self.ema:
             self.ema.update()
 
+    def _trained_by(self) -> Optimizer:
+        if self.optimizer is None:
+            raise InputError(f"this {type(self).__name__} has no optimizer and can only evaluate; give it one to train")
+        return self.optimizer
+
     # -- state ----------------------------------------------------------------
 
     def parts(self) -> dict[str, Stateful | None]:
-        """Return what has a state, by its name in the checkpoint."""
+        """Return the parts that have a state, by their names in the checkpoint."""
         return {
             "model": self.model, "optimizer": self._stateful_optimizer, "scheduler": self.scheduler,
             "ema": self.ema.module if self.ema else None, "scaler": self.precision.scaler,
@@ -305,14 +332,14 @@ class ResumableEngine(torchreid.engine.Engine):
         self.start_epoch, self.best_score = position.epoch, position.best_score
         self.best_epoch, self.stopped = position.best_epoch, position.stopped
 
-    def save_checkpoint(self) -> None:
+    def save_checkpoint(self, folder: StageFolder) -> None:
         """Write the state after this epoch into the folder of the stage."""
-        StageFolder(self.save_dir).save_state(self.state_dict())
+        folder.save_state(self.state_dict())
 
     def resume(self, save_dir: str | Path) -> int:
-        """Go on from the checkpoint of a stage's folder if there is one; returns the epochs done.
+        """Go on from the checkpoint of the folder of a stage, if there is one; return the number of epochs done.
 
-        Lines of the history beyond the checkpoint are dropped: their epoch runs again.
+        Lines of the history beyond the checkpoint are dropped: their epochs run again.
         """
         folder = StageFolder(Path(save_dir))
         if not folder.checkpoint.exists():

@@ -9,9 +9,13 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
+from torchreid_nas.data.interface import DataManager
 from torchreid_nas.device import move
 from torchreid_nas.engine.distances import distances
+from torchreid_nas.engine.interface import TwoStreamModel
 from torchreid_nas.engine.options import TrainingOptions
 from torchreid_nas.engine.retrieval import RetrievalEngine
 from torchreid_nas.layers import BOTH
@@ -22,10 +26,14 @@ from torchreid_nas.models.two_stream import FEATURES
 
 @dataclasses.dataclass(frozen=True)
 class CrossModalityLossWeights:
-    """Weights and margin of the total loss; the defaults are the paper's.
+    """Loss weights and margin of the total loss; the defaults are the paper's.
 
-    CE · ``weight_x`` + triplet(``margin``) · ``weight_t`` + correlation
+    cross-entropy · ``weight_x`` + triplet(``margin``) · ``weight_t`` + correlation
     consistency · ``weight_correlation`` + class MMD · ``weight_mmd``
+
+    Example:
+        >>> CrossModalityLossWeights().weight_correlation
+        5.0
     """
 
     weight_x: float = 1.0
@@ -37,17 +45,20 @@ class CrossModalityLossWeights:
 
 
 class CrossModalityEngine(RetrievalEngine):
-    """torchreid engine for models with ``features(images, modality)`` and a ``classifier``, such as the two-stream ResNets.
+    """torchreid engine for networks such as the two-stream ResNets.
 
-    A training batch is ``[visible; infrared]`` with the same identity order in
-    both halves, as :class:`CrossModalityIdentitySampler` yields it. The
-    triplet loss reads the features before the BNNeck, C3MMD those after it.
-    Evaluation sends every image through the branch of its own modality, with
-    the protocol of the data set, and reports both features.
+    A training batch is ``[visible; infrared]`` with the same order of
+    identities in both halves, as :class:`CrossModalityIdentitySampler` yields
+    it. The triplet loss reads the features before the BNNeck, C3MMD the
+    features after it. Evaluation sends every image through the branch of its
+    own modality, under the protocol of the data set, and reports both features.
 
     Args:
         datamanager: a :class:`CrossModalityDataManager`.
-        model, optimizer, scheduler, options: see :class:`RetrievalEngine`.
+        model: see :class:`~torchreid_nas.engine.interface.TwoStreamModel`.
+        optimizer: see :class:`RetrievalEngine`.
+        scheduler: see :class:`RetrievalEngine`.
+        options: see :class:`RetrievalEngine`.
         num_instances: images per identity and modality in a batch (K).
         losses: see :class:`CrossModalityLossWeights`.
     """
@@ -55,8 +66,9 @@ class CrossModalityEngine(RetrievalEngine):
     features = FEATURES
 
     def __init__(
-        self, datamanager, model: nn.Module, optimizer=None, scheduler=None, options: TrainingOptions | None = None,
-        num_instances: int = 4, losses: CrossModalityLossWeights | None = None,
+        self, datamanager: DataManager, model: nn.Module, optimizer: Optimizer | None = None,
+        scheduler: LRScheduler | None = None, options: TrainingOptions | None = None, num_instances: int = 4,
+        losses: CrossModalityLossWeights | None = None,
     ) -> None:
         super().__init__(datamanager, model, optimizer, scheduler, options)
         self.weights = losses or CrossModalityLossWeights()
@@ -75,12 +87,15 @@ class CrossModalityEngine(RetrievalEngine):
                 classifier does not know.
         """
         images, pids = self.parse_data_for_train(data)
-        # The labels stay on the CPU for what the losses check, so that no check waits for a GPU.
+        # The labels stay on the CPU, where the losses check them without waiting for a GPU.
         visible_pids, infrared_pids = pids.chunk(2)
+        model: TwoStreamModel = self.model
+        terms: dict[str, torch.Tensor] = {}
         with self.precision.autocast():
-            before, after = self.model.features(self.precision.to_device(images), BOTH)
-            logits = None if metric_only else self.model.classifier(after)
-        terms = {} if metric_only else {"ce": self.weights.weight_x * self.criterion_x(logits.float(), move(pids, logits.device))}
+            before, after = model.features(self.precision.to_device(images), BOTH)
+            logits = None if metric_only else model.classifier(after)
+        if logits is not None:
+            terms["ce"] = self.weights.weight_x * self.criterion_x(logits.float(), move(pids, logits.device))
         terms["triplet"] = self.weights.weight_t * self.criterion_t(*before.chunk(2), visible_pids)
         terms["c3mmd"] = self.criterion_c3mmd(
             *after.chunk(2), visible_pids=visible_pids, infrared_pids=infrared_pids
@@ -89,12 +104,13 @@ class CrossModalityEngine(RetrievalEngine):
 
     # -- evaluation -----------------------------------------------------------
 
-    def test_features(self, model: nn.Module, images: torch.Tensor, modality: str) -> Sequence[torch.Tensor]:
+    def test_features(self, model: Any, images: torch.Tensor, modality: str) -> Sequence[torch.Tensor]:
         """Return the features before and after the BNNeck."""
-        return model.features(images, modality)
+        network: TwoStreamModel = model
+        return network.features(images, modality)
 
-    def test_network(self, model: nn.Module, modality: str, images: torch.Tensor) -> Callable[..., Sequence[torch.Tensor]]:
-        """Likewise; the BNNeck stays in float32, for its pooled input is what it divides by small deviations."""
+    def test_network(self, model: Any, modality: str, images: torch.Tensor) -> Callable[..., Sequence[torch.Tensor]]:
+        """Return the fast form of :meth:`test_features`; the BNNeck, which divides by small deviations, stays in float32."""
         before = model.deploy(modality, "before BNNeck").optimize(**self.test_options(images))
 
         def forward(images: torch.Tensor) -> Sequence[torch.Tensor]:

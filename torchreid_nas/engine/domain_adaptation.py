@@ -4,19 +4,22 @@ from __future__ import annotations
 __all__ = ["AdaptationOptions", "DomainAdaptationEngine"]
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from torchreid_nas.data.dataset import as_cross_modality
+from torchreid_nas.data.interface import DataManager
 from torchreid_nas.data.joint_loader import JointLoader
 from torchreid_nas.data.manager import ImageLoader
 from torchreid_nas.device import move
+from torchreid_nas.engine.interface import EmbeddingModel
 from torchreid_nas.engine.options import TrainingOptions
 from torchreid_nas.engine.positives import SourcePositives
 from torchreid_nas.engine.retrieval import RetrievalEngine
@@ -27,7 +30,7 @@ from torchreid_nas.losses import ExemplarMemory, InvarianceLoss, identity_loss
 from torchreid_nas.run.folder import StageFolder
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# Slots whose neighbours are looked at for the history.
+# Number of entries whose neighbours are looked at for the history.
 _LOOKED_AT = 512
 
 
@@ -38,22 +41,26 @@ class AdaptationOptions:
     Args:
         weight_target: λ; the loss is (1 - λ) source + λ target. 0 is source-only
             training (the target is not read), 1 reads no label.
-        target_epoch: zero-based epoch in which the target sets in (ours); 0 as the paper, whose networks start from
-            ImageNet. Before it the source is trained on alone, with weight 1: what a start from random weights
-            needs, since exemplar invariance makes such a network tell images apart by their backgrounds.
-        temperature: β of the softmax over the slots.
+        target_epoch: zero-based epoch in which the target sets in (ours); 0 as in the paper, whose networks start from
+            ImageNet. Earlier epochs train on the source alone, with weight 1. A start from random weights needs such
+            epochs: exemplar invariance makes a random network tell images apart by their backgrounds.
+        temperature: β of the softmax over the entries.
         num_neighbours: k; 0 for none.
         neighbour_epoch: zero-based epoch in which neighbourhood invariance sets in.
-        momentum_step: the memory keeps α = ``momentum_step`` · epoch (zero-based, below 1) of a slot; epochs are
-            counted from ``target_epoch`` on.
+        momentum_step: the memory keeps the part α = ``momentum_step`` · epoch of an entry, at most 0.99; epochs are
+            zero-based and counted from ``target_epoch`` on.
         epoch_length: ``"source"``, ``"target"`` or ``"longer"``, see :class:`JointLoader`.
         memory_dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"`` (ours).
         memory_init: ``"zeros"`` (paper), or ``"features"`` of the target under the weights at ``target_epoch`` (ours).
-        chunk_size: slots per step of the walk over the memory (ours).
-        positive_prediction: ECN++: a graph network trained on the source chooses the neighbours.
-        num_candidates: slots that it chooses from.
-        positive_threshold: probability above which a slot is chosen.
-        positive_lr: learning rate of that network's Adam (ours).
+        chunk_size: entries per step of the walk over the memory (ours).
+        positive_prediction: ECN++: a graph network that is trained on the source chooses the neighbours.
+        num_candidates: entries that the graph network chooses from.
+        positive_threshold: probability above which an entry is chosen.
+        positive_lr: learning rate of the graph network's Adam (ours).
+
+    Example:
+        >>> AdaptationOptions(memory_dtype="bfloat16").weight_target
+        0.3
     """
 
     weight_target: float = 0.3
@@ -75,23 +82,27 @@ class AdaptationOptions:
 class DomainAdaptationEngine(RetrievalEngine):
     """torchreid engine for :class:`torchreid_nas.models.ECNNetwork`: cross-entropy on the source, invariances on the target.
 
-    A step takes a batch from both, with separate forward passes and so
-    separate batch statistics, and updates the exemplar memory after the
-    backward pass. Which images of the target are shown in another camera's
-    style is the data manager's part. Labels of the target are never trained
-    on. Until the target sets in, steps and checkpoints are those of source-only
-    training, so that either may go on from the other's. Where the target has
-    both modalities, each gives the same number of neighbours (ours).
-    ``neighbour_precision`` in the history (the share of neighbours that show
-    the same person) reads the labels to be looked at.
+    A step takes a batch of the source and a batch of the target. Each has a
+    forward pass and so batch statistics of its own. The exemplar memory is
+    updated after the backward pass. The data manager decides which images of
+    the target are shown in the style of another camera. Labels of the target
+    are never trained on. Before the target sets in, steps and checkpoints are
+    those of source-only training, so that one kind of training can go on from
+    the checkpoint of the other kind. Where the target has both modalities,
+    each modality gives the same number of neighbours (ours).
+    ``neighbour_precision`` in the history, the share of neighbours that show
+    the same person, is for the reader: it reads the labels of the target.
 
     Args:
         datamanager: a :class:`torchreid_nas.data.DomainAdaptationDataManager`, or
             torchreid's ``ImageDataManager`` with ``load_train_targets=True``.
             Without ``train_loader_t`` the engine evaluates only.
-        model, optimizer, scheduler, options: see :class:`RetrievalEngine`.
+        model: see :class:`~torchreid_nas.engine.interface.EmbeddingModel`.
+        optimizer: see :class:`RetrievalEngine`.
+        scheduler: see :class:`RetrievalEngine`.
+        options: see :class:`RetrievalEngine`.
         adaptation: see :class:`AdaptationOptions`.
-        label_smooth: of the source's cross-entropy; none in the paper.
+        label_smooth: whether the cross-entropy of the source smooths its labels; not in the paper.
 
     Attributes:
         memory: the :class:`ExemplarMemory`, saved and resumed with the run; None without a target.
@@ -101,7 +112,8 @@ class DomainAdaptationEngine(RetrievalEngine):
     """
 
     def __init__(
-        self, datamanager, model: nn.Module, optimizer=None, scheduler=None, options: TrainingOptions | None = None,
+        self, datamanager: DataManager, model: nn.Module, optimizer: Optimizer | None = None,
+        scheduler: LRScheduler | None = None, options: TrainingOptions | None = None,
         adaptation: AdaptationOptions | None = None, label_smooth: bool = False,
     ) -> None:
         super().__init__(datamanager, model, optimizer, scheduler, options)
@@ -112,7 +124,7 @@ class DomainAdaptationEngine(RetrievalEngine):
         self.memory: ExemplarMemory | None = None
         self._positives: SourcePositives | None = None
         self._splits = any(isinstance(module, SplitBatchNorm2d) for module in model.modules())
-        self._source = source
+        self._source: Any = source
         if source is not None or target is not None:
             self.train_loader = self._joint = JointLoader(source, target, adaptation.epoch_length)
         if target is not None:
@@ -122,30 +134,33 @@ class DomainAdaptationEngine(RetrievalEngine):
 
     def losses(self, data: Mapping[str, Any], metric_only: bool = False) -> dict[str, torch.Tensor]:
         """Forward both batches and return the weighted terms: ``ce`` and ``invariance``."""
-        terms, weight = {}, self.adaptation.weight_target if "target" in data else 0.0
+        terms: dict[str, torch.Tensor] = {}
+        weight = self.adaptation.weight_target if "target" in data else 0.0
+        model: EmbeddingModel = self.model
         if self._source is not None:
             images, pids = self.parse_data_for_train(data)
             with self.precision.autocast(), self._modality_of(data):
-                embedding = self.model.embedding(self.precision.to_device(images))
-                logits = self.model.classify(embedding)
+                embedding = model.embedding(self.precision.to_device(images))
+                logits = model.classify(embedding)
             terms["ce"] = (1 - weight) * self.criterion_x(logits.float(), move(pids, logits.device))
             if self._positives is not None and "target" in data:
-                self._positives.see(F.normalize(embedding.detach().float()), self._positives.slots(data["impath"]))
+                self._positives.see(F.normalize(embedding.detach().float()), self._positives.entries(data["impath"]))
         if "target" in data:
             target = data["target"]
             with self.precision.autocast(), self._modality_of(target):
-                embedding = self.model.embedding(self.precision.to_device(target["img"]))
-                features = self.model.target_feature(embedding)
-            slots = torch.tensor([self._slots[path] for path in target["impath"]])
+                embedding = model.embedding(self.precision.to_device(target["img"]))
+                features = model.target_feature(embedding)
+            entries = torch.tensor([self._entries[path] for path in target["impath"]])
             neighbours = self.epoch >= self.adaptation.neighbour_epoch
-            terms["invariance"] = weight * self.criterion_t(features.float(), slots, neighbours)
-            self._seen = features.detach(), slots
+            terms["invariance"] = weight * self.criterion_t(features.float(), entries, neighbours)
+            self._seen = features.detach(), entries
         return terms
 
     def forward_backward(self, data: Mapping[str, Any]) -> dict[str, float]:
-        """One step: both losses, the optimiser, then the memory."""
+        """Take one step: both losses, the optimiser, then the memory."""
         shown = super().forward_backward(data)
         if "target" in data:
+            assert self.memory is not None
             self.memory.update(*self._seen, momentum=self._momentum)
             if self._positives is not None:
                 self._positives.step(self._momentum)
@@ -161,10 +176,10 @@ class DomainAdaptationEngine(RetrievalEngine):
             self._start_from_features()
 
     def end_of_epoch(self) -> dict[str, Any]:
-        """Add how often neighbours show the same person, once they take part.
+        """Add the share of neighbours that show the same person, once neighbours take part.
 
         Raises:
-            InputError: a feature of the epoch was not finite, and the memory left as it was.
+            InputError: a feature of the epoch was not finite, so that the memory did not take the feature.
         """
         for memory in (self.memory, self._positives.memory if self._positives is not None else None):
             if memory is not None:
@@ -216,21 +231,21 @@ class DomainAdaptationEngine(RetrievalEngine):
                 "the checkpoint holds no exemplar memory of this target; resume with the data and config that it was made with"
             ) from error
 
-    def save_checkpoint(self) -> None:
-        """Write the checkpoint, after the last epoch on the source alone also a copy that stays."""
+    def save_checkpoint(self, folder: StageFolder) -> None:
+        """Write the checkpoint; after the last epoch on the source alone write a copy that stays."""
         if self.epoch + 1 == self.adaptation.target_epoch:
-            save_checkpoint(StageFolder(self.save_dir).source_checkpoint, self.state_dict())
-        super().save_checkpoint()
+            save_checkpoint(folder.source_checkpoint, self.state_dict())
+        super().save_checkpoint(folder)
 
     # -- details --------------------------------------------------------------
 
     def _modality_of(self, batch: Mapping[str, Any]) -> AbstractContextManager[None]:
-        """Declare what a batch carries; frozen BatchNorms are in eval mode, in which the split ones do not guess.
+        """Declare the modality of a batch: a frozen split BatchNorm is in eval mode and asks for a declaration.
 
-        Batches of plain torchreid data sets, which do not say, are visible, as in evaluation.
+        A batch without modalities, as torchreid's own data sets give it, is visible, as in evaluation.
 
         Raises:
-            InputError: split BatchNorms, and the modalities are mixed otherwise than by halves.
+            InputError: BatchNorms are split, and the batch is neither of one modality nor ``[visible; infrared]``.
         """
         modalities = batch.get("modality", torch.zeros(len(batch["img"]), dtype=torch.int64))
         present = modalities.unique().tolist()
@@ -245,18 +260,18 @@ class DomainAdaptationEngine(RetrievalEngine):
             )
         return modality_context(BOTH)
 
-    def _remember(self, loader: DataLoader) -> None:
-        """Make the memory, with a slot for every training image of the target, and its loss."""
+    def _remember(self, loader: Any) -> None:
+        """Make the memory, with an entry for every training image of the target, and the loss that reads the memory."""
         options, device = self.adaptation, self.options.device
         if options.memory_dtype not in _DTYPES:
             raise InputError(f'ecn.memory_dtype is "{options.memory_dtype}", expected one of {", ".join(_DTYPES)}')
         items = loader.dataset.data
-        self._slots = {item[0]: slot for slot, item in enumerate(items)}
+        self._entries = {item[0]: entry for entry, item in enumerate(items)}
         self._pids = torch.tensor([item[1] for item in items])
         dim = self.model.embedding_dim
         self.memory = ExemplarMemory(len(items), dim, _DTYPES[options.memory_dtype], device)
         modality_of = getattr(getattr(self.datamanager, "trainset_t", None), "modality_of", lambda camid: 0)
-        # Ours: an image of the own modality is always nearer, so each modality gives the same number of neighbours.
+        # Ours: images of the own modality are always nearer, so each modality gives the same number of neighbours.
         modalities = torch.tensor([modality_of(item[2]) for item in items])
         groups = modalities if len(modalities.unique()) > 1 else None
         if options.target_epoch and self._source is None:
@@ -271,7 +286,7 @@ class DomainAdaptationEngine(RetrievalEngine):
             )
         if options.positive_prediction:
             self._positives = SourcePositives(
-                self._source, dim, options.num_candidates, options.positive_threshold, options.positive_lr, device
+                self._source.dataset.data, dim, options.num_candidates, options.positive_threshold, options.positive_lr, device
             )
         self.criterion_t = InvarianceLoss(
             self.memory, options.temperature, options.num_neighbours, options.chunk_size, groups,
@@ -285,21 +300,23 @@ class DomainAdaptationEngine(RetrievalEngine):
                 return (self.model.target_feature(self.model.embedding(images)),)
 
         self.model.eval()
+        assert self.memory is not None
         features = [self.by_modality(data, forward)[0] for data in self._target_images()]
         self.memory.initialize(torch.cat(features))
 
-    def _target_images(self) -> DataLoader:
-        """Return a loader of the target's training images in test transforms, in the order of their slots."""
+    def _target_images(self) -> Iterable[Mapping[str, Any]]:
+        """Return a loader of the training images of the target in test transforms, in the order of their entries."""
         if hasattr(self.datamanager, "target_images"):
             return self.datamanager.target_images()
-        # torchreid's own managers have none.
+        # torchreid's own data managers have no such method.
         loader = self.datamanager.train_loader_t
         dataset = as_cross_modality(loader.dataset).view(loader.dataset.data, self.datamanager.transform_te)
         return ImageLoader(dataset, loader.batch_size, num_workers=loader.num_workers)
 
     @torch.no_grad()
     def _neighbour_precision(self) -> float:
-        """Share of the other slots among the nearest that have the same label, over a fixed sample of slots."""
+        """Return the share of the neighbours of an entry, without itself, that have its label, over a fixed sample of entries."""
+        assert self.memory is not None
         chosen = torch.linspace(0, len(self._pids) - 1, min(len(self._pids), _LOOKED_AT)).long()
         features = self.memory.features[chosen.to(self.options.device)].float()
         nearest, others = (part.cpu() for part in self.criterion_t.neighbours(features))

@@ -1,4 +1,4 @@
-"""ECN++'s positive prediction beside a training: a graph network that learns on the source which neighbours are positives."""
+"""ECN++'s positive prediction during a training: a graph network learns on the source which neighbours are positives."""
 from __future__ import annotations
 
 __all__ = ["SourcePositives"]
@@ -8,33 +8,33 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from torchreid_nas.device import move
 from torchreid_nas.losses import ExemplarMemory, InvarianceLoss, PositivePrediction
 
 
 class SourcePositives:
-    """The labelled source's own memory, and the network that is trained on it (Zhong et al., TPAMI 2021).
+    """A memory of the labelled source, and the graph network that is trained on the memory (Zhong et al., TPAMI 2021).
 
-    The features of the source are taken as they are, before dropout: the
-    network's loss does not reach the backbone. A source image's own slot is a
-    candidate, as it is on the target. Optimiser and rate are ours.
+    The features of the source are taken before dropout and without their
+    graph: the loss of the graph network does not reach the backbone. The own
+    entry of a source image is a candidate, as on the target. Optimiser and
+    learning rate are ours.
 
     Args:
-        loader: of the source's training images.
+        items: training images of the source as torchreid's data sets list them: path, identity, camera, ….
         dim: length of the features.
-        num_candidates: nearest slots that the network decides on.
+        num_candidates: nearest entries that the network judges.
         threshold: probability from which a candidate is a positive.
-        lr: learning rate of its Adam.
+        lr: learning rate of the network's Adam.
         device: where memory and network live.
     """
 
     def __init__(
-        self, loader: DataLoader, dim: int, num_candidates: int, threshold: float, lr: float, device: torch.device,
+        self, items: Sequence[Sequence[Any]], dim: int, num_candidates: int, threshold: float, lr: float,
+        device: torch.device,
     ) -> None:
-        items = loader.dataset.data
-        self._slots = {item[0]: slot for slot, item in enumerate(items)}
+        self._entries = {item[0]: entry for entry, item in enumerate(items)}
         self._pids = torch.tensor([item[1] for item in items], device=device)
         self.memory = ExemplarMemory(len(items), dim, device=device)
         self._search = InvarianceLoss(self.memory, num_neighbours=0)
@@ -42,34 +42,35 @@ class SourcePositives:
         self._optimizer = torch.optim.Adam(self.network.parameters(), lr=lr)
         self._seen: tuple[Tensor, Tensor] | None = None
 
-    def slots(self, paths: Sequence[str]) -> Tensor:
-        """Return the slots of images by their paths."""
-        return torch.tensor([self._slots[path] for path in paths])
+    def entries(self, paths: Sequence[str]) -> Tensor:
+        """Return the entries of images by their paths, (B,) int64."""
+        return torch.tensor([self._entries[path] for path in paths])
 
-    def see(self, features: Tensor, slots: Tensor) -> None:
-        """Keep the normalised features of a source batch, (B, D), for :meth:`step`."""
-        self._seen = features, slots
+    def see(self, features: Tensor, entries: Tensor) -> None:
+        """Keep the normalised features of a source batch, (B, D), and the entries of its images for :meth:`step`."""
+        self._seen = features, entries
 
     def step(self, momentum: float) -> Tensor | None:
-        """Train the network on the batch last seen, then move the source's memory; returns the network's loss.
+        """Train the network on the batch of :meth:`see`, then update the memory of the source; returns the network's loss.
 
-        While the momentum is 0, in the first epoch, slots are still empty and nothing is trained.
+        While the momentum is 0, in the first epoch, entries are still empty and nothing is trained.
         """
-        features, slots = self._seen
+        assert self._seen is not None, "see comes before step"
+        features, entries = self._seen
         loss = None
         if momentum:
             count = min(self.network.num_candidates, self.memory.num_samples)
             nearest = self._search.nearest(features, count)
-            positive = self._pids[nearest] == self._pids[move(slots, nearest.device)][:, None]
+            positive = self._pids[nearest] == self._pids[move(entries, nearest.device)][:, None]
             self._optimizer.zero_grad(set_to_none=True)
             loss = self.network.loss(features, self.memory.features[nearest], positive)
             loss.backward()
             self._optimizer.step()
-        self.memory.update(features, slots, momentum)
+        self.memory.update(features, entries, momentum)
         return loss if loss is None else loss.detach()
 
     def state_dict(self) -> dict[str, Any]:
-        """Memory, network and optimiser."""
+        """Return the states of memory, network and optimiser."""
         return {
             "memory": self.memory.state_dict(), "network": self.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),

@@ -20,7 +20,7 @@ class EpochProgress:
         self._bar: tqdm | None = None
 
     @contextlib.contextmanager
-    def bar(self, loader: Iterable[Any], epoch: int, max_epoch: int) -> Iterator[Iterable[Any]]:
+    def bar(self, loader: Iterable[Any], epoch: int, max_epoch: int) -> Iterator[Any]:
         """Yield ``loader`` with a bar around it; without a terminal or notebook the bar shows nothing.
 
         Args:

@@ -11,16 +11,25 @@ from torch import Tensor
 
 
 class Readings:
-    """Sums losses on their device, and hands over those that have come from there.
+    """Sums losses on their device, and returns the losses that have arrived from there.
 
-    Reading a loss (``item``) waits until a GPU has caught up with the process
-    that feeds it, and the GPU then stands idle until it is fed again. Here a
-    copy is sent along with every step, and looked at once it has arrived, a
-    step or two later; on a CPU that is at once.
+    ``item`` waits until the GPU has caught up with the process that feeds the
+    GPU, and the GPU then stands idle. Here every step sends a copy of its losses
+    to the CPU. The copy is read once it has arrived: on a GPU a step or two
+    later, on a CPU at once.
+
+    Example:
+        >>> readings = Readings()
+        >>> readings.add({"ce": torch.tensor(2.0)})
+        >>> readings.newest(), readings.newest()
+        ({'ce': 2.0}, {})
+        >>> readings.add({"ce": torch.tensor(4.0)})
+        >>> readings.means()
+        {'ce': 3.0}
     """
 
     def __init__(self) -> None:
-        self._sums: dict[str, tuple[Tensor, int]] = {}
+        self._sums: dict[str, tuple[Tensor | float, int]] = {}
         self._sent: deque[tuple[tuple[str, ...], Tensor, torch.cuda.Event | None]] = deque()
 
     def add(self, values: Mapping[str, Tensor]) -> None:
@@ -38,15 +47,15 @@ class Readings:
         self._sent.append((tuple(values), together, event))
 
     def newest(self) -> dict[str, float]:
-        """Return the losses of the latest step that has arrived since the last call; empty where none has."""
-        names, values = (), None
+        """Return the losses of the latest step that has arrived since the last call; empty where none has arrived."""
+        latest: tuple[tuple[str, ...], Tensor] | None = None
         while self._sent and self._arrived(self._sent[0][2]):
-            names, values, _ = self._sent.popleft()
-        return dict(zip(names, values.tolist())) if names else {}
+            latest = self._sent.popleft()[:2]
+        return dict(zip(latest[0], latest[1].tolist())) if latest else {}
 
     def means(self) -> dict[str, float]:
         """Return the mean of each loss over the steps that had it; waits for the device."""
-        return {name: total.item() / count for name, (total, count) in self._sums.items()}
+        return {name: float(total) / count for name, (total, count) in self._sums.items()}
 
     @staticmethod
     def _arrived(event: torch.cuda.Event | None) -> bool:

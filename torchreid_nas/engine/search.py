@@ -10,16 +10,22 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
+from torchreid_nas.data.interface import DataManager
 from torchreid_nas.engine.balance import BalanceNeckEngine
+from torchreid_nas.engine.base import ResumableEngine, total
 from torchreid_nas.engine.cross_modality import CrossModalityEngine
+from torchreid_nas.engine.interface import BatchLoader
 from torchreid_nas.errors import InputError
 from torchreid_nas.search import BilevelOptimizer, SearchSpace
 
 
 @dataclasses.dataclass(frozen=True)
 class SearchOptions:
-    """The schedule of a search; CM-NAS publishes none, see config.py for where the defaults come from.
+    """The schedule of a search. CM-NAS publishes none; the ``search`` section of the config says where the defaults come from.
 
     Args:
         warmup_epochs: epochs in which only the weights are trained.
@@ -34,7 +40,11 @@ class SearchOptions:
         cost_weight: weight of the space's expected cost in the architecture loss.
         arch_stepsize: epochs at which the architecture's learning rate is multiplied by ``arch_gamma``.
         arch_gamma: see ``arch_stepsize``.
-        patience: stop when the architecture has stood for n epochs; 0 for never.
+        patience: stop when the architecture has not changed for n epochs; 0 for never.
+
+    Example:
+        >>> SearchOptions(order=2).interval
+        2
     """
 
     warmup_epochs: int = 10
@@ -51,25 +61,33 @@ class SearchOptions:
     patience: int = 0
 
 
-class BilevelSearch:
-    """Mix-in before an engine with ``losses(data, metric_only)``: trains its model as a supernet.
+class BilevelSearch(ResumableEngine):
+    """A layer before an engine with ``losses(data, metric_only)``, whose model it trains as a supernet.
 
-    ``forward_backward`` takes a weight step on the batch of torchreid's loop
-    and, after warm-up, every n-th time an architecture step on the next batch
-    of the validation part; where gradients accumulate, either step takes
-    several batches. The engine knows the space only by its verbs.
+    ``forward_backward`` takes a weight step on the batch of torchreid's loop.
+    After warm-up every n-th call takes an architecture step too, on the next
+    batch of the validation part. Where gradients accumulate, both steps take
+    several batches. The engine asks the methods of the space and nothing else.
 
     Args:
-        space: the search space whose supernet ``model`` is.
+        datamanager: of the part of the data that trains the weights.
+        model: the supernet of ``space``.
+        optimizer: over the weights, without the logits of the architecture.
+        scheduler: of ``optimizer``.
+        space: the search space.
         val_loader: batches of the validation part.
-        architecture_optimizer: over the space's architecture parameters.
+        architecture_optimizer: over the logits of the architecture.
         search: see :class:`SearchOptions`.
-        everything else: as the engine takes it; ``optimizer`` must hold the weights only.
+        kwargs: what the engine behind takes besides.
+
+    Raises:
+        InputError: the precision is fp16, or no architecture step fits into an epoch.
     """
 
     def __init__(
-        self, datamanager, model, optimizer, scheduler=None, *, space: SearchSpace, val_loader,
-        architecture_optimizer: torch.optim.Optimizer, search: SearchOptions | None = None, **kwargs,
+        self, datamanager: DataManager, model: nn.Module, optimizer: Optimizer, scheduler: LRScheduler | None = None, *,
+        space: SearchSpace, val_loader: BatchLoader, architecture_optimizer: Optimizer,
+        search: SearchOptions | None = None, **kwargs: Any,
     ) -> None:
         super().__init__(datamanager, model, optimizer, scheduler, **kwargs)
         self.space, self.val_loader, self.search = space, val_loader, search or SearchOptions()
@@ -78,7 +96,7 @@ class BilevelSearch:
             raise InputError(
                 "a search cannot run in fp16, whose gradients of the architecture underflow; set train.amp bf16 or none"
             )
-        # An epoch counts its batches anew: a longer interval would leave every architecture parameter as it started.
+        # An epoch counts its batches anew: a longer interval leaves every logit as it was at the start.
         batches, needed = len(self.train_loader), self.search.interval * self.options.accumulate
         if batches < needed:
             raise InputError(
@@ -89,12 +107,12 @@ class BilevelSearch:
         self.bilevel = BilevelOptimizer(optimizer, architecture_optimizer, self.search.order, self.search.grad_clip)
         self._stateful_optimizer = self.bilevel
         self.unchanged_epochs = 0
-        self._validation: Iterator | None = None
+        self._validation: Iterator[Mapping[str, Any]] | None = None
         self._step_batches: list[Mapping[str, Any]] = []
         self._architecture = space.derive(model)
 
     def begin_epoch(self) -> None:
-        """Set temperature, noise, rate and validation batches, which depend on the epoch's number alone."""
+        """Set temperature, noise, rate and validation batches, which depend on the number of the epoch alone."""
         super().begin_epoch()
         self._searching = self.epoch >= self.search.warmup_epochs
         decays = max(0, self.epoch - self.search.warmup_epochs)
@@ -107,32 +125,32 @@ class BilevelSearch:
             group["lr"] = rate * decay
 
     def forward_backward(self, data: Mapping[str, Any]) -> dict[str, float]:
-        """One weight step and, when it is its turn, one architecture step."""
+        """Take one weight step and, where one is due, an architecture step."""
         if self.search.sample:
             self.space.sample(self.model, self._noise)
         terms = self.losses(data)
         self._step_batches = [*self._step_batches, data] if self._waiting else [data]
-        self.learn(sum(terms.values()))
+        self.learn(total(terms.values()))
         shown = dict(terms)
         if self._searching and (self.batch_idx + 1) % (self.search.interval * self.options.accumulate) == 0:
             shown["architecture"] = self._step_architecture()
         return self.record(shown)
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Into the weights alone."""
+        """Add the gradient of ``loss`` to the gradients of the weights alone."""
         self.bilevel.add_gradient(loss)
 
     def step_optimizer(self) -> None:
-        """Step the weights, their gradient clipped."""
+        """Step the weights by their clipped gradients."""
         self.bilevel.apply_gradient()
 
     def _step_architecture(self) -> torch.Tensor:
         def validation(batch: Mapping[str, Any]) -> torch.Tensor:
-            loss = sum(self.losses(batch, metric_only=self.search.metric_only).values())
+            loss = total(self.losses(batch, metric_only=self.search.metric_only).values())
             return loss + self.search.cost_weight * self.space.cost(self.model) if self.search.cost_weight else loss
 
         def training(batch: Mapping[str, Any]) -> torch.Tensor:
-            return sum(self.losses(batch).values())
+            return total(self.losses(batch).values())
 
         validation_batches = [self._next_validation_batch() for _ in self._step_batches]
         return self.bilevel.step_architecture(
@@ -141,7 +159,7 @@ class BilevelSearch:
         )
 
     def _next_validation_batch(self) -> Mapping[str, Any]:
-        """The validation part is walked again and again; every pass of every epoch has an order of its own."""
+        """Return the next batch of the validation part, which is read again and again, each time in another order."""
         batch = next(self._validation, None) if self._validation is not None else None
         if batch is None:
             # torchreid's own samplers draw from the global random state, which the epoch seeds.
@@ -153,7 +171,7 @@ class BilevelSearch:
         return batch
 
     def end_of_epoch(self) -> dict[str, Any]:
-        """Add temperature and probabilities to the history; stop when the architecture has stood long enough."""
+        """Return temperature and probabilities for the history; stop where the architecture has not changed for long."""
         self.space.sample(self.model, None)
         architecture = self.space.derive(self.model)
         changed = sum(a != b for a, b in zip(architecture.choices, self._architecture.choices))
@@ -167,7 +185,7 @@ class BilevelSearch:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """The engine's state, with both optimisers', and the early stop's."""
+        """Return the state of the engine, of both optimisers and of the early stop."""
         return {**super().state_dict(), "unchanged_epochs": self.unchanged_epochs}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
