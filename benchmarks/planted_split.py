@@ -6,7 +6,7 @@ BatchNorm, the infrared half alone goes through a fixed affine map per channel
 (gain and offset). Splitting that BatchNorm undoes the map; splitting an earlier
 one comes too soon, and after the following ReLU and the mixing of channels a
 later one can make up for a part of it only. The search machinery of the package
-runs on it with the defaults of config.py, its 90 epochs shortened to ``--steps``
+runs on it with the defaults of config/search.py, its 90 epochs shortened to ``--steps``
 iterations; the architecture sees identities that the weights never do. The
 planted slot wins when it ends first in preference for split (logit of split
 minus logit of share). The row "none" plants nothing: what it prints is noise.

@@ -12,6 +12,7 @@ import inspect
 import torchreid
 
 from torchreid_nas import data, losses
+from torchreid_nas.config import register_keys
 from torchreid_nas.host import register_attribute, register_image_dataset, register_lazily, register_model
 from torchreid_nas.lazy import imported_names
 from torchreid_nas.methods import METHODS, Method
@@ -28,7 +29,7 @@ def register_engine(cls: type) -> None:
 
 
 def register_method(method: type[Method]) -> None:
-    """Add a method to :data:`torchreid_nas.methods.METHODS`, and its models and engines to torchreid.
+    """Add a method to :data:`torchreid_nas.methods.METHODS`, its keys to the config, and its models and engines to torchreid.
 
     Example::
 
@@ -41,6 +42,7 @@ def register_method(method: type[Method]) -> None:
     Raises:
         ValueError: another method has that name, or torchreid has other models or engines of the same names.
     """
+    register_keys(method.keys)
     for name, factory in method.factories.items():
         register_model(name, getattr(importlib.import_module(factory[0]), factory[1]) if isinstance(factory, tuple) else factory)
     for attribute in ("train_class", "search_class"):

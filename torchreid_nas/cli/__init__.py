@@ -128,12 +128,12 @@ def _experiment(argv: Sequence[str]) -> int:
             overrides += [key, value]
     cfg = load_config(arguments.config, overrides)
     stages = _stages(arguments.stages, searched=cfg.model.architecture == "search")
+    torchreid_nas.register()
     # A config file may hold more keys than its method reads; a key on the command line is meant to change something.
     vain = without_effect(cfg, arguments.overrides[::2])
     if vain:
         print(f"note: set on the command line and without effect on this run: {vain}")
 
-    torchreid_nas.register()
     from torchreid_nas.run import series
     from torchreid_nas.run.closing import closing_lines
     from torchreid_nas.run.stages import Run

@@ -7,8 +7,10 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torchreid_nas
 from torchreid_nas.config.shipped import config_summary, find_config, shipped_configs
 from torchreid_nas.errors import InputError
+from torchreid_nas.methods.effects import key_reference
 
 _DESCRIPTION = """\
 The configs that come with the package. `torchreid-nas --config NAME` runs one of them. Without a command: list.
@@ -39,6 +41,9 @@ def _parser() -> argparse.ArgumentParser:
 
     command("list", _list, "list the configs with a line each")
     command("show", _show, "print a config").add_argument("name", metavar="NAME")
+    keys = command("keys", _keys, "print what each config key sets, its default and when it has an effect")
+    keys.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help="part of a key's name, or with * and ?")
+    keys.add_argument("--markdown", action="store_true", help="as tables for a page")
     copy = command("copy", _copy, "write a config into this folder, to be changed there")
     copy.add_argument("name", metavar="NAME")
     copy.add_argument("--output", metavar="FILE", help="default: NAME.yaml in this folder")
@@ -54,6 +59,11 @@ def _list(arguments: argparse.Namespace) -> None:
 
 def _show(arguments: argparse.Namespace) -> None:
     print(find_config(arguments.name).read_text(encoding="utf-8"), end="")
+
+
+def _keys(arguments: argparse.Namespace) -> None:
+    torchreid_nas.register()
+    print(key_reference(arguments.pattern, arguments.markdown))
 
 
 def _copy(arguments: argparse.Namespace) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
     from yacs.config import CfgNode
 
+    from torchreid_nas.config import Key
     from torchreid_nas.data import ReIDDataManager
     from torchreid_nas.engine import TrainingOptions
     from torchreid_nas.search import SearchSpace
@@ -44,7 +45,8 @@ class BaseMethod(Method):
     factories: ClassVar[Mapping[str, tuple[str, str] | Callable[..., Any]]] = {}
     spaces: ClassVar[Sequence[str]] = ()
     own_keys: ClassVar[Sequence[str]] = ()
-    harmless: ClassVar[Sequence[str]] = ("data.root", "data.save_dir", "data.targets", "data.cache_dir")
+    keys: ClassVar[Mapping[str, Key]] = {}
+    decides: ClassVar[Sequence[str]] = ()
     ablation: ClassVar[Mapping[str, tuple[str, Mapping[str, Any]]]] = {}
     search_class: ClassVar[Any] = None
     standardizes: ClassVar[bool] = False

@@ -7,6 +7,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from torchreid_nas.architecture import SHARE, ArchitectureSpec
+from torchreid_nas.config.ecn import ABLATION
 from torchreid_nas.errors import InputError
 from torchreid_nas.lazy import imported
 from torchreid_nas.methods.base import BaseMethod
@@ -26,16 +27,8 @@ class ECNMethod(BaseMethod):
     plain_architecture = SHARE
     own_keys = ("ecn", "model.feature_dim", "model.frozen_stages", "model.dropout", "model.last_stride")
     # The targets are trained on.
-    harmless = ("data.root", "data.save_dir", "data.cache_dir")
-    # Table 3 of the paper; "supervised" is the row of its upper bound.
-    ablation = {
-        "source": ("source only", {"ecn.weight_target": 0.0}),
-        "exemplar": ("exemplar", {"ecn.camstyle": "none", "ecn.num_neighbours": 0}),
-        "camera": ("exemplar + camera", {"ecn.num_neighbours": 0}),
-        "neighbourhood": ("exemplar + neighbourhood", {"ecn.camstyle": "none"}),
-        "all": ("all (ECN)", {}),
-        "supervised": ("supervised on the target", {"ecn.weight_target": 0.0}),
-    }
+    decides = ("data.targets",)
+    ablation = ABLATION
     manager = imported("torchreid_nas.data.domain_adaptation_manager", "DomainAdaptationDataManager")
     train_class = imported("torchreid_nas.engine.domain_adaptation", "DomainAdaptationEngine")
 

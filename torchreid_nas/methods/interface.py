@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
     from yacs.config import CfgNode
 
+    from torchreid_nas.config import Key
     from torchreid_nas.data import ReIDDataManager
     from torchreid_nas.engine import ResumableEngine, TrainingOptions
     from torchreid_nas.search import SearchSpace
@@ -34,8 +35,8 @@ class Method(Protocol):
         spaces: names of the search spaces that fit the models; empty where there is nothing to search.
         plain_architecture: what a supernet is built from, and what stands in
             for the architecture to be found in a dry run.
-        harmless: config keys that may change between a run and its
-            resumption without changing a number of its training.
+        keys: rows of the config keys that a method from outside adds, by their whole names.
+        decides: keys that the numbers of this method's stages follow from besides those whose rows say so.
         ablation: title and changed keys of the variants of ``ecn.ablation``; empty where the method has none.
         manager: class of the data manager.
         train_class, search_class: classes of the engines; None where there is nothing to search.
@@ -47,7 +48,8 @@ class Method(Protocol):
     factories: ClassVar[Mapping[str, tuple[str, str] | Callable[..., nn.Module]]]
     spaces: ClassVar[Sequence[str]]
     plain_architecture: ClassVar[str]
-    harmless: ClassVar[Sequence[str]]
+    keys: ClassVar[Mapping[str, Key]]
+    decides: ClassVar[Sequence[str]]
     ablation: ClassVar[Mapping[str, tuple[str, Mapping[str, Any]]]]
     manager: ClassVar[type[ReIDDataManager]]
     train_class: ClassVar[type[ResumableEngine]]

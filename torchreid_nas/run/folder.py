@@ -1,4 +1,4 @@
-"""The folder of a run: the name of every file in it, what is finished, and what a stage may not change.
+"""The folder of a run: the name of every file in it, and what is finished.
 
     config.yaml            the resolved config
     search/                config.yaml, checkpoint.pth, history.jsonl, model.pth (the supernet), TensorBoard events
@@ -14,7 +14,7 @@ This module stands low: engines, checkpoints and inference import it.
 """
 from __future__ import annotations
 
-__all__ = ["BINDS", "DECIDES", "SEARCHED", "STAGES", "RunFolder", "StageFolder"]
+__all__ = ["SEARCHED", "STAGES", "RunFolder", "StageFolder"]
 
 import json
 from collections.abc import Mapping
@@ -33,24 +33,6 @@ STAGES = ("search", "train", "test")
 
 SEARCHED = "search"
 """The value of ``model.architecture`` that asks for what the search finds."""
-
-DECIDES: Mapping[str, tuple[str, ...]] = {
-    "search": ("model.name", "model.pretrained", "model.width", "model.last_stride", "model.standardize_input",
-               "model.neck", "model.dropout", "data", "sampler", "loss", "search", "synthetic", "train.seed",
-               "train.batch_size", "train.num_batches", "train.amp", "train.channels_last", "train.fused",
-               "train.accumulate", "train.compile"),
-    "train": ("model", "data", "sampler", "loss", "ecn", "train", "adam", "sgd", "synthetic"),
-}
-"""The config keys and sections that decide the numbers of a stage; a resumed stage keeps their values."""
-
-BINDS: Mapping[str, tuple[str, ...]] = {
-    "search": ("data.split_id",),
-    "train": ("model.last_stride", "data.split_id", "data.height", "data.width", "data.norm_mean", "data.norm_std"),
-}
-"""The keys of a finished stage that a later stage cannot change.
-
-Another split tests on identities that were searched or trained on; nothing in the weights tells the other values.
-"""
 
 
 @dataclass(frozen=True)

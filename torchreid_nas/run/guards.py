@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from torchreid_nas.checkpoints.load import read_weights, resolve_weights
+from torchreid_nas.config import keys_that_bind, keys_that_decide
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import check_folder
 from torchreid_nas.optim import check_new_layers
 from torchreid_nas.run.build import provide_data
-from torchreid_nas.run.folder import BINDS, DECIDES, SEARCHED
+from torchreid_nas.run.folder import SEARCHED
 from torchreid_nas.run.provenance import config_fingerprint
 from torchreid_nas.run.setup import RunSetup
 
@@ -36,7 +37,7 @@ def check(setup: RunSetup, stages: Sequence[str], resume: bool) -> None:
             raise InputError(
                 f'"{folder}" already holds a {stage} stage; add --resume to go on with it, or choose another --output'
             )
-        changes = setup.changes(stage, DECIDES[stage])
+        changes = _changes(setup, stage)
         if changes:
             raise InputError(
                 f'the {stage} stage in "{folder}" was made with another setting ({changes[0]}); use the old one '
@@ -104,7 +105,7 @@ def is_finished(setup: RunSetup, stages: Sequence[str]) -> bool:
     if not (folder.results.exists() and folder.read_results().get("config") == config_fingerprint(setup.cfg)):
         return False
     made = [stage for stage in stages if stage != "test"]
-    return all(folder.stage(stage).path.exists() and not setup.changes(stage, DECIDES[stage]) for stage in made)
+    return all(folder.stage(stage).path.exists() and not _changes(setup, stage) for stage in made)
 
 
 def is_stage_finished(setup: RunSetup, stage: str) -> bool:
@@ -114,9 +115,14 @@ def is_stage_finished(setup: RunSetup, stage: str) -> bool:
     return stage == "train" and setup.folder.is_trained(setup.cfg.train.max_epoch)
 
 
+def _changes(setup: RunSetup, stage: str) -> list[str]:
+    """Return the changed keys that the numbers of a stage in the folder follow from."""
+    return setup.changes(stage, (*keys_that_decide(stage), *setup.method.decides))
+
+
 def _check_bound(setup: RunSetup, stage: str, way_out: str) -> None:
     """Refuse a config under which the work of a finished stage would no longer be what it was."""
-    changes = setup.changes(stage, BINDS[stage])
+    changes = setup.changes(stage, keys_that_bind(stage))
     if changes:
         raise InputError(
             f'the {stage} stage in "{setup.folder}" was made with another setting ({changes[0]}); use the old one, or choose '

@@ -59,7 +59,7 @@ class RunSetup:
         saved = self.folder.stage(stage).config
         if not saved.exists():
             return []
-        return changed_keys(yaml.safe_load(saved.read_text(encoding="utf-8")), self.cfg, among, self.method.harmless)
+        return changed_keys(yaml.safe_load(saved.read_text(encoding="utf-8")), self.cfg, among)
 
     def architecture(self) -> ArchitectureSpec:
         """Return the architecture to train and test: the found one, the name of a preset, or the content of a file.

@@ -1,0 +1,73 @@
+"""Rows of the sections ``data``, ``sampler`` and ``synthetic``."""
+from __future__ import annotations
+
+__all__ = ["DATA", "SAMPLER", "SYNTHETIC"]
+
+from torchreid_nas.config.key import AT_LEAST_ONE, NOT_NEGATIVE, TRAIN, TRAIN_AND_SEARCH, Check, Key, Need, one_of
+
+_AT_LEAST_16 = Check(lambda value: value >= 16, "at least 16")
+_ENABLED = (Need("synthetic.enabled", True),)
+
+DATA = {
+    "root": Key("reid-data", "folder of the data sets", "torchreid"),
+    "sources": Key(
+        ["regdb"], "data sets to train on", "CM-NAS", Check(lambda value: len(value) >= 1, "at least one data set"),
+        decides=TRAIN_AND_SEARCH,
+    ),
+    "targets": Key(["regdb", "regdb_ir2vis"], "data sets to test on; ECN also adapts to their training images", "CM-NAS"),
+    "split_id": Key(
+        0, "zero-based number of a fixed split of the data set: RegDB's trial", "torchreid", NOT_NEGATIVE,
+        decides=TRAIN_AND_SEARCH, binds=TRAIN_AND_SEARCH,
+    ),
+    "height": Key(256, "height of the network's input, in pixels", "CM-NAS", _AT_LEAST_16, decides=TRAIN_AND_SEARCH, binds=TRAIN),
+    "width": Key(128, "width of the network's input, in pixels", "CM-NAS", _AT_LEAST_16, decides=TRAIN_AND_SEARCH, binds=TRAIN),
+    "transforms": Key(
+        ["pad_crop", "random_flip", "random_erase"], "augmentations of training images, in this order", "CM-NAS",
+        decides=TRAIN_AND_SEARCH,
+    ),
+    "norm_mean": Key(
+        [0.485, 0.456, 0.406], "mean of the RGB channels, in [0, 1]; ImageNet's", "CM-NAS",
+        Check(lambda value: len(value) == 3, "three values"), decides=TRAIN_AND_SEARCH, binds=TRAIN,
+    ),
+    "norm_std": Key(
+        [0.229, 0.224, 0.225], "standard deviation of the RGB channels, in [0, 1]; ImageNet's", "CM-NAS",
+        Check(lambda value: len(value) == 3 and all(x > 0 for x in value), "three values above 0"),
+        decides=TRAIN_AND_SEARCH, binds=TRAIN,
+    ),
+    "workers": Key(
+        4, "processes that decode images where the cache does not serve", "torchreid", NOT_NEGATIVE, decides=TRAIN_AND_SEARCH,
+    ),
+    "cache": Key(
+        "auto", "decode images once and augment them in batches (on), or use torchreid's PIL pipeline (off)", "ours",
+        one_of("auto", "on", "off"), decides=TRAIN_AND_SEARCH, booleans={True: "on", False: "off"},
+    ),
+    "cache_dir": Key("", 'folder of decoded images; "" is <data.root>/.cache, or the user\'s cache folder if that is read-only'),
+    "save_dir": Key("runs/cmnas", "folder of the run", "torchreid", Check(lambda value: value != "", "a folder")),
+}
+
+SAMPLER = {
+    "num_instances": Key(
+        4, "K: images of each modality per identity in a batch", "CM-NAS", AT_LEAST_ONE, decides=TRAIN_AND_SEARCH,
+    ),
+}
+
+# Ranges of these values: torchreid_nas/data/synthetic/settings.py.
+SYNTHETIC = {
+    "enabled": Key(
+        False, "write generated images in the layout of a data set that is missing; never for figures of the real one",
+        decides=TRAIN_AND_SEARCH,
+    ),
+    "identities": Key(120, "number of persons", needs=_ENABLED, decides=TRAIN_AND_SEARCH),
+    "images": Key(10, "images per person and modality (RegDB) or camera (all others)", needs=_ENABLED, decides=TRAIN_AND_SEARCH),
+    "height": Key(128, "height of the stored images, in pixels", needs=_ENABLED, decides=TRAIN_AND_SEARCH),
+    "width": Key(64, "width of the stored images, in pixels", needs=_ENABLED, decides=TRAIN_AND_SEARCH),
+    "gap": Key(
+        0.7, "how far the infrared sensor is from the visible one: 0 alike, 1 far, 2 farthest",
+        needs=_ENABLED, decides=TRAIN_AND_SEARCH,
+    ),
+    "difficulty": Key(
+        0.5, "how much images of one person differ, and persons look alike: 0 to 1", needs=_ENABLED, decides=TRAIN_AND_SEARCH,
+    ),
+    "cameras": Key(6, "cameras, at most 6 of Market-1501 and 8 of DukeMTMC-reID", needs=_ENABLED, decides=TRAIN_AND_SEARCH),
+    "seed": Key(0, "seed of the generator", needs=_ENABLED, decides=TRAIN_AND_SEARCH),
+}

@@ -1,0 +1,50 @@
+"""Rows of the section ``model``."""
+from __future__ import annotations
+
+__all__ = ["MODEL"]
+
+from torchreid_nas.config.key import AT_LEAST_ONE, FRACTION, TRAIN, TRAIN_AND_SEARCH, Check, Key, one_of
+
+MODEL = {
+    "name": Key(
+        "two_stream_resnet50", "network: any that torchreid knows, this package's among them", "CM-NAS",
+        decides=TRAIN_AND_SEARCH,
+    ),
+    "pretrained": Key(
+        "imagenet", 'weights that a search and a training start from: "imagenet", "" for random ones, or a file', "CM-NAS",
+        decides=TRAIN_AND_SEARCH, booleans={True: "imagenet", False: ""},
+    ),
+    "load_weights": Key(
+        "", "checkpoint (ours, the authors' or zoo:NAME) that is tested, or that a training starts from", "torchreid",
+        decides=TRAIN,
+    ),
+    "architecture": Key(
+        "search", "the architecture that the search found (search), the name of a preset, or an architecture file", "CM-NAS",
+        decides=TRAIN,
+    ),
+    "width": Key(
+        1.0, "factor of the numbers of channels", "CM-NAS", Check(lambda value: 0 < value <= 4, "above 0 and at most 4"),
+        decides=TRAIN_AND_SEARCH,
+    ),
+    "last_stride": Key(
+        1, "stride of a ResNet's last stage", "CM-NAS", Check(lambda value: value in (1, 2), "1 or 2"),
+        decides=TRAIN_AND_SEARCH, binds=TRAIN,
+    ),
+    "neck": Key(
+        "fblneck", "neck of a CDNet: global and local features (fblneck), or global ones alone (blneck)", "CDNet",
+        one_of("fblneck", "blneck"), decides=TRAIN_AND_SEARCH,
+    ),
+    "dropout": Key(
+        0.2, "probability of the dropout in a CDNet's neck and in ECN's heads, where the paper has 0.5", "CDNet", FRACTION,
+        decides=TRAIN_AND_SEARCH,
+    ),
+    "feature_dim": Key(4096, "length of ECN's embedding and of the memory's entries", "ECN", AT_LEAST_ONE, decides=TRAIN),
+    "frozen_stages": Key(
+        2, "ECN: stages of the ResNet that stand still; 2 is conv1 to layer2, 0 the stem alone, -1 nothing", "ECN",
+        Check(lambda value: -1 <= value <= 4, "-1 to 4"), decides=TRAIN,
+    ),
+    "standardize_input": Key(
+        False, "each modality's images are standardised by their own statistics: the control beside split BatchNorms",
+        decides=TRAIN_AND_SEARCH,
+    ),
+}

@@ -1,0 +1,36 @@
+"""Rows of the section ``test``."""
+from __future__ import annotations
+
+__all__ = ["TEST"]
+
+from torchreid_nas.config.key import AT_LEAST_ONE, POSITIVE, Check, Key, Need, one_of
+
+TEST = {
+    "batch_size": Key(128, "images per batch", "ours", AT_LEAST_ONE),
+    "precision": Key(
+        "fp32", "number format of the network, fp32 as figures are published; auto is bf16 where that is faster",
+        "ours", one_of("fp32", "bf16", "auto"),
+    ),
+    "compile": Key(False, "torch.compile of the network, for large targets"),
+    "dist_metric": Key("euclidean", "distance of features", "CM-NAS", one_of("euclidean", "cosine")),
+    "normalize_feature": Key(True, "features have length 1", "CM-NAS"),
+    "ranks": Key(
+        [1, 5, 10, 20], "ranks of the CMC that are reported", "torchreid",
+        Check(lambda value: len(value) >= 1 and all(1 <= x <= 20 for x in value), "ranks between 1 and 20"),
+    ),
+    "shot": Key(1, "images per identity and camera in the gallery of SYSU-MM01", "CM-NAS", AT_LEAST_ONE),
+    "gallery_draw": Key(
+        "random", "galleries of SYSU-MM01: drawn as the common code draws them, or official from rand_perm_cam.mat", "CM-NAS",
+        one_of("random", "official"),
+    ),
+    "num_trials": Key(
+        10, "galleries of SYSU-MM01 whose mean is reported", "CM-NAS", Check(lambda value: 1 <= value <= 10, "between 1 and 10"),
+    ),
+    "trapezoid_map": Key(False, "also report the mAP that is integrated by trapezoids, as ECN's authors report it"),
+    "rerank": Key(False, "re-rank by k-reciprocal neighbours", "torchreid"),
+    "matrix_gib": Key(
+        4.0, "largest distance matrix that is made, in GiB; rankings of a larger one are counted by blocks", "ours", POSITIVE,
+    ),
+    "visrank": Key(False, "write images of the rankings", "torchreid"),
+    "visrank_topk": Key(10, "ranked images per query", "torchreid", AT_LEAST_ONE, (Need("test.visrank", True),)),
+}
