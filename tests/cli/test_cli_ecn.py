@@ -155,7 +155,7 @@ def test_camera_styles_come_from_files(data_root, tmp_path, capsys):
     root = copied(data_root, tmp_path)
     call = arguments(root, tmp_path / "run", **{"ecn.camstyle": "files", "train.max_epoch": 1})
     error = refused(capsys, *call)
-    assert "bounding_box_train_camstyle" in error and "train_camstyle.py" in error
+    assert "bounding_box_train_camstyle" in error and "torchreid-nas camstyle" in error
     assert not (tmp_path / "run" / "train" / "checkpoint.pth").exists()
 
     image = sorted((root / "market1501").rglob("bounding_box_train/*.jpg"))[0]

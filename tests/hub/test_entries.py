@@ -2,20 +2,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 import yaml
 
-import torchreid_nas
 from torchreid_nas import zoo
 from torchreid_nas.config import load_config
 from torchreid_nas.errors import InputError
 from torchreid_nas.genotypes import GENOTYPES
 from torchreid_nas.host import MODELS
 from torchreid_nas.zoo.networks import build_model
-
-REPOSITORY = Path(torchreid_nas.__file__).resolve().parent.parent
 
 
 def refusal(name=None):
@@ -58,7 +54,7 @@ def test_every_entry_names_a_model_that_exists_and_a_config_that_loads():
         assert entry.published or entry.note or entry.format == "torchreid", entry.name
         if entry.config is not None:
             file, overrides = entry.config
-            cfg = load_config(REPOSITORY / file, [str(part) for item in overrides.items() for part in item])
+            cfg = load_config(file, [str(part) for item in overrides.items() for part in item])
             assert cfg.model.name == entry.model
             assert (cfg.data.height, cfg.data.width) == (entry.height, entry.width)
             assert set(cfg.data.sources) == {entry.dataset}

@@ -98,7 +98,7 @@ def test_what_is_tested_under_other_conditions_is_said(add_entry):
 
 @pytest.mark.parametrize(("overrides", "says"), [
     ({"model.load_weights": "zoo:cdnet_market1501_pretraind"}, 'did you mean "cdnet_market1501_pretrained"?'),
-    ({"model.load_weights": "zoo:cmnas_sysu"}, "a two_stream_resnet50, and model.name is cdnet; use --config configs/"),
+    ({"model.load_weights": "zoo:cmnas_sysu"}, "a two_stream_resnet50, and model.name is cdnet; use --config cmnas_sysu"),
     ({"model.load_weights": "zoo:osnet_x1_0"}, "nothing to load here; set model.name osnet_x1_0 model.pretrained"),
 ])
 def test_an_entry_that_does_not_fit_the_config_is_refused_first(
@@ -158,7 +158,7 @@ def test_info_says_all_that_is_known(capsys):
     text = " ".join(said(capsys, "info", "cdnet_market1501_pretrained").split())
     for part in (
         "git_blob e5399354db37882debbfca425fdacb7ea07dc27c", "CVPR 2021 paper", "no licence file", "256 x 128",
-        "python tools/main.py --config configs/cdnet_market1501.yaml model.pretrained imagenet", "not here",
+        "torchreid-nas --config cdnet_market1501 model.pretrained imagenet", "not here",
         "neck fblneck", "768 values",
     ):
         assert part in text
@@ -199,7 +199,7 @@ def test_convert_says_what_it_recognised_and_how_to_test_it(capsys, cdnet_file, 
     text = said(capsys, "convert", tmp_path / "theirs.pth", "--output", tmp_path / "ours.pth")
     assert "cdnet in the layout of the CDNet authors, 10 classes, neck fblneck; combined_depth: stage1.0=3,5x1" in text
     # Not the default data set, RegDB, which is of the other models.
-    assert "--config configs/cdnet_market1501.yaml (or" in text
+    assert "--config cdnet_market1501 (or" in text
     assert f"model.load_weights {tmp_path / 'ours.pth'}" in text and (tmp_path / "ours.pth").exists()
     again = refused(capsys, "zoo", "convert", tmp_path / "theirs.pth", "--output", tmp_path / "ours.pth")
     assert "exists already" in again

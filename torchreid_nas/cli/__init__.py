@@ -1,4 +1,4 @@
-"""The command line: ``torchreid-nas`` and ``python tools/main.py``."""
+"""The command line ``torchreid-nas``."""
 from __future__ import annotations
 
 __all__ = ["main"]

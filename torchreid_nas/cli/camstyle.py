@@ -1,4 +1,4 @@
-"""``torchreid-nas camstyle`` and ``python tools/train_camstyle.py``: train across cameras, then write the images."""
+"""``torchreid-nas camstyle``: train across cameras, then write the images."""
 from __future__ import annotations
 
 __all__ = ["main"]

@@ -149,7 +149,7 @@ def _command(entry: Entry) -> str:
     file, overrides = entry.config
     beside = Path(entry.origin).parent / file
     changes = "".join(f" {key} {value}" for key, value in overrides.items())
-    return f"python tools/main.py --config {beside if beside.exists() else file}{changes}"
+    return f"torchreid-nas --config {beside if beside.exists() else file}{changes}"
 
 
 def _download(arguments: argparse.Namespace) -> None:
@@ -186,7 +186,7 @@ def _convert(arguments: argparse.Namespace) -> None:
     # A file does not tell what it was trained on.
     config = "cmnas_regdb" if done.model.startswith("two_stream") else "cdnet_market1501"
     print(
-        f"Test it with: python tools/main.py --config configs/{config}.yaml (or that of its data set) --root <root> "
+        f"Test it with: torchreid-nas --config {config} (or that of its data set) --root <root> "
         f"--stages test model.name {done.model}{options} model.architecture {done.architecture_file} "
         f"model.load_weights {done.weights}"
     )

@@ -103,8 +103,8 @@ class Entry:
         size: bytes; None where unknown.
         checksum: kind (``git_blob``: SHA-1 of ``blob <size>\0`` and content;
             ``sha256``) and hexadecimal digest; None where unknown.
-        config: the file of ``configs/`` that reproduces it, and what to change
-            there; None where none does.
+        config: the name of a shipped config or the file of a config that reproduces the figures, and the keys to
+            change; None where there is none.
         published: figures of those who made it.
         measured: figures of this project.
         initial: whether ``pretrained=True`` of its model starts from it.

@@ -23,7 +23,7 @@ _SECTIONS = {
 _INTRODUCTION = """\
 # Model zoo
 
-Written by `torchreid-nas zoo table` from the entries in [`torchreid_nas/zoo/entries/`](torchreid_nas/zoo/entries); do
+Written by `torchreid-nas zoo table` from the entries in [`torchreid_nas/hub/entries/`](torchreid_nas/hub/entries); do
 not edit it by hand.
 
 **Whose figures these are.** {whose}
@@ -35,7 +35,7 @@ is held to the sha256 of its first download, which is kept beside it.
 ```
 torchreid-nas zoo info cdnet_market1501_pretrained
 torchreid-nas zoo download cdnet_market1501_pretrained
-python tools/main.py --config configs/cdnet_market1501.yaml --root <root> --stages test \\
+torchreid-nas --config cdnet_market1501 --root <root> --stages test \\
     model.load_weights zoo:cdnet_market1501_pretrained
 ```
 """

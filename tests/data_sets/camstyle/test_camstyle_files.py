@@ -94,7 +94,7 @@ def test_when_all_are_missing_the_way_out_is_named(market, empty):
     assert f'"{folder}"' in message and ("does not exist" in message) != empty and "24 camera-style images" in message
     for part in (
         '"0000_c1s1_000000_01_fake_1to2.jpg"', "github.com/zhunzhong07/CamStyle", "github.com/zhunzhong07/ECN",
-        "python tools/train_camstyle.py", "ecn.camstyle to fourier, statistics or none",
+        "torchreid-nas camstyle", "ecn.camstyle to fourier, statistics or none",
     ):
         assert part in message
 
@@ -144,7 +144,7 @@ def test_released_styles_of_msmt17_are_told_from_those_of_torchreids(market):
         FileStyler(items, [CamstyleNames(msmt17=True)])
     message = str(caught.value)
     assert "holds other files, but none of the 24 camera-style images" in message and "put there" not in message
-    for part in ("authors' own copy", "torchreid's MSMT17", "so make them with python tools/train_camstyle.py", "fourier"):
+    for part in ("authors' own copy", "torchreid's MSMT17", "so make them with torchreid-nas camstyle", "fourier"):
         assert part in message
 
 

@@ -1,4 +1,4 @@
-"""Camera styles from files: the images released with CamStyle and ECN, or those of ``tools/train_camstyle.py``."""
+"""Camera styles from files: the images released with CamStyle and ECN, or those of ``torchreid-nas camstyle``."""
 from __future__ import annotations
 
 __all__ = ["FileStyler"]
@@ -110,7 +110,7 @@ class FileStyler(CameraStyler):
                 )
             raise InputError(
                 f'the folder "{folder}" {state} of the {len(expected):,} camera-style images that are expected '
-                f'(one is "{name}"); {released} with python tools/train_camstyle.py, or do without: set ecn.camstyle '
+                f'(one is "{name}"); {released} with torchreid-nas camstyle, or do without: set ecn.camstyle '
                 "to fourier, statistics or none"
             )
 
