@@ -246,7 +246,10 @@ def test_a_disk_that_fills_up_leaves_nothing(make, tmp_path, monkeypatch, when):
                 raise OSError(errno.ENOSPC, "No space left on device")
             return self.file.write(data)
 
-    monkeypatch.setattr(cache, "open", lambda *arguments: Full(open(*arguments)), raising=False)
+    opened = Path.open
+    monkeypatch.setattr(
+        Path, "open", lambda path, *mode: Full(opened(path, *mode)) if mode == ("wb",) else opened(path, *mode)
+    )
     with pytest.raises(InputError, match=f'cannot be written to "{tmp_path / "cache"}" .No space left.*data.cache_dir'):
         make().pixels
     assert not files(tmp_path / "cache") and not leftovers(tmp_path / "cache")

@@ -44,9 +44,11 @@ class PadCrop:
     padding: int
 
     def draw(self, count: int, height: int, width: int, generator: torch.Generator | None) -> torch.Tensor:
+        """See :meth:`Step.draw`."""
         return torch.randint(2 * self.padding + 1, (count, 2), generator=generator)
 
     def apply(self, image: np.ndarray, *drawn: int) -> np.ndarray:
+        """See :meth:`Step.apply`."""
         moved = np.zeros_like(image)
         own, new = [], []
         for place, size in zip(drawn, image.shape):
@@ -58,6 +60,7 @@ class PadCrop:
         return moved
 
     def apply_to_batch(self, images: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+        """See :meth:`Step.apply_to_batch`."""
         _, height, width, _ = images.shape
         edge = self.padding
         return _crop(F.pad(images, (0, 0, edge, edge, edge, edge)), drawn[:, 0], drawn[:, 1], height, width)
@@ -74,11 +77,14 @@ class Translate:
     probability: float = 0.5
 
     def draw(self, count: int, height: int, width: int, generator: torch.Generator | None) -> torch.Tensor:
+        """See :meth:`Step.draw`."""
         room = torch.tensor([large - small for large, small in zip(_enlarged(height, width), (height, width))])
         places = (torch.rand(count, 2, generator=generator, dtype=torch.float64) * room).round()
         return torch.cat([_happens(count, self.probability, generator), places.long()], dim=1)
 
-    def apply(self, image: np.ndarray, happens: int, top: int, left: int) -> np.ndarray:
+    def apply(self, image: np.ndarray, *drawn: int) -> np.ndarray:
+        """See :meth:`Step.apply`."""
+        happens, top, left = drawn
         if not happens:
             return image
         height, width, _ = image.shape
@@ -87,6 +93,7 @@ class Translate:
         return large[top:top + height, left:left + width]
 
     def apply_to_batch(self, images: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+        """See :meth:`Step.apply_to_batch`."""
         _, height, width, _ = images.shape
         which = drawn[:, 0].nonzero()[:, 0]
         chosen = move(which, images.device)
@@ -103,13 +110,17 @@ class Flip:
     probability: float = 0.5
 
     def draw(self, count: int, height: int, width: int, generator: torch.Generator | None) -> torch.Tensor:
+        """See :meth:`Step.draw`."""
         return _happens(count, self.probability, generator)
 
-    def apply(self, image: np.ndarray, happens: int) -> np.ndarray:
+    def apply(self, image: np.ndarray, *drawn: int) -> np.ndarray:
+        """See :meth:`Step.apply`."""
+        (happens,) = drawn
         # OpenCV, which torchreid imports itself, takes a tenth of NumPy's time.
         return cv2.flip(image, 1) if happens else image
 
     def apply_to_batch(self, images: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+        """See :meth:`Step.apply_to_batch`."""
         which = move(drawn[:, 0].nonzero()[:, 0], images.device)
         return images.index_copy_(0, which, images.index_select(0, which).flip(2))
 
@@ -132,6 +143,7 @@ class Erase:
     ATTEMPTS = 100
 
     def draw(self, count: int, height: int, width: int, generator: torch.Generator | None) -> torch.Tensor:
+        """See :meth:`Step.draw`."""
         def uniform(low: float, high: float) -> torch.Tensor:
             return low + (high - low) * torch.rand(count, generator=generator, dtype=torch.float64)
 
@@ -201,7 +213,9 @@ class BatchTransform:
             return None
         at = kinds.index(T.ToTensor)
         steps = [_pixel_step(piece, height, width) for piece in pieces[1:at]]
-        if None in steps or kinds[at + 1:] not in ([T.Normalize], [T.Normalize, torchreid.data.transforms.RandomErasing]):
+        found = [step for step in steps if step is not None]
+        erasing_kinds = ([T.Normalize], [T.Normalize, torchreid.data.transforms.RandomErasing])
+        if len(found) < len(steps) or kinds[at + 1:] not in erasing_kinds:
             return None
         normalize, *erasing = pieces[at + 1:]
         erase = None
@@ -209,12 +223,12 @@ class BatchTransform:
             e = erasing[0]
             erase = Erase(tuple(e.mean), e.probability, e.sl, e.sh, e.r1)
         rectangle = pieces[0] if kinds[0] is RandomSizedRectCrop else None
-        return cls(normalize.mean, normalize.std, steps, erase, rectangle)
+        return cls(normalize.mean, normalize.std, found, erase, rectangle)
 
     def draw(self, count: int, height: int, width: int, generator: torch.Generator | None = None) -> list[torch.Tensor]:
         """Draw what is random for a batch: one tensor per step, the eraser's last."""
-        steps = [*self.steps, *([self.erase] if self.erase else [])]
-        return [step.draw(count, height, width, generator) for step in steps]
+        drawn = [step.draw(count, height, width, generator) for step in self.steps]
+        return [*drawn, self.erase.draw(count, height, width, generator)] if self.erase else drawn
 
     def apply(self, pixels: torch.Tensor, drawn: Sequence[torch.Tensor], out: torch.Tensor | None = None) -> torch.Tensor:
         """Return the batch for what was drawn.

@@ -11,8 +11,7 @@ import json
 import math
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import numpy as np
 import PIL
 import torch
 from torchvision.transforms import functional as F
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from torchreid_nas.data.dataset import image_size, read_image
 from torchreid_nas.errors import InputError
@@ -83,6 +82,11 @@ class _ImageCache(abc.ABC):
 
     @property
     @abc.abstractmethod
+    def pixels(self) -> Sequence[np.ndarray] | np.ndarray:
+        """The images, mapped read-only into memory."""
+
+    @property
+    @abc.abstractmethod
     def _kind(self) -> tuple[str, str]:
         """What is done to the images, as it enters the digest and as it ends the file's name."""
 
@@ -99,6 +103,14 @@ class _ImageCache(abc.ABC):
         """Return the pixels of an image, uint8 (H, W, 3)."""
 
     # -- what they share ------------------------------------------------------
+
+    def open(self) -> None:
+        """Have all images decoded that are not yet.
+
+        Raises:
+            InputError: see :attr:`pixels`.
+        """
+        _ = self.pixels
 
     def _map(self) -> np.ndarray:
         """Map the file read-only into memory, and write it first where it is not there.
@@ -126,6 +138,8 @@ class _ImageCache(abc.ABC):
                 if (array := self._open(folder / name)) is None:
                     self._write(folder / name)
                     array = self._open(folder / name)
+                if array is None:
+                    raise InputError(f'decoded images written to "{folder / name}" cannot be read back; {_HINT}')
                 return array
         raise InputError(f"decoded images cannot be kept in {' or '.join(refused)}; {_HINT}")
 
@@ -133,7 +147,7 @@ class _ImageCache(abc.ABC):
         digest = hashlib.sha256(f"{_VERSION} {PIL.__version__} {kind}".encode())
         for path in self.paths:
             try:
-                stat = os.stat(path)
+                stat = Path(path).stat()
             except OSError as error:
                 raise InputError(
                     f'the image "{path}" cannot be read ({error.strerror}); unpack the data set again'
@@ -164,7 +178,7 @@ class _ImageCache(abc.ABC):
         with atomic_path(path) as temporary, contextlib.closing(images):
             # Through a file and not through a map: a full disk is then an error and not a signal.
             try:
-                with open(temporary, "wb") as file:
+                with temporary.open("wb") as file:
                     np.lib.format.write_array_header_1_0(file, header)
                     file.write(first)
                     for image in images:
@@ -174,10 +188,10 @@ class _ImageCache(abc.ABC):
                     f'decoded images cannot be written to "{path.parent}" ({error.strerror or error}); {_HINT}'
                 ) from error
 
-    def _for_all(self, function: Callable[[str], Any], doing: str) -> Iterator[Any]:
+    def _for_all(self, function: Callable[[str], Any], doing: str) -> Generator[Any, None, None]:
         """Call on all cores (Pillow lets go of Python's lock) and yield what is returned for each path, in order."""
         starts = range(0, len(self.paths), _BLOCK)
-        bar = tqdm(total=len(self.paths), desc=doing, unit=" images", leave=False, disable=not sys.stderr.isatty())
+        bar = tqdm(total=len(self.paths), desc=doing, unit=" images", leave=False, disable=None)
         with bar, ThreadPoolExecutor(torch.get_num_threads()) as pool:
             for start in starts:
                 block = list(pool.map(function, self.paths[start:start + _BLOCK]))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from torchreid_nas.data.augmentation import BatchTransform
 from torchreid_nas.data.camstyle.dataset import CameraStyleDataset
@@ -63,11 +63,15 @@ class CachedLoader(DataLoader):
         channels_last: bool = False,
     ) -> None:
         super().__init__(dataset, batch_size, sampler=sampler, drop_last=drop_last)
+        self._batches = BatchSampler(self.sampler, batch_size, drop_last)
         self._reader, self._transform, self._device = reader, transform, torch.device(device)
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self._buffers = _Buffers()
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    dataset: CrossModalityDataset | CameraStyleDataset
+
+    # torch's annotation promises an iterator class of its own.
+    def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
         """Yield the batches of one pass.
 
         Raises:
@@ -80,7 +84,7 @@ class CachedLoader(DataLoader):
         with ThreadPoolExecutor(min(torch.get_num_threads(), _MOST_THREADS)) as pool:
             # No name is given to a batch that is handed out: what it takes is free as soon as nobody holds it.
             ahead: deque[_Begun] = deque()
-            for indices in self.batch_sampler:
+            for indices in self._batches:
                 ahead.append(self._begin(indices, generator, pool))
                 if len(ahead) > 1:
                     yield self._finish(ahead.popleft())

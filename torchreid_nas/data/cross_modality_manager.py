@@ -65,7 +65,8 @@ class CrossModalityDataManager(ReIDDataManager):
                 ``by`` is ``"identity"``, otherwise 0.25. Rounding: see
                 :func:`split_identities` and :func:`split_images`.
             seed: of split and samplers; default the manager's.
-            batch_size, num_instances: default those of training.
+            batch_size: default that of training.
+            num_instances: default that of training.
             num_batches: of the first part, per epoch; default the paper's formula.
             augment_validation: give the second part the transform of training
                 too, otherwise that of testing.

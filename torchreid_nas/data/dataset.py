@@ -127,6 +127,10 @@ class CrossModalityDataset(torchreid.data.ImageDataset):
         ('infrared → visible', 'Market-1501 on campus')
     """
 
+    train: list[Item]
+    query: list[Item]
+    gallery: list[Item]
+    num_train_pids: int
     infrared_camids: frozenset[int] = frozenset()
     val_pids: frozenset[int] = frozenset()
     draws_gallery: bool = False

@@ -53,7 +53,7 @@ class DomainAdaptationDataManager(IdentityDataManager):
         self, *args: Any, load_train_targets: Sequence[str] = (), batch_size_target: int | None = None,
         camstyle: str = "none", **kwargs: Any,
     ) -> None:
-        super().__init__(*args, also_load=load_train_targets, **kwargs)
+        super().__init__(*args, **{**kwargs, "also_load": load_train_targets})
         if camstyle not in CAMERA_STYLES:
             raise InputError(
                 f'ecn.camstyle is "{camstyle}", expected one of {", ".join(CAMERA_STYLES)}'
@@ -78,7 +78,13 @@ class DomainAdaptationDataManager(IdentityDataManager):
         return sampler if num_batches is None else BoundedSampler(sampler, num_batches * batch_size)
 
     def target_images(self) -> DataLoader:
-        """Return a loader of the target's training images in test transforms, in the order of their slots."""
+        """Return a loader of the target's training images in test transforms, in the order of their entries in the memory.
+
+        Raises:
+            InputError: there is no target.
+        """
+        if self.trainset_t is None:
+            raise InputError("the data manager has no target images; pass load_train_targets")
         return self._test_loader(self.trainset_t, self.trainset_t.train)
 
     def summary(self) -> str:
@@ -115,7 +121,7 @@ class DomainAdaptationDataManager(IdentityDataManager):
         )
 
 
-def _shuffle(dataset: CrossModalityDataset, batch_size: int, key: str) -> Sampler:
+def _shuffle(dataset: CrossModalityDataset, batch_size: int, key: str) -> RandomSampler | _Halves:
     """Return a sampler of all images; ``key`` is where the batch size comes from."""
     modalities = [dataset.modality_of(item[2]) for item in dataset.data]
     if len(set(modalities)) < 2:

@@ -40,7 +40,7 @@ class Layout:
         Raises:
             InputError: neither is there.
         """
-        base = Path(os.path.abspath(os.path.expanduser(root)))
+        base = Path(os.path.abspath(Path(root).expanduser()))  # noqa: PTH100  links are kept
         inside = base / self.name
         if inside.is_dir():
             return inside

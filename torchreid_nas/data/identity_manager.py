@@ -4,6 +4,7 @@ from __future__ import annotations
 __all__ = ["BoundedSampler", "IdentityDataManager"]
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import torchreid
 from torch.utils.data import DataLoader, Sampler
@@ -80,11 +81,21 @@ class IdentityDataManager(ReIDDataManager):
         return loaders[0], loaders[1], self.num_train_pids
 
 
+class SizedSampler(Protocol):
+    """A sampler that knows its length."""
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield indices."""
+
+    def __len__(self) -> int:
+        """Return how many indices there are."""
+
+
 class BoundedSampler(Sampler):
     """The first ``length`` indices of a sampler, or all where it has fewer."""
 
-    def __init__(self, sampler: Sampler, length: int) -> None:
-        self.sampler, self.length = sampler, length
+    def __init__(self, sampler: SizedSampler, length: int) -> None:
+        self.sampler, self.length = sampler, min(length, len(sampler))
 
     def __iter__(self) -> Iterator[int]:
         """Yield them."""
@@ -93,4 +104,4 @@ class BoundedSampler(Sampler):
 
     def __len__(self) -> int:
         """Return how many they are."""
-        return min(self.length, len(self.sampler))
+        return self.length

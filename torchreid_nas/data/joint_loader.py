@@ -39,25 +39,29 @@ class JointLoader:
                 )
         self.source, self.target = source, target
         given = {"source": source, "target": target}
-        lengths = [len(loader) for name, loader in given.items() if loader is not None and length in (name, "longer")]
-        self._length = max(lengths or [len(source if source is not None else target)])
+        loaders = {name: loader for name, loader in given.items() if loader is not None}
+        if not loaders:
+            raise InputError("there is no loader to train from; give a source, a target, or both")
+        lengths = [len(loader) for name, loader in loaders.items() if length in (name, "longer")]
+        self._first = next(iter(loaders.values()))
+        self._length = max(lengths or [len(self._first)])
 
     @property
     def sampler(self) -> Any:
         """The sampler whose order depends on the epoch."""
-        return (self.source if self.source is not None else self.target).sampler
+        return self._first.sampler
 
     def __len__(self) -> int:
+        """Return the number of steps of an epoch."""
         return self._length
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        loaders = {"source": _endless(self.source), "target": _endless(self.target)}
+        """Yield the batches of an epoch."""
+        sources, targets = _endless(self.source), _endless(self.target)
         for _ in range(len(self)):
-            target = next(loaders["target"]) if self.target is not None else None
-            batch = dict(next(loaders["source"]) if self.source is not None else target)
-            if target is not None:
-                batch["target"] = target
-            yield batch
+            target = next(targets) if self.target is not None else {}
+            batch = dict(next(sources) if self.source is not None else target)
+            yield {**batch, "target": target} if self.target is not None else batch
 
 
 def _endless(loader: Any | None) -> Iterator[dict[str, Any]]:

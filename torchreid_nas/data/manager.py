@@ -14,11 +14,12 @@ import numpy as np
 import torch
 import torchreid
 from tabulate import tabulate
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from torchreid_nas.data.augmentation import BatchTransform
 from torchreid_nas.data.cache import cache_folders
 from torchreid_nas.data.cached_loader import CachedLoader
+from torchreid_nas.data.camstyle.dataset import CameraStyleDataset
 from torchreid_nas.data.dataset import MODALITIES, CrossModalityDataset, Item
 from torchreid_nas.data.decoded_sets import DecodedSets
 from torchreid_nas.data.loading import load_dataset
@@ -276,16 +277,20 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
             dataset, batch_size, self.make_sampler(dataset, batch_size, num_instances, num_batches, seed)
         )
 
-    def _loader(self, dataset: Dataset, batch_size: int, sampler: Sampler) -> DataLoader:
+    def _loader(
+        self, dataset: CrossModalityDataset | CameraStyleDataset, batch_size: int, sampler: Sampler,
+    ) -> DataLoader:
         return self._make_loader(dataset, batch_size, sampler=sampler, drop_last=True)
 
     def _test_loader(self, dataset: CrossModalityDataset, items: Sequence[Item]) -> DataLoader:
         return self._make_loader(dataset.view(items, self.transform_te), self.batch_size_test)
 
-    def _make_loader(self, dataset: Dataset, batch_size: int, **options: Any) -> DataLoader:
+    def _make_loader(
+        self, dataset: CrossModalityDataset | CameraStyleDataset, batch_size: int, **options: Any,
+    ) -> DataLoader:
         transform = BatchTransform.of(dataset.transform, self.height, self.width)
         reader = self._decoded.reader(dataset, transform)
-        if reader is not None:
+        if reader is not None and transform is not None:
             return CachedLoader(
                 dataset, batch_size, reader=reader, transform=transform, device=self._device,
                 channels_last=self._channels_last, **options,
@@ -301,7 +306,9 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
 class ImageLoader(DataLoader):
     """A DataLoader that raises an ``InputError`` of a worker as it was, without the worker's traceback."""
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    # torch's annotation promises an iterator class of its own.
+    def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        """Yield the batches of one pass."""
         try:
             yield from super().__iter__()
         except InputError as error:

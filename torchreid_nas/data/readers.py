@@ -58,16 +58,20 @@ class RowReader:
         self._rows = images.rows(item[0] for item in dataset.data)
 
     def open(self) -> None:
-        self._images.pixels
+        """See :meth:`Reader.open`."""
+        self._images.open()
 
     def draw(self, indices: Sequence[int], generator: torch.Generator) -> list[None]:
+        """See :meth:`Reader.draw`."""
         return [None] * len(indices)
 
     def fill(self, indices: Sequence[int], drawn: Sequence[None], out: np.ndarray) -> None:
+        """See :meth:`Reader.fill`."""
         # With another mode NumPy goes through a buffer of its own; the rows are known to be there.
         np.take(self._images.pixels, self._rows[indices], axis=0, out=out, mode="clip")
 
     def labels(self, drawn: Sequence[None]) -> dict[str, torch.Tensor]:
+        """See :meth:`Reader.labels`."""
         return {}
 
 
@@ -95,11 +99,12 @@ class PieceReader:
         self._styles = dataset if isinstance(dataset, CameraStyleDataset) else None
 
     def open(self) -> None:
-        self._images.pixels
+        """See :meth:`Reader.open`."""
+        self._images.open()
         if self._files is not None and self._files.nbytes > _MOST_OF_FILES:
             self._files = None
         if self._files is not None:
-            self._files.pixels
+            self._files.open()
 
     def draw(self, indices: Sequence[int], generator: torch.Generator) -> list[tuple]:
         """Return for each image its style and the numbers of its rectangle; None for what there is not."""
@@ -108,19 +113,21 @@ class PieceReader:
         return list(zip(styles, self._rectangle.draw(len(indices), generator) if self._rectangle else nothing))
 
     def fill(self, indices: Sequence[int], drawn: Sequence[tuple], out: np.ndarray) -> None:
+        """See :meth:`Reader.fill`."""
         styles, rectangles = zip(*drawn)
         if self._styles:
             images = self._styles.pixels_of(indices, styles, self._read)
         else:
             images = [self._images.find(self._items[index][0]) for index in indices]
         for pixels, numbers, place in zip(images, rectangles, out):
-            if numbers is not None:
+            if numbers is not None and self._rectangle is not None:
                 height, width, _ = pixels.shape
                 top, left, height, width = self._rectangle.rectangle(width, height, numbers)
                 pixels = pixels[top:top + height, left:left + width]
             resize_pixels(pixels, place)
 
     def labels(self, drawn: Sequence[tuple]) -> dict[str, torch.Tensor]:
+        """See :meth:`Reader.labels`."""
         return {"style_camid": torch.tensor([style.camid for style, _ in drawn])} if self._styles else {}
 
     def _read(self, path: str) -> np.ndarray:

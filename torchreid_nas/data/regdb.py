@@ -29,8 +29,10 @@ LAYOUT = Layout(
 
 
 class RegDB(CrossModalityDataset):
-    """RegDB (Nguyen et al., "Person recognition system based on a combination of body images from visible light
-    and thermal cameras", Sensors 2017).
+    """RegDB: visible and thermal images of 412 identities.
+
+    Nguyen et al., "Person recognition system based on a combination of body
+    images from visible light and thermal cameras", Sensors 2017.
 
     412 identities with 10 visible and 10 thermal images each; every trial
     trains on 206 identities and tests on the others. Camera 0 is visible,

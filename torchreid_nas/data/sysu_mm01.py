@@ -3,7 +3,6 @@ from __future__ import annotations
 
 __all__ = ["SYSUMM01"]
 
-import os
 import random
 import re
 import warnings
@@ -156,7 +155,7 @@ class SYSUMM01(CrossModalityDataset):
             if not isinstance(value, (int, np.integer)) or value < least:
                 raise InputError(f"the gallery {key} is {value!r}, expected an integer of at least {least}")
         generator = random.Random(int(trial))
-        gallery = []
+        gallery: list[tuple[str, int, int]] = []
         for pid, cameras in self._test_images.items():
             for camera in GALLERY_CAMERAS[self.search]:
                 paths = cameras.get(camera, [])
@@ -214,11 +213,11 @@ def _list_images(folder: Path, ids: set[int]) -> Images:
     """List the images of the wanted identities; strays such as ``Thumbs.db`` are passed over."""
     images: Images = {}
     for camera in CAMERAS:
-        for name in sorted(os.listdir(folder / f"cam{camera}")):
+        for identity in sorted((folder / f"cam{camera}").iterdir()):
+            name = identity.name
             if not (name.isascii() and name.isdecimal()) or int(name) not in ids:
                 continue
-            identity = folder / f"cam{camera}" / name
-            paths = [str(identity / file) for file in sorted(os.listdir(identity)) if IMAGE_NAME.fullmatch(file)]
+            paths = [str(file) for file in sorted(identity.iterdir()) if IMAGE_NAME.fullmatch(file.name)]
             if paths:
                 images.setdefault(int(name), {}).setdefault(camera, []).extend(paths)
     return images

@@ -40,9 +40,11 @@ def build_cross_modality_transforms(
     it takes the place of the first step.
 
     Args:
-        height, width: of the network's input, in pixels.
+        height: of the network's input, in pixels.
+        width: of the network's input, in pixels.
         transforms: names from ``TRANSFORMS``; None for no augmentation.
-        norm_mean, norm_std: of the RGB channels; default ImageNet's.
+        norm_mean: of the RGB channels; default ImageNet's.
+        norm_std: of the RGB channels; default ImageNet's.
 
     Raises:
         InputError: unknown name, or a size or statistic out of range.
@@ -107,6 +109,7 @@ class RandomSizedRectCrop:
         self.width = width
 
     def __call__(self, image: Image.Image) -> Image.Image:
+        """Cut and resize one image."""
         top, left, height, width = self.rectangle(*image.size)
         return T.functional.resized_crop(image, top, left, height, width, [self.height, self.width])
 

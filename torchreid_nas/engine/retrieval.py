@@ -4,7 +4,7 @@ from __future__ import annotations
 __all__ = ["EvaluationOptions", "RetrievalEngine"]
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -74,7 +74,9 @@ class RetrievalEngine(ResumableEngine):
         }
 
     @torch.no_grad()
-    def extract(self, loader, forward: Forward | None = None) -> tuple[list[torch.Tensor], np.ndarray, np.ndarray]:
+    def extract(
+        self, loader: Iterable[Mapping[str, Any]], forward: Forward | None = None,
+    ) -> tuple[list[torch.Tensor], np.ndarray, np.ndarray]:
         """Return for every name in ``features`` the features, (N, D) float32 on the CPU, then pids and camids.
 
         Args:
@@ -128,7 +130,7 @@ class RetrievalEngine(ResumableEngine):
         result = evaluate_market1501(distmat, q_pids, g_pids, q_camids, g_camids)
         return {"score": result.mAP, "rank1": float(result.cmc[0])}
 
-    def test(self, **kwargs) -> float:
+    def test(self, **kwargs: Any) -> float:
         """Torchreid's evaluation of every target.
 
         Raises:
@@ -143,7 +145,8 @@ class RetrievalEngine(ResumableEngine):
         return super().test(**kwargs)
 
     def score(
-        self, dataset_name: str, query_loader, gallery_loader, dist_metric: str, normalize_feature: bool, rerank: bool,
+        self, dataset_name: str, query_loader: Iterable[Mapping[str, Any]], gallery_loader: Iterable[Mapping[str, Any]],
+        dist_metric: str, normalize_feature: bool, rerank: bool,
         visrank: bool = False,
     ) -> np.ndarray | None:
         """Score one target under its protocol, all of its galleries from one extraction of the features.
@@ -164,7 +167,7 @@ class RetrievalEngine(ResumableEngine):
         # Neighbours are of a gallery alone: the rest of the pool would tell what the protocol hides.
         apart = rerank and all(len(chosen) < len(g_pids) for chosen in galleries)
         self.results[dataset_name] = {}
-        distmat = None
+        distmat: np.ndarray | None = None
         for name, qf, gf in zip(self.features, query, gallery):
             if by_blocks:
                 if normalize_feature:
@@ -180,7 +183,7 @@ class RetrievalEngine(ResumableEngine):
                     distmat = self.distance_matrix(qf, gf, dist_metric, normalize_feature, rerank, len(galleries) > 1)
                 trials = []
                 for chosen in galleries:
-                    if rerank and len(chosen) < len(gf):
+                    if distmat is None or (rerank and len(chosen) < len(gf)):
                         drawn = self.distance_matrix(qf, gf[chosen], dist_metric, normalize_feature, rerank)
                     else:
                         drawn = _columns(distmat, chosen)

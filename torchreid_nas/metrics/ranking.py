@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from torchreid_nas.errors import InputError
+from torchreid_nas.metrics.blocks import blocks
 from torchreid_nas.metrics.inputs import as_cameras, as_labels, as_tensor
 from torchreid_nas.metrics.places import GalleryIndex, count_closer, sort_rows
 from torchreid_nas.metrics.tally import RankingResult, Tally
@@ -77,16 +78,15 @@ def rank_queries(
     tally = start_tally(max_rank, q_pids, gallery)
     index = torch.arange(num_gallery, device=distances.device)
     rows = max(1, BLOCK_BYTES // (_ROW_COPIES * num_gallery * distances.element_size()))
-    for start in range(0, num_queries, rows):
-        span = slice(start, min(start + rows, num_queries))
+    for span in blocks(num_queries, rows, "ranking"):
         # A transposed matrix (the other direction of RegDB) would be sorted across its memory order.
         block = distances[span].contiguous()
         if excluded is not None:
-            _check_finite(torch.stack(block.aminmax()), block, start)
+            _check_finite(torch.stack(block.aminmax()), block, span.start)
             block = block.masked_fill(torch.as_tensor(excluded(span), device=block.device), torch.inf)
         values = sort_rows(block)
         if excluded is None:
-            _check_finite(values[:, [0, -1]], block, start)
+            _check_finite(values[:, [0, -1]], block, span.start)
         of_identity, is_real = gallery.positives(q_pids[span])
         skipped = None
         if cameras is not None:

@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 from torch.nn import functional as F
 
 from torchreid_nas.errors import InputError
+from torchreid_nas.metrics.blocks import blocks
 from torchreid_nas.metrics.inputs import as_features, as_float, as_tensor, check_metric
 from torchreid_nas.metrics.k_reciprocal import encode, nearest
 
@@ -197,8 +198,8 @@ def _re_rank(
     scaled = np.empty(neighbours.shape, dtype=np.float32)
     largest = np.empty((count, 1), dtype=np.float32)
     rows = max(1, BLOCK_BYTES // (2 * 4 * count))
-    for start in range(0, count, rows):
-        stop = min(start + rows, count)
+    for span in blocks(count, rows, "re-ranking"):
+        start, stop = span.start, span.stop
         block = distances.rows(start, stop)
         largest[start:stop] = block.amax(dim=1, keepdim=True).clamp_(min=torch.finfo(torch.float32).tiny).cpu()
         if not np.isfinite(largest[start:stop]).all():

@@ -11,6 +11,7 @@ import torch
 import torchreid
 
 from torchreid_nas.errors import InputError
+from torchreid_nas.metrics.blocks import blocks
 from torchreid_nas.metrics.inputs import as_cameras, as_features, as_float, as_labels, check_metric
 from torchreid_nas.metrics.places import GalleryIndex, count_closer, sort_rows
 from torchreid_nas.metrics.ranking import start_tally
@@ -84,17 +85,17 @@ def rank_features(
         excluded, cameras = _own_camera((q_pids, g_pids), cameras, excluded), None
     index = GalleryIndex(g_pids)
     tally = start_tally(max_rank, q_pids, index)
-    blocks = _Blocks(gallery, index, metric, query.device)
+    distances = _Blocks(gallery, index, metric, query.device)
     order = np.argsort(q_pids, kind="stable")
-    for start in range(0, len(order), _QUERIES):
-        rows = order[start: start + _QUERIES]
+    for span in blocks(len(order), _QUERIES, "ranking"):
+        rows = order[span]
         columns, real = index.positives(q_pids[rows])
         skipped = None if cameras is None else real & (cameras[1][columns] == cameras[0][rows, None])
         positives = _Positives(
             *(torch.from_numpy(part).to(query.device) for part in (columns, real, index.spans(q_pids[rows])[0]))
         )
         mask = None if excluded is None else lambda columns, rows=rows, excluded=excluded: excluded(rows, columns)
-        places, first = blocks.places(
+        places, first = distances.places(
             as_float(query[torch.from_numpy(rows).to(query.device)]), positives, mask, unique_identities
         )
         tally.add(
