@@ -84,6 +84,10 @@ class BaseMethod(Method):
     def check_batch(self) -> None:
         """Accept every ``train.batch_size``."""
 
+    def model_options(self) -> dict[str, Any]:
+        """Return nothing: the factory has no argument of that kind."""
+        return {}
+
     def build_model(self, num_classes: int, architecture: ArchitectureSpec, pretrained: bool = True) -> nn.Module:
         """Return the config's network with ``architecture``; see :meth:`Method.build_model`."""
         raise NotImplementedError

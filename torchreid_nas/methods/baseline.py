@@ -34,6 +34,10 @@ class BaselineMethod(CDNetMethod):
 
         return tuple(MODELS)
 
+    def model_options(self) -> dict[str, Any]:
+        """Return nothing: the network is as its name says."""
+        return {}
+
     def check_space(self) -> None:
         """Refuse a search, unless a space from outside searches the model."""
         if self.outside_spaces():

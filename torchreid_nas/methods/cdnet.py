@@ -34,6 +34,11 @@ class CDNetMethod(BaseMethod):
     train_class = imported("torchreid_nas.engine.balance", "BalanceNeckEngine")
     search_class = imported("torchreid_nas.engine.search", "BalanceNeckSearchEngine")
 
+    def model_options(self) -> dict[str, Any]:
+        """Return width, neck and dropout of the network."""
+        cfg = self.cfg.model
+        return {"width": cfg.width, "neck": cfg.neck, "dropout": cfg.dropout}
+
     def build_model(self, num_classes: int, architecture: ArchitectureSpec, pretrained: bool = True) -> nn.Module:
         """Return a CDNet with the neck of ``model.neck``."""
         return self._build(num_classes, architecture, pretrained, self.cfg.model.neck)
@@ -45,8 +50,8 @@ class CDNetMethod(BaseMethod):
 
     def _build(self, num_classes: int, architecture: ArchitectureSpec, pretrained: bool, neck: str) -> nn.Module:
         return self.factory()(
-            num_classes, loss="triplet", pretrained=pretrained and self.pretrained(), architecture=architecture, neck=neck,
-            width=self.cfg.model.width, dropout=self.cfg.model.dropout,
+            num_classes, loss="triplet", pretrained=pretrained and self.pretrained(), architecture=architecture,
+            **{**self.model_options(), "neck": neck},
         )
 
     def space(self, model: nn.Module | None = None) -> SearchSpace:

@@ -63,17 +63,21 @@ class CMNASMethod(BaseMethod):
                     "and search.split_cost for fewer split BatchNorms"
                 )
 
+    def model_options(self) -> dict[str, Any]:
+        """Return width and input of the network, and the last stride of a ResNet."""
+        cfg = self.cfg.model
+        stride = {"last_stride": cfg.last_stride} if "model.last_stride" in self.reads(cfg.name) else {}
+        return {"width": cfg.width, **stride, "standardize_input": cfg.standardize_input}
+
     def build_model(self, num_classes: int, architecture: ArchitectureSpec, pretrained: bool = True) -> nn.Module:
         """Return a two-stream network whose BatchNorms are split as ``architecture`` says."""
         cfg = self.cfg.model
-        options: dict[str, Any] = {"last_stride": cfg.last_stride} if "model.last_stride" in self.reads(cfg.name) else {}
         if pretrained and cfg.pretrained == "imagenet" and cfg.width != 1:
             raise InputError(
                 f"model.pretrained imagenet fits model.width 1 only, got {cfg.width}; set model.pretrained False"
             )
         return self.factory()(
-            num_classes, architecture, pretrained=pretrained and self.pretrained(), width=cfg.width,
-            standardize_input=cfg.standardize_input, **options,
+            num_classes, architecture, pretrained=pretrained and self.pretrained(), **self.model_options(),
         )
 
     def search_split(self, data: Any) -> tuple[DataLoader[Any], DataLoader[Any], int]:

@@ -32,6 +32,14 @@ class ECNMethod(BaseMethod):
     manager = imported("torchreid_nas.data.domain_adaptation_manager", "DomainAdaptationDataManager")
     train_class = imported("torchreid_nas.engine.domain_adaptation", "DomainAdaptationEngine")
 
+    def model_options(self) -> dict[str, Any]:
+        """Return width and last stride of the network, and what its heads and its frozen stages are."""
+        cfg = self.cfg.model
+        return {
+            "width": cfg.width, "last_stride": cfg.last_stride, "dropout": cfg.dropout, "feature_dim": cfg.feature_dim,
+            "frozen_stages": cfg.frozen_stages,
+        }
+
     def build_model(self, num_classes: int, architecture: ArchitectureSpec, pretrained: bool = True) -> nn.Module:
         """Return an ECN network; an architecture ``none`` shares all BatchNorms.
 
@@ -47,8 +55,7 @@ class ECNMethod(BaseMethod):
             )
         return self.factory()(
             num_classes, pretrained=weights, architecture=SHARE if architecture == "none" else architecture,
-            width=cfg.width, last_stride=cfg.last_stride, feature_dim=cfg.feature_dim, dropout=cfg.dropout,
-            frozen_stages=cfg.frozen_stages,
+            **self.model_options(),
         )
 
     def data_options(self, for_test: bool) -> dict[str, Any]:

@@ -76,6 +76,9 @@ class Method(Protocol):
     def pretrained(self) -> bool | Path:
         """Return ``model.pretrained`` as the model factories take it."""
 
+    def model_options(self) -> dict[str, Any]:
+        """Return the arguments of the model factory that the config sets, but for identities, weights and architecture."""
+
     def build_model(self, num_classes: int, architecture: ArchitectureSpec, pretrained: bool = True) -> nn.Module:
         """Return the config's network with ``architecture``; imports neither engines nor search."""
 

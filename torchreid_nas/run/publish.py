@@ -3,7 +3,6 @@ from __future__ import annotations
 
 __all__ = ["add_run"]
 
-import inspect
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,11 +17,11 @@ from torchreid_nas.architecture import Architecture
 from torchreid_nas.config import load_config
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import write_text
-from torchreid_nas.host import MODELS
 from torchreid_nas.hub.catalogue import list_entries
 from torchreid_nas.hub.checks import file_digest
 from torchreid_nas.hub.entry import Entry
 from torchreid_nas.layers import SplitBatchNorm2d, modality_context
+from torchreid_nas.methods import make_method
 from torchreid_nas.run.folder import RunFolder
 from torchreid_nas.run.published import measured_figure
 from torchreid_nas.zoo.networks import build
@@ -65,7 +64,7 @@ def add_run(
         "name": name,
         "model": cfg.model.name,
         "architecture": _architecture(cfg, folder),
-        "options": _options(cfg),
+        "options": make_method(cfg, torch.device("cpu")).model_options(),
         "dataset": "+".join(cfg.data.sources),
         "modality": "visible",
         "feature_dim": 1,
@@ -103,15 +102,6 @@ def _architecture(cfg: CfgNode, folder: RunFolder) -> Any:
         architecture = Architecture.load(architecture)
     assert isinstance(architecture, Architecture)
     return {"space": architecture.space, "choices": dict(architecture.choices)}
-
-
-def _options(cfg: CfgNode) -> dict[str, Any]:
-    """Return the keys of ``model`` that its factory takes; ``cnet`` hands its own to ``cdnet``."""
-    factory = MODELS.get("cdnet" if cfg.model.name == "cnet" else cfg.model.name)
-    if factory is None:
-        raise InputError(f'the model "{cfg.model.name}" of the run is unknown to torchreid; import what registers it')
-    taken = set(inspect.signature(factory).parameters) - {"pretrained", "architecture"}
-    return {key: value for key, value in cfg.model.items() if key in taken}
 
 
 def _measured(row: Mapping[str, Any], cfg: CfgNode, results: Mapping[str, Any]) -> dict[str, Any]:
