@@ -45,8 +45,8 @@ def test_an_interrupted_search_ends_in_the_same_numbers(data_root, finished, tmp
 
     save = ResumableEngine.save_checkpoint
 
-    def killed(engine):
-        save(engine)
+    def killed(engine, folder):
+        save(engine, folder)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ResumableEngine, "save_checkpoint", killed)

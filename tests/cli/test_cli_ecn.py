@@ -95,8 +95,8 @@ def test_with_held_out_identities_every_variant_trains_its_own_epochs_on_the_sou
 def test_an_interrupted_run_ends_in_the_same_numbers(data_root, finished, tmp_path, monkeypatch):
     save = ResumableEngine.save_checkpoint
 
-    def killed(engine):
-        save(engine)
+    def killed(engine, folder):
+        save(engine, folder)
         raise KeyboardInterrupt
 
     for attempt in range(2):
@@ -125,8 +125,8 @@ def test_the_papers_recipe_from_decoded_images_repeats_resumed_or_not(data_root,
 
     save = ResumableEngine.save_checkpoint
 
-    def killed(engine):
-        save(engine)
+    def killed(engine, folder):
+        save(engine, folder)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ResumableEngine, "save_checkpoint", killed)

@@ -53,7 +53,7 @@ def engine_of(loader, accumulate, ema=0.0, amp="none"):
 
 def assert_same(first, second, exactly=False):
     for key, value in first.state_dict().items():
-        torch.testing.assert_close(second.state_dict()[key], value, **(dict(rtol=0, atol=0) if exactly else {}))
+        torch.testing.assert_close(second.state_dict()[key], value, **({"rtol": 0, "atol": 0} if exactly else {}))
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.5])
@@ -158,7 +158,7 @@ def test_the_memory_moves_with_every_batch_and_the_weights_with_every_second(tin
     before = copy.deepcopy(list(engine.model.parameters()))
     first, second = (data for _, data in zip(range(2), engine.train_loader))
     engine.forward_backward(first)
-    slots = [engine._slots[path] for path in first["target"]["impath"]]
+    slots = [engine._entries[path] for path in first["target"]["impath"]]
     assert (engine.memory.features[slots].norm(dim=1) > 0).all()
     assert all(map(torch.equal, before, engine.model.parameters()))
     engine.forward_backward(second)

@@ -39,7 +39,7 @@ def test_a_step_is_that_of_the_paper(tiny_config):
     memory = copy.deepcopy(engine.memory)
     engine.forward_backward(batch)
 
-    slots = torch.tensor([engine._slots[path] for path in batch["target"]["impath"]])
+    slots = torch.tensor([engine._entries[path] for path in batch["target"]["impath"]])
     ce = F.cross_entropy(model(batch["img"]), batch["pid"])
     feature = F.normalize(model.embedding(batch["target"]["img"]))
     invariance = InvarianceLoss(memory, 0.05, 4)(feature, slots)
@@ -83,8 +83,8 @@ def test_the_slots_are_the_targets_training_images(tiny_config):
         "market1501", root=str(engine.datamanager._datasets["market1501"].train[0][0]).split("/market1501")[0],
         verbose=False,
     )
-    assert set(engine._slots) == {item[0] for item in market.train}
-    assert engine.memory.num_samples == len(market.train) and sorted(engine._slots.values()) == list(range(len(market.train)))
+    assert set(engine._entries) == {item[0] for item in market.train}
+    assert engine.memory.num_samples == len(market.train) and sorted(engine._entries.values()) == list(range(len(market.train)))
 
 
 def test_an_epoch_fills_the_memory(tiny_config, tmp_path):
@@ -216,12 +216,12 @@ def test_it_goes_on_with_memory_and_graph_network(tiny_config, tmp_path, target_
     whole.run(save_dir=tmp_path / "whole", max_epoch=3)
     save = DomainAdaptationEngine.save_checkpoint
 
-    def killed(engine):
-        save(engine)
+    def killed(engine, folder):
+        save(engine, folder)
         if engine.epoch == 1:
             raise KeyboardInterrupt
 
-    first.save_checkpoint = lambda: killed(first)
+    first.save_checkpoint = lambda folder: killed(first, folder)
     with pytest.raises(KeyboardInterrupt):
         first.run(save_dir=tmp_path / "parts", max_epoch=3)
     second.run(save_dir=tmp_path / "parts", max_epoch=3, start_epoch=second.resume(tmp_path / "parts"))
@@ -258,7 +258,7 @@ def test_it_runs_with_torchreids_own_manager(data_root, tmp_path, memory_init):
             "market1501", root=str(data_root), transform=data.transform_te, verbose=False
         )[5]
         expected = F.normalize(start.embedding(item["img"][None]))[0]
-        torch.testing.assert_close(engine.memory.features[engine._slots[item["impath"]]], expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(engine.memory.features[engine._entries[item["impath"]]], expected, rtol=1e-4, atol=1e-5)
     engine.run(save_dir=tmp_path / "run", max_epoch=1)
     assert engine.memory.features.any()
     assert 0 < engine.results["market1501"]["test feature"][0].mAP < 1
