@@ -11,6 +11,7 @@ import torch
 
 from torchreid_nas.cli import main
 from torchreid_nas.config import load_config
+from torchreid_nas.methods.effects import key_reference
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -88,6 +89,14 @@ def test_the_readme_is_short_and_starts_with_a_match_and_an_example():
     assert len(lines) <= 250
     first_screen = "\n".join(lines[:40])
     assert "docs/match.png" in first_screen and "```python" in first_screen and "## Contents" in first_screen
+
+
+def test_the_page_of_the_config_keys_holds_what_the_rows_say():
+    head, _, tables = (ROOT / "docs" / "config-keys.md").read_text(encoding="utf-8").partition("\n## ")
+    assert head.startswith("# Config keys\n")
+    assert f"## {tables}".strip() == key_reference(markdown=True).strip(), (
+        "write the tables again with: torchreid-nas configs keys --markdown"
+    )
 
 
 @pytest.fixture(scope="module")

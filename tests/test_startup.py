@@ -153,6 +153,19 @@ def test_python_minus_m_of_the_cli_works_as_the_command():
     assert code == 2 and error.startswith("error: ") and not output
 
 
+def test_a_reader_that_stops_ends_the_command_without_a_traceback():
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "torchreid_nas", "configs"], env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=writing,
+            stderr=subprocess.PIPE, text=True, check=False,
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 def test_names_of_lazy_packages_are_what_all_says():
     from torchreid_nas import data, export, features, zoo
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 __all__ = ["main"]
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -15,7 +17,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare_process()
     from torchreid_nas import cli
 
-    return cli.main(argv)
+    try:
+        code = cli.main(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of the output has stopped, as `| head` does. Python flushes stdout once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    return code
 
 
 if __name__ == "__main__":
