@@ -26,7 +26,7 @@ ORDER = [
     "architecture",
     "bn_choices genotypes",
     "architecture_format",
-    "files device host aten",
+    "files device host aten state_dicts",
     "log",
     "errors lazy process",
 ]

@@ -200,7 +200,7 @@ def test_a_checkpoint_of_another_depth(authors_state):
 
 def test_no_dictionary(tmp_path, refuses):
     torch.save([torch.zeros(1)], tmp_path / "list.pth")
-    assert str(tmp_path / "list.pth") in refuses(tmp_path / "list.pth", "holds no dictionary")
+    assert str(tmp_path / "list.pth") in refuses(tmp_path / "list.pth", "holds no state dict")
 
 
 def test_keys_that_are_no_text(refuses):
@@ -294,7 +294,7 @@ def test_a_checkpoint_as_torchreids_engines_write_it(tmp_path, core):
 
 
 @pytest.mark.parametrize(("content", "message"), [
-    ([1, 2], "holds no state dict; expected weights of OSNet"), ({"epoch": 3}, "holds no state dict"),
+    ([1, 2], "holds no state dict .it holds a list.; expected tensors"), ({"epoch": 3}, "holds no state dict"),
     ({"conv9.weight": torch.zeros(1)}, "is of another model"),
 ])
 def test_what_is_not_of_torchreids_network_is_refused(tmp_path, content, message):

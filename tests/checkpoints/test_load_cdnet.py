@@ -173,5 +173,5 @@ def test_pretrained_of_another_backbone_is_one_sentence(tmp_path, authors_state,
 
 def test_pretrained_without_a_state_dict_says_so(tmp_path):
     torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(InputError, match="hold no dictionary"):
+    with pytest.raises(InputError, match="holds no state dict"):
         cdnet(10, pretrained=tmp_path / "list.pth")

@@ -99,10 +99,10 @@ def test_the_golden_network_is_converted_and_gives_the_authors_features(tmp_path
 
 @pytest.mark.parametrize(("content", "says"), [
     ({"conv.weight": torch.zeros(2, 2)}, 'has a layout that is not known (it has "conv.weight")'),
-    ([1, 2], "has a layout that is not known (it holds no tensors)"),
+    ([1, 2], "holds no state dict (it holds a list)"),
     ({"base.cells.0.conv1.0.op.0.weight": torch.zeros(1)}, "has not the stem and the 6 blocks of one"),
     ({"backbone.bn1.sharable_bn.weight": torch.zeros(64)}, "has 1 BatchNorm slots; expected 20 or 53"),
-    ({"state_dict": {"conv.weight": torch.zeros(2, 2)}}, "has no classifier"),
+    ({"state_dict": {"conv.weight": torch.zeros(2, 2)}}, "is in the layout of this package already"),
 ])
 def test_an_unknown_layout_is_one_sentence(tmp_path, content, says):
     path = saved(tmp_path, content)

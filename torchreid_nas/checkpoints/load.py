@@ -1,8 +1,8 @@
-"""Checkpoints that others made: the authors' layouts, converted on loading."""
+"""Weights of any maker, loaded into a network: ours, torchreid's, torchvision's, and the authors' layouts."""
 from __future__ import annotations
 
 __all__ = [
-    "checkpoint_num_classes", "classifier_size", "load_authors_checkpoint", "load_weights", "read_weights",
+    "checkpoint_num_classes", "classifier_size", "is_of_authors", "load_authors_checkpoint", "load_weights", "read_weights",
     "resolve_weights",
 ]
 
@@ -19,7 +19,9 @@ from torchreid_nas.files import load_checkpoint
 from torchreid_nas.hub.entry import ZOO_PREFIX
 from torchreid_nas.hub.store import fetch
 from torchreid_nas.models import CDNet, TwoStreamNetwork, cdnet_weights, two_stream_weights
+from torchreid_nas.models.torchvision_weights import in_torchreids_layout
 from torchreid_nas.run.folder import RunFolder
+from torchreid_nas.state_dicts import find_state
 
 _SHAPE_HINTS = {
     "classifier.weight": "; build the model with that number of identities",
@@ -59,42 +61,39 @@ def read_weights(path: str | os.PathLike[str]) -> Any:
     return content
 
 
-def checkpoint_num_classes(path: str | os.PathLike[str]) -> int:
-    """Return the number of identities of a checkpoint's classifier, of either format.
+def checkpoint_num_classes(path: str | os.PathLike[str]) -> int | None:
+    """Return the number of identities of a checkpoint's classifier, of any layout; None where it has no classifier.
 
     Args:
         path: a file, or ``zoo:NAME``.
 
     Raises:
-        InputError: truncated file, or no classifier in it.
+        InputError: truncated file, or no state dict in it.
     """
     path = resolve_weights(path)
-    content = load_checkpoint(path)
-    for entry in ("state_dict", *_WEIGHTS):
-        # An empty one gives way to the next, as in load_authors_checkpoint.
-        if isinstance(content, Mapping) and isinstance(content.get(entry), Mapping) and content[entry]:
-            content = content[entry]
-    return classifier_size(content if isinstance(content, Mapping) else {}, path)
+    return classifier_size(find_state(load_checkpoint(path), f'the checkpoint "{path}"'))
 
 
-def classifier_size(state: Mapping[Any, Any], path: str | os.PathLike[str]) -> int:
-    """Return the number of identities of the classifier in a state dict, read from ``path``.
+def classifier_size(state: Mapping[str, Any]) -> int | None:
+    """Return the number of identities of the classifier in a state dict; None where it has no classifier.
 
-    Raises:
-        InputError: there is none.
+    >>> classifier_size({"backbone.weight": torch.ones(4, 4), "classifier.weight": torch.ones(751, 4)})
+    751
     """
-    for key, value in state.items():
-        if "classifier" in str(key) and isinstance(value, torch.Tensor) and value.ndim == 2:
-            return value.shape[0]
-    raise InputError(f'the checkpoint "{path}" has no classifier; expected the weights of a re-ID network')
+    sizes = (
+        value.shape[0] for key, value in state.items()
+        if "classifier" in str(key) and isinstance(value, torch.Tensor) and value.ndim == 2
+    )
+    return next(sizes, None)
 
 
 def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
-    """Load weights of this package's, torchreid's or the authors' format into ``model``.
+    """Load weights of this package's, torchreid's, torchvision's or the authors' layout into ``model``.
 
-    A plain state dict, as those of torchreid's model zoo, is read for networks
-    that no authors' layout is known for. A classifier for another number of
-    identities is left as it is: it takes no part in retrieval.
+    The state dict may lie under an entry and carry the prefixes of wrappers
+    (:func:`torchreid_nas.state_dicts.find_state`). A classifier for another
+    number of identities, or none, is left as it is: it takes no part in
+    retrieval.
 
     Args:
         model: any network of this package, or of torchreid.
@@ -104,14 +103,11 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
         InputError: truncated file or checkpoint of another model, which is then unchanged.
     """
     path = resolve_weights(path)
-    content = read_weights(path)
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    elif isinstance(model, (CDNet, TwoStreamNetwork)):
+    state = find_state(read_weights(path), f'the checkpoint "{path}"')
+    if isinstance(model, (CDNet, TwoStreamNetwork)) and is_of_authors(state):
         return load_authors_checkpoint(model, path)
-    if not (isinstance(content, Mapping) and all(isinstance(value, torch.Tensor) for value in content.values())):
-        raise InputError(f'the checkpoint "{path}" holds no state dict; expected weights of {type(model).__name__}')
-    given, own = {str(key).removeprefix("module."): value for key, value in content.items()}, model.state_dict()
+    own = model.state_dict()
+    given = in_torchreids_layout(state, own)
     for key, value in own.items():
         fits = key in given and given[key].shape == value.shape
         # Files of PyTorch before 0.4.1 have no step counters, which eval mode does not ask for.
@@ -132,6 +128,11 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     return model
 
 
+def is_of_authors(state: Mapping[str, Any]) -> bool:
+    """Say whether a state dict has the layout of the CDNet or of the CM-NAS authors."""
+    return any(key.startswith("base.") or ".sharable_bn." in key or ".visible_bn." in key for key in state)
+
+
 def load_authors_checkpoint(
     model: TwoStreamNetwork | CDNet, source: str | os.PathLike[str] | Mapping[str, Any], weights: str = "model",
 ) -> TwoStreamNetwork | CDNet:
@@ -141,7 +142,7 @@ def load_authors_checkpoint(
     that the model's architecture needs are taken. The CDNet authors' files for
     Market-1501, DukeMTMC-reID, MSMT17 and CIFAR belong to a model with
     ``neck="fblneck"`` (CIFAR also ``small_images=True``), those for ImageNet to
-    one with ``neck="blneck"``. ``module.`` prefixes are dropped.
+    one with ``neck="blneck"``. A classifier that the file lacks stays as it is.
 
     Args:
         model: a two-stream ResNet or a CDNet, built with the checkpoint's architecture.
@@ -160,15 +161,11 @@ def load_authors_checkpoint(
     """
     name = f'the checkpoint "{source}"' if isinstance(source, (str, os.PathLike)) else "the checkpoint"
     content = read_weights(source) if isinstance(source, (str, os.PathLike)) else source
-    if not isinstance(content, Mapping):
-        raise InputError(f"{name} holds no dictionary; expected a state dict or the authors' dict with `model`")
     if weights not in _WEIGHTS:
         raise InputError(
             f'the weights "{weights}" are unknown, expected one of {", ".join(_WEIGHTS)}{nearest(weights, _WEIGHTS)}'
         )
-    if isinstance(content.get("model"), Mapping):
-        content = content.get(weights) or content["model"] or content.get("ema") or {}
-    given = {str(key).removeprefix("module."): value for key, value in content.items()}
+    given = find_state(content, name, weights)
     if isinstance(model, CDNet):
         given = cdnet_weights.rename_neck(given)
         keys, unused = cdnet_weights.authors_keys(model), cdnet_weights.authors_counters(model)
@@ -183,7 +180,9 @@ def load_authors_checkpoint(
     state = model.state_dict()
     for own, theirs in keys.items():
         value = given.get(theirs)
-        if not isinstance(value, torch.Tensor):
+        if value is None and "classifier" in theirs:
+            continue
+        if value is None:
             raise InputError(f'{name} has no "{theirs}"; expected {layout}')
         if value.shape != state[own].shape:
             hint = next((hint for suffix, hint in _SHAPE_HINTS.items() if theirs.endswith(suffix)), "")

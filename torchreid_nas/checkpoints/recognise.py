@@ -13,8 +13,9 @@ import torch
 
 from torchreid_nas.architecture import BN_SPACE, SHARE, SPLIT, Architecture
 from torchreid_nas.checkpoints.load import classifier_size
-from torchreid_nas.errors import InputError
+from torchreid_nas.errors import InputError, shown
 from torchreid_nas.files import load_checkpoint
+from torchreid_nas.state_dicts import find_state
 
 # Numbers of the authors' cells that are blocks; the others are DownSamples.
 _CELLS = (0, 1, 3, 4, 6, 7)
@@ -30,14 +31,14 @@ class Recognised:
 
     Attributes:
         format: ``"ours"``, ``"cdnet_authors"`` or ``"cmnas_authors"``.
-        num_classes: training identities of the classifier.
+        num_classes: training identities of the classifier; None without a classifier.
         model: the name of the factory; of our own layout unknown.
         architecture: None where the file does not tell it.
         options: further arguments of the factory.
     """
 
     format: str
-    num_classes: int
+    num_classes: int | None
     model: str | None = None
     architecture: Architecture | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -46,8 +47,9 @@ class Recognised:
         makers = {"ours": "this package", "cdnet_authors": "the CDNet authors", "cmnas_authors": "the CM-NAS authors"}
         options = "".join(f", {key} {value}" for key, value in self.options.items())
         architecture = f"; {self.architecture}" if self.architecture is not None else ""
+        classes = "no classifier" if self.num_classes is None else f"{self.num_classes} classes"
         return (
-            f"{self.model or 'a network'} in the layout of {makers[self.format]}, {self.num_classes} classes"
+            f"{self.model or 'a network'} in the layout of {makers[self.format]}, {classes}"
             f"{options}{architecture}"
         )
 
@@ -66,22 +68,15 @@ def recognise(path: str | os.PathLike[str]) -> Recognised:
     """
     content = load_checkpoint(path)
     ours = isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping)
-    if ours:
-        content = content["state_dict"]
-    elif isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
-        content = content["model"] or content.get("ema") or {}
-    state = {
-        str(key).removeprefix("module."): value
-        for key, value in (content.items() if isinstance(content, Mapping) else ()) if isinstance(value, torch.Tensor)
-    }
+    state = find_state(content, f'the checkpoint "{path}"')
     if any(key.startswith("base.cells.") for key in state):
         return _cdnet(state, path)
     if any(key.endswith(".sharable_bn.weight") for key in state):
         return _cmnas(state, path)
     if ours:
-        return Recognised("ours", classifier_size(state, path))
+        return Recognised("ours", classifier_size(state))
     raise InputError(
-        f'the checkpoint "{path}" has a layout that is not known{_example(state)}; expected that of '
+        f'the checkpoint "{path}" has a layout that is not known (it has "{shown(next(iter(state)))}"); expected that of '
         "github.com/solicucu/models (CDNet), of github.com/JDAI-CV/CM-NAS, or of this package"
     )
 
@@ -115,7 +110,7 @@ def _cdnet(state: Mapping[str, torch.Tensor], path: str | os.PathLike[str]) -> R
         options["width"] = stem.shape[0] / 64
     if stem.shape[-1] == 3:
         options["small_images"] = True
-    return Recognised("cdnet_authors", classifier_size(state, path), "cnet" if cnet else "cdnet", architecture, options)
+    return Recognised("cdnet_authors", classifier_size(state), "cnet" if cnet else "cdnet", architecture, options)
 
 
 def _cmnas(state: Mapping[str, torch.Tensor], path: str | os.PathLike[str]) -> Recognised:
@@ -133,7 +128,7 @@ def _cmnas(state: Mapping[str, torch.Tensor], path: str | os.PathLike[str]) -> R
     in_order = tuple((slot, choice) for slot in order if (choice := choices.get(slot)) is not None)
     if len(in_order) == len(choices) == len(order):
         architecture = Architecture(BN_SPACE, in_order, {"checkpoint": str(path)})
-    return Recognised("cmnas_authors", classifier_size(state, path), _RESNETS[len(slots)], architecture, options)
+    return Recognised("cmnas_authors", classifier_size(state), _RESNETS[len(slots)], architecture, options)
 
 
 def _our_slot(slot: str) -> str:
@@ -152,6 +147,3 @@ def _choice(state: Mapping[str, torch.Tensor], slot: str) -> str | None:
         return None
     return SPLIT if shared_steps.sum() == 0 and steps.sum() > 0 else None
 
-
-def _example(state: Mapping[str, Any]) -> str:
-    return f' (it has "{next(iter(state))}")' if state else " (it holds no tensors)"

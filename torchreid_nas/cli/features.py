@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 import torchreid_nas
-from torchreid_nas.cli.options import add_extraction_options, positive_int
+from torchreid_nas.cli.options import add_extraction_options, build_extractor, positive_int
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,22 +29,18 @@ def main(argv: list[str] | None = None) -> int:
     add_extraction_options(parser)
     arguments = parser.parse_args(argv)
     stride = positive_int("--stride", arguments.stride)
-    batch_size = positive_int("--batch-size", arguments.batch_size)
+    positive_int("--batch-size", arguments.batch_size)
 
     torchreid_nas.register()
-    from torchreid_nas.features.extractor import FeatureExtractor
     from torchreid_nas.features.feature_set import check_npz
     from torchreid_nas.files import check_folder
     from torchreid_nas.zoo.trained import load_trained
 
     check_npz(arguments.out, "--out")
     check_folder(Path(arguments.out).parent, "--out")
-    trained = load_trained(arguments.model)
+    trained = load_trained(arguments.model, arguments.weights)
     trained.check_modality(arguments.modality, "--modality")
-    extractor = FeatureExtractor(
-        trained, arguments.modality, arguments.device, batch_size, precision=arguments.precision,
-        compile=arguments.compile,
-    )
+    extractor = build_extractor(arguments, trained, arguments.modality)
     source = arguments.source[0] if len(arguments.source) == 1 else arguments.source
     features = extractor.extract_to(source, arguments.out, stride, arguments.boxes)
     identities = len(features.known_identities())

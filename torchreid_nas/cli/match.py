@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torchreid_nas
-from torchreid_nas.cli.options import add_extraction_options, positive_int
+from torchreid_nas.cli.options import add_extraction_options, build_extractor, positive_int
 from torchreid_nas.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ def main(argv: list[str] | None = None) -> int:
         SystemExit: the arguments do not parse (argparse, code 2).
     """
     arguments = _parser().parse_args(argv)
-    for option in ("top", "stride", "batch_size"):
-        setattr(arguments, option, positive_int(f"--{option.replace('_', '-')}", getattr(arguments, option)))
+    arguments.top, arguments.stride = positive_int("--top", arguments.top), positive_int("--stride", arguments.stride)
+    positive_int("--batch-size", arguments.batch_size)
     pictures = 0 if arguments.pictures == "0" else positive_int("--pictures", arguments.pictures)
     torchreid_nas.register()
     _check_metric(arguments.metric)
@@ -74,20 +74,16 @@ class _Sides:
     """The extractors of query and gallery, one where both are of one modality."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        from torchreid_nas.features.extractor import FeatureExtractor
         from torchreid_nas.zoo.trained import load_trained
 
         self._arguments = arguments
         self.modalities = {"query": arguments.query_modality, "gallery": arguments.gallery_modality}
-        trained = load_trained(arguments.model)
+        trained = load_trained(arguments.model, arguments.weights)
         extractors = {}
         for side, modality in self.modalities.items():
             trained.check_modality(modality, f"--{side}-modality")
             if modality not in extractors:
-                extractors[modality] = FeatureExtractor(
-                    trained, modality, arguments.device, arguments.batch_size, precision=arguments.precision,
-                    compile=arguments.compile,
-                )
+                extractors[modality] = build_extractor(arguments, trained, modality)
         self._extractors = {side: extractors[modality] for side, modality in self.modalities.items()}
 
     def load(self, source: str, side: str) -> FeatureSet:

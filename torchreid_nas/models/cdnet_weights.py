@@ -12,6 +12,7 @@ from torchreid_nas.architecture import Architecture
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import load_checkpoint
 from torchreid_nas.genotypes import COMBINED_SPACE
+from torchreid_nas.state_dicts import find_state
 
 _COUNTER = "num_batches_tracked"
 # Names within a CBlock. The order matters: "expand" is their name of what is "shortcut" here.
@@ -78,12 +79,7 @@ def load_pretrained(model: SearchedNetwork, path: str | os.PathLike) -> None:
     Raises:
         InputError: truncated file, or the backbone of another network. The model is then unchanged.
     """
-    content = load_checkpoint(path)
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    if not isinstance(content, Mapping):
-        raise InputError(f'the weights "{path}" hold no dictionary; expected a state dict')
-    given = rename_neck({str(key).removeprefix("module."): value for key, value in content.items()})
+    given = rename_neck(find_state(load_checkpoint(path), f'the file of weights "{path}"'))
     own = model.state_dict()
     if any(key.startswith("base.") for key in given):
         series = model.architecture.space != COMBINED_SPACE

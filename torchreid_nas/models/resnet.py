@@ -5,7 +5,6 @@ __all__ = ["ResNetBackbone", "resnet_backbone"]
 
 import os
 import urllib.error
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -16,6 +15,7 @@ from torch import nn
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import load_checkpoint
 from torchreid_nas.host import RESNET
+from torchreid_nas.state_dicts import find_state
 
 
 class BasicBlock(RESNET.BasicBlock):
@@ -100,11 +100,8 @@ class ResNetBackbone(RESNET.ResNet):
                 ) from error
             name = f"torchvision's {weights}"
         else:
-            state, name = load_checkpoint(source), f'"{source}"'
-            state = state.get("state_dict", state) if isinstance(state, Mapping) else None
-            if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
-                raise InputError(f"{name} holds no weights; expected a state dict of ResNet-{depth}")
-        state = {key.removeprefix("module."): value for key, value in state.items()}
+            name = f'"{source}"'
+            state = find_state(load_checkpoint(source), f"the file of weights {name}")
         own = self.state_dict()
         for key, value in own.items():
             if key.endswith("num_batches_tracked"):

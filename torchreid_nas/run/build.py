@@ -153,7 +153,7 @@ def evaluation_engine(setup: RunSetup, trains: bool) -> ResumableEngine:
         architecture = entry_architecture(entry, weights) or "none"
     else:
         architecture = setup.architecture()
-    model = method.build_model(checkpoint_num_classes(weights), architecture, pretrained=False)
+    model = method.build_model(checkpoint_num_classes(weights) or 1, architecture, pretrained=False)
     load_weights(model, weights)
     # In full precision: a protocol's figures do not depend on the precision that was cheapest for training.
     options = dataclasses.replace(method.training_options(), ema=0.0, amp="none", compile=False)
@@ -167,7 +167,7 @@ def _take_supernet_weights(setup: RunSetup, model: nn.Module) -> None:
     """Start from the weights of the supernet; a classifier for other identities stays new."""
     folder, method = setup.folder.search, setup.method
     state = folder.load_state()["model"]
-    supernet = method.build_unsearched(classifier_size(state, folder.checkpoint), pretrained=False)
+    supernet = method.build_unsearched(classifier_size(state) or 1, pretrained=False)
     space = method.space()
     space.build_supernet(supernet).load_state_dict(state)
     derived, own = space.derive_network(supernet).state_dict(), model.state_dict()

@@ -71,7 +71,7 @@ def convert(
             f'the checkpoint "{path}" does not show which BatchNorms it splits (it holds all, and none is untouched by '
             "training); give the authors' file with --architecture config.cfg"
         )
-    network = build_model(name, found.num_classes, chosen, **found.options)
+    network = build_model(name, found.num_classes or 1, chosen, **found.options)
     assert isinstance(network, (CDNet, TwoStreamNetwork)), f"the layouts of others are of these networks, not {name}"
     load_authors_checkpoint(network, path, weights)
     if isinstance(network, TwoStreamNetwork):

@@ -37,7 +37,7 @@ def build(name: str | Entry) -> nn.Module:
     # What the file shows is so; an entry may be mistaken.
     options = {**entry.options, **(found.options if found else {})}
     num_classes = found.num_classes if found else checkpoint_num_classes(path)
-    model = build_model(entry.model, num_classes, entry_architecture(entry, path, found), **options)
+    model = build_model(entry.model, num_classes or 1, entry_architecture(entry, path, found), **options)
     return load_weights(model, path).eval()
 
 
