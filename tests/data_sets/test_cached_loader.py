@@ -170,10 +170,10 @@ def test_images_are_decoded_when_first_asked_for(make, monkeypatch, tmp_path):
     next(iter(manager.train_loader))
     monkeypatch.setattr(cache, "read_image", None)
     # Queries, galleries, the other direction and the other trials are all of the same small set.
-    for manager in (manager, make(targets=["regdb_ir2vis"], split_id=1)):
-        for loaders in manager.test_loader.values():
+    for other in (manager, make(targets=["regdb_ir2vis"], split_id=1)):
+        for loaders in other.test_loader.values():
             assert all(len(list(loader)) for loader in loaders.values())
-        next(iter(manager.train_loader))
+        next(iter(other.train_loader))
 
 
 def test_a_large_data_set_is_decoded_in_parts(make, monkeypatch, tmp_path):

@@ -141,7 +141,7 @@ def test_files_of_two_targets_are_those_of_each_ones_own_cameras(data_root, tmp_
         shift = data.trainset_t.train[-1][2] - load_dataset(targets[1], {"root": str(root)}).train[-1][2]
         shown = data.train_loader_t.dataset
         torch.manual_seed(0)
-        for index, (path, _, camid, dsetid) in enumerate(data.trainset_t.train):
+        for index, (_, _, camid, dsetid) in enumerate(data.trainset_t.train):
             style = shown.draw(index)
             if style.camid != camid:
                 pixel = shown.pixels(index, style)[8, 4].tolist()
