@@ -49,10 +49,10 @@ def test_the_look_up_reads_class_and_partial_alike(campus):
     assert load_dataset("campus_evening", {"root": str(campus), **OPTIONS}).describe("x") == "Campus, 20 o'clock, split 0"
 
 
-def test_the_command_trains_and_tests_it_by_its_protocol(campus, tmp_path):
+def test_the_command_trains_and_tests_it_by_its_protocol(campus, tmp_path, capsys):
     run = tmp_path / "run"
     config = {**TINY, "data.sources": ["campus"], "data.targets": ["campus", "campus_evening"], "model.architecture": "split",
-              "train.max_epoch": 1, "train.num_batches": 1, "train.batch_size": 8, "data.split_id": 1}
+              "train.max_epoch": 1, "train.num_batches": 1, "train.batch_size": 8, "data.split_id": 1, "test.shot": 1}
     assert main(arguments(config, campus, run, "--stages", "train,test")) == 0
     rows = json.loads((run / "results.json").read_text())["results"]
     assert {(row["dataset"], row["protocol"], row["direction"]) for row in rows} == {
@@ -60,13 +60,15 @@ def test_the_command_trains_and_tests_it_by_its_protocol(campus, tmp_path):
         ("campus_evening", "Campus, 20 o'clock, split 1", "infrared → visible"),
     }
     assert {row["num_valid_queries"] for row in rows} == {27}
+    note = next(line for line in capsys.readouterr().out.splitlines() if "without effect" in line)
+    assert "data.split_id" not in note
 
 
 def test_several_splits_run_as_trials(campus, tmp_path):
     run = tmp_path / "run"
     config = {**TINY, "data.sources": ["campus"], "data.targets": ["campus"], "model.architecture": "split",
               "train.max_epoch": 1, "train.num_batches": 1, "train.batch_size": 8}
-    assert main(arguments(config, campus, run, "--stages", "train,test", "--trials", "0,1")) == 0
+    assert main(arguments(config, campus, run, "--stages", "train,test", "--trials", "all")) == 0
     for split in (0, 1):
         (row, *_) = json.loads((run / f"split_{split}" / "results.json").read_text())["results"]
         assert row["protocol"] == f"Campus, 9 o'clock, split {split}"

@@ -144,7 +144,7 @@ def _experiment(argv: Sequence[str]) -> int:
         dry_run(cfg, stages, arguments.verbose)
         return 0
     if arguments.trials is not None:
-        series.run_trials(cfg, _trials(arguments.trials), stages, arguments.resume)
+        series.run_trials(cfg, _trials(arguments.trials, cfg.data.sources), stages, arguments.resume)
     elif cfg.ecn.ablation:
         series.run_ablation(cfg, stages, arguments.resume)
     else:
@@ -174,13 +174,17 @@ def _stages(text: str | None, searched: bool) -> list[str]:
     return [stage for stage in STAGES if stage in names]
 
 
-def _trials(text: str) -> list[int]:
+def _trials(text: str, sources: Sequence[str]) -> list[int]:
+    from torchreid_nas.data import dataset_facts
+
+    splits = min(dataset_facts(name).num_splits for name in sources)
     if text == "all":
-        return list(range(10))
+        return list(range(splits))
     try:
         trials = sorted({int(word) for word in text.split(",")})
     except ValueError as error:
         raise InputError(f'--trials is "{text}", expected "all" or 0-based split ids such as 0,1,2') from error
-    if not all(0 <= trial < 10 for trial in trials):
-        raise InputError(f'--trials is "{text}", the split ids of RegDB are 0 to 9')
+    # A data set with one split is refused later, whatever the trials.
+    if splits > 1 and not all(0 <= trial < splits for trial in trials):
+        raise InputError(f'--trials is "{text}", the split ids of {", ".join(sources)} are 0 to {splits - 1}')
     return trials

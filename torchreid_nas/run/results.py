@@ -5,11 +5,11 @@ __all__ = ["average_rows", "result_row"]
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import reduce
 from typing import Any
 
 from yacs.config import CfgNode
 
+from torchreid_nas.config.key import value_of
 from torchreid_nas.data.manager import ReIDDataManager
 from torchreid_nas.metrics import RankingResult
 from torchreid_nas.metrics.scores import computed_scores
@@ -29,7 +29,7 @@ def result_row(
     ranks = list(cfg.test.ranks)
     scores: dict[str, float] = {}
     for score in computed_scores():
-        if not score.key or reduce(CfgNode.__getitem__, score.key.split("."), cfg):
+        if not score.key or value_of(cfg, score.key):
             scores[score.name], scores[f"{score.name}_std"] = score.value(mean), std[score.name]
     return {
         "dataset": dataset,
