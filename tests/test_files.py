@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import resource
+import zipfile
 
 import pytest
 import torch
@@ -180,16 +182,19 @@ def test_a_truncated_checkpoint_is_named_with_its_size(tmp_path, kept):
     save_checkpoint(path, {"w": torch.zeros(1000)})
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content))])
-    with pytest.raises(InputError, match="truncated or no PyTorch file; download or save it again") as error:
+    with pytest.raises(InputError, match="truncated, damaged or no PyTorch file; download or save it again") as error:
         load_checkpoint(path)
     assert str(path) in str(error.value) and f"{path.stat().st_size:,} bytes" in str(error.value)
 
 
-@pytest.mark.parametrize("content", [b"<html>404 Not Found</html>\n", b"\x00" * 64, b"hello", b"\x80\x02}q\x00."])
+@pytest.mark.parametrize("content", [
+    b"<html>404 Not Found</html>\n", b"\x00" * 64, b"hello", b"\x80\x02}q\x00.", b"\x80\x02.", b"PK\x03\x04",
+    b"PK\x05\x06" + b"\x00" * 18,
+])
 def test_a_file_of_another_kind_is_named(tmp_path, content):
     path = tmp_path / "download.pth"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="truncated or no PyTorch file") as error:
+    with pytest.raises(InputError, match="truncated, damaged or no PyTorch file") as error:
         load_checkpoint(path)
     assert str(path) in str(error.value)
 
@@ -206,3 +211,54 @@ def test_a_checkpoint_with_python_objects_is_refused_as_such(tmp_path, zipped):
 def test_the_older_format_of_torch_loads(tmp_path):
     torch.save({"w": torch.ones(2)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     assert torch.equal(load_checkpoint(tmp_path / "old.pth")["w"], torch.ones(2))
+
+
+def test_any_flipped_bit_of_a_tensor_or_a_number_is_found(tmp_path):
+    path = tmp_path / "c.pth"
+    state = {"w": torch.arange(500.0), "epoch": 3}
+    save_checkpoint(path, state)
+    content = path.read_bytes()
+    inside = zipfile.ZipFile(path).getinfo("archive/data/0")
+    data = content.index(state["w"].numpy().tobytes())
+    for position in (data, data + inside.file_size - 1, data + 777, content.index(b"epoch")):
+        for bit in (0, 3, 7):
+            flipped = bytearray(content)
+            flipped[position] ^= 1 << bit
+            path.write_bytes(flipped)
+            with pytest.raises(InputError, match="truncated, damaged or no PyTorch file"):
+                load_checkpoint(path)
+
+
+def test_a_checkpoint_saved_without_checksums_loads(tmp_path):
+    if not hasattr(torch.serialization, "set_crc32_options"):
+        pytest.skip("before torch 2.6 files always have checksums")
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"w": torch.ones(2)}, tmp_path / "c.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert torch.equal(load_checkpoint(tmp_path / "c.pth")["w"], torch.ones(2))
+
+
+def test_a_checkpoint_that_is_no_regular_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pth")
+    with pytest.raises(InputError, match="is no regular file, expected a file"):
+        load_checkpoint(tmp_path / "pipe.pth")
+    with pytest.raises(InputError, match=r"does not exist; check the path") as error:
+        load_checkpoint("x" * 5000)
+    assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_no_file_of_json_gets_a_number_that_json_has_no_word_for(tmp_path, number):
+    write_json(tmp_path / "results.json", {"mAP": 1})
+    with pytest.raises(InputError, match="results.json.* was not written: a number in it is not finite"):
+        write_json(tmp_path / "results.json", {"mAP": number})
+    assert read_json(tmp_path / "results.json") == {"mAP": 1}
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "1" * 5000, '{"a": ' * 50_000])
+def test_json_of_any_depth_or_size_is_one_sentence(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(InputError, match="is not valid JSON"):
+        read_json(tmp_path / "a.json")

@@ -1,26 +1,30 @@
 """Reading and writing the files of a run: never half-written, never unpickled blindly."""
 from __future__ import annotations
 
-__all__ = ["atomic_path", "check_folder", "write_text", "write_json", "read_json", "save_checkpoint", "load_checkpoint",
-           "remove_leftovers"]
+__all__ = [
+    "as_json", "atomic_path", "check_folder", "load_checkpoint", "read_json", "remove_leftovers", "save_checkpoint", "write_json",
+    "write_text",
+]
 
 import contextlib
 import json
 import os
 import pickle
 import re
+import stat
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchreid_nas.errors import InputError
+from torchreid_nas.errors import InputError, shown
 
 if TYPE_CHECKING:
     import torch
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that takes its name when the block succeeds.
 
     The temporary file keeps the suffix of ``path`` (libraries choose a format
@@ -48,7 +52,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def check_folder(folder: str | os.PathLike, option: str) -> None:
+def check_folder(folder: str | os.PathLike[str], option: str) -> None:
     """Refuse a folder that cannot be made or written. The folder is made for the test, and removed again if it was missing.
 
     Raises:
@@ -70,25 +74,50 @@ def check_folder(folder: str | os.PathLike, option: str) -> None:
                 part.rmdir()
 
 
-def remove_leftovers(folder: str | os.PathLike) -> None:
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
     """Remove the temporary files that a killed process left anywhere below ``folder``."""
     for path in Path(folder).rglob(".*.tmp*"):
         if re.fullmatch(r"\..*\.\d+\.tmp(\.\w+)?", path.name):
             path.unlink(missing_ok=True)
 
 
-def write_text(path: str | os.PathLike, text: str) -> None:
+def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write ``text`` (UTF-8) to ``path`` in one step."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Write ``value`` as indented JSON to ``path`` in one step."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write ``value`` as indented JSON to ``path`` in one step.
+
+    Raises:
+        InputError: the file cannot be written, or a number in ``value`` is not finite, which JSON has no word for.
+    """
+    write_text(path, as_json(value, path, indent=2) + "\n")
 
 
-def read_json(path: str | os.PathLike) -> Any:
+def as_json(value: Any, path: str | os.PathLike[str], indent: int | None = None) -> str:
+    """Return ``value`` as JSON.
+
+    Args:
+        value: plain values.
+        path: the file that the text is for; the message names it.
+        indent: spaces per level; None for one line.
+
+    Raises:
+        InputError: a number in ``value`` is not finite.
+
+    Example:
+        >>> as_json({"mAP": 0.5}, "results.json")
+        '{"mAP": 0.5}'
+    """
+    try:
+        return json.dumps(value, indent=indent, allow_nan=False)
+    except ValueError as error:
+        raise InputError(f'"{path}" was not written: a number in it is not finite (NaN or infinite)') from error
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
     """Read a JSON file.
 
     Raises:
@@ -98,12 +127,13 @@ def read_json(path: str | os.PathLike) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f'"{path}" cannot be read ({error.strerror}); check the path') from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
+        # Beside bad syntax: no UTF-8, a whole number of thousands of digits, thousands of brackets.
         where = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise InputError(f'"{path}"{where} is not valid JSON; restore the file or make it again') from error
 
 
-def save_checkpoint(path: str | os.PathLike, state: dict[str, Any]) -> None:
+def save_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
     """Save tensors and plain values so that :func:`load_checkpoint` reads them back."""
     import torch
 
@@ -119,7 +149,7 @@ def save_checkpoint(path: str | os.PathLike, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(
-    path: str | os.PathLike, map_location: str | torch.device = "cpu", way_out: str = "download or save it again",
+    path: str | os.PathLike[str], map_location: str | torch.device = "cpu", way_out: str = "download or save it again",
 ) -> Any:
     """Load a file of tensors and plain values with ``weights_only=True``.
 
@@ -131,31 +161,65 @@ def load_checkpoint(
         way_out: end of the message: what helps where the file is broken.
 
     Raises:
-        InputError: the file is missing, truncated, or holds more than tensors
-            and plain values (which could run code on loading).
+        InputError: the file is missing, truncated, damaged (a flipped bit is found), or holds more than
+            tensors and plain values (which could run code on loading).
     """
     import torch
 
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f'the checkpoint "{path}" is a folder, expected a file')
-    if not path.is_file():
-        raise InputError(f'the checkpoint "{path}" does not exist; check the path')
+    kind = _kind(path)
+    if kind is None:
+        raise InputError(f'the checkpoint "{shown(path, 200)}" does not exist; check the path')
+    if not stat.S_ISREG(kind):
+        what = "a folder" if stat.S_ISDIR(kind) else "no regular file"
+        raise InputError(f'the checkpoint "{path}" is {what}, expected a file')
+    damaged = InputError(
+        f'the checkpoint "{path}" ({path.stat().st_size:,} bytes) is truncated, damaged or no PyTorch file; {way_out}'
+    )
+    if not _matches_checksums(path):
+        raise damaged
     try:
         with _numbers_of_numpy():
             return torch.load(path, map_location=map_location, weights_only=True)
+    except (MemoryError, torch.cuda.OutOfMemoryError):
+        raise
     except pickle.UnpicklingError as error:
         if "Unsupported global" in str(error):
             raise InputError(
                 f'the checkpoint "{path}" holds Python objects beside tensors, which could run code on loading; '
                 "save it again with tensors, numbers and strings only"
             ) from error
-        raise InputError(_broken(path, way_out)) from error
-    except Exception as error:  # torch's readers of archives and pickles fail on damage in ways of their own
-        raise InputError(_broken(path, way_out)) from error
+        raise damaged from error
+    except Exception as error:
+        # torch's reader meets foreign bytes with errors of many kinds, IndexError and AttributeError among them.
+        raise damaged from error
 
 
-def _numbers_of_numpy() -> contextlib.AbstractContextManager:
+def _kind(path: Path) -> int | None:
+    """Return the mode of what ``path`` names; None where there is nothing, or the name is no name of a file."""
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):
+        return None
+
+
+def _matches_checksums(path: Path) -> bool:
+    """Return whether the records of a file of torch match their CRC-32, which torch writes and does not read.
+
+    A single flipped bit is always found. Files of the older format, and files
+    saved without checksums, have nothing to compare with.
+    """
+    if not zipfile.is_zipfile(path):
+        return True
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return not any(record.CRC for record in archive.infolist()) or archive.testzip() is None
+    except Exception:
+        # zipfile answers damaged directories with errors of many kinds.
+        return False
+
+
+def _numbers_of_numpy() -> contextlib.AbstractContextManager[None]:
     """Return a context in which torch loads NumPy's numbers, which are pure data but unknown to torch's safe reader."""
     import numpy as np
     import torch
@@ -168,7 +232,3 @@ def _numbers_of_numpy() -> contextlib.AbstractContextManager:
     wanted: set[Any] = {*places, np.dtype, *(type(np.dtype(kind)) for kind in "efdlq?")}
     # At its end the context forgets all of its names. Leave out the names that the user's script has added.
     return torch.serialization.safe_globals(list(wanted.difference(torch.serialization.get_safe_globals())))
-
-
-def _broken(path: Path, way_out: str) -> str:
-    return f'the checkpoint "{path}" ({path.stat().st_size:,} bytes) is truncated or no PyTorch file; {way_out}'

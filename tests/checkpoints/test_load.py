@@ -211,7 +211,7 @@ def test_a_truncated_file(tmp_path, refuses, authors_state):
     path = tmp_path / "released.pth"
     torch.save({"model": {"bnneck.weight": authors_state["bnneck.weight"]}}, path)
     path.write_bytes(path.read_bytes()[:2000])
-    assert str(path) in refuses(path, "truncated or no PyTorch file")
+    assert str(path) in refuses(path, "truncated, damaged or no PyTorch file")
 
 
 def test_a_missing_file(tmp_path, refuses):

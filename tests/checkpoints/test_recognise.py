@@ -129,5 +129,5 @@ def test_what_does_not_fit_the_file_writes_nothing(tmp_path, options, says):
 def test_a_truncated_file_is_named(tmp_path):
     path = saved(tmp_path, recipe_state("cdnet_fblneck"))
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(InputError, match="truncated or no PyTorch file"):
+    with pytest.raises(InputError, match="truncated, damaged or no PyTorch file"):
         convert(path)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torchreid_nas
+from torchreid_nas.cli.faults import machine_fault
 from torchreid_nas.config import load_config
 from torchreid_nas.errors import InputError, nearest, plain_warnings
 from torchreid_nas.log import plain_lines
@@ -35,7 +36,10 @@ _COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0, 2 for bad input, 130 and 143 for Ctrl-C and SIGTERM (one sentence each)."""
+    """Run the command line and return its exit code; every code but 0 comes with one sentence.
+
+    0 is success, 1 a fault of the machine (out of memory, a killed process), 2 bad input, 130 Ctrl-C, 143 SIGTERM.
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         with _sigterm_as_interrupt(), plain_warnings(), plain_lines():
@@ -51,6 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"interrupted; {_what_is_left(argv)}", file=sys.stderr)
         return 130
+    except Exception as error:
+        fault = machine_fault(error)
+        if fault is None:
+            raise
+        print(f"error: {fault}; {_what_is_left(argv)}", file=sys.stderr)
+        return 1
 
 
 class _Terminated(KeyboardInterrupt):

@@ -74,6 +74,7 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         device: where loaders of decoded images put their batches; default the
             GPU with ``use_gpu``, otherwise the CPU.
         channels_last: memory order of these batches.
+        training: False for a test alone: there is no training loader, and no batch that the identities must fill.
 
     Attributes:
         trainset: what ``train_loader`` reads, labels 0..num_train_pids-1.
@@ -116,6 +117,7 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         cache_dir: str = "",
         device: torch.device | str | None = None,
         channels_last: bool = False,
+        training: bool = True,
     ):
         sources, targets = _names("sources", sources), None if targets is None else _names("targets", targets)
         if not sources:
@@ -144,6 +146,7 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         self.seed = seed
         self.num_trials = num_trials
         self.cache = cache
+        self._training = training
         self._decoded = DecodedSets(height, width, root, cache_folders(root, cache_dir))
         self._device = torch.device(device or ("cuda" if self.use_gpu else "cpu"))
         self._channels_last = channels_last
@@ -165,6 +168,7 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         for name in self.targets:
             dataset = self._datasets[name]
             self.test_dataset[name] = {"query": dataset.query, "gallery": dataset.gallery_pool}
+            self._check_scorable(name)
             self._decode_once([name], [*dataset.query, *dataset.gallery_pool])
             self.test_loader[name] = {
                 part: self._test_loader(dataset, items) for part, items in self.test_dataset[name].items()
@@ -221,9 +225,21 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
             counts = [sum(dataset.modality_of(item[2]) == modality for item in items) for modality in range(2)]
             rows.append([title, len({item[1] for item in items}), *counts])
         table = tabulate(rows, headers=["part", "identities", *(f"{word} images" for word in MODALITIES)])
-        if self.cache == "off" or isinstance(self.train_loader, CachedLoader):
+        if self.cache == "off" or not self._training or isinstance(self.train_loader, CachedLoader):
             return table
         return f"{table}\ntraining images are decoded for every batch: the cache has no batched form of all data.transforms"
+
+    def _check_scorable(self, name: str) -> None:
+        """Refuse a target whose test would end in no figures, before a training takes its time."""
+        _, q_pids, q_camids, *_ = zip(*self.test_dataset[name]["query"])
+        _, g_pids, g_camids, *_ = zip(*self.test_dataset[name]["gallery"])
+        protocol = self.protocol(name)
+        if not protocol.count_valid(q_pids, g_pids, q_camids, g_camids):
+            apart = ", seen by another camera," if protocol.skips_own_camera else ""
+            raise InputError(
+                f'none of the {len(q_pids):,} queries of "{name}" can be scored: no gallery image shows the same person{apart} '
+                "under this protocol; give a test set whose queries and gallery share persons"
+            )
 
     # -- for subclasses -------------------------------------------------------
 
@@ -247,7 +263,7 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         self._num_train_cams = self.trainset.num_train_cams
         self.train_loader = self._identity_loader(
             self.trainset, self.batch_size_train, self.num_instances, self.num_batches, self.seed
-        )
+        ) if self._training else ()
         self.validation_dataset: dict[str, list[Item]] | None = None
         self.validation_loader: dict[str, DataLoader] | None = None
         if not held_out:

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -68,9 +68,13 @@ class ResumableEngine(torchreid.engine.Engine):
         optimizer: over the parameters of the network; None for an engine that evaluates only.
         scheduler: stepped once per epoch, or None.
         options: see :class:`TrainingOptions`.
+
+    Attributes:
+        rate_keys: what a user lowers when the training diverges.
     """
 
     train_loader: BatchLoader
+    rate_keys: ClassVar[str] = "train.lr"
 
     def __init__(
         self, datamanager: DataManager, model: nn.Module, optimizer: Optimizer | None = None,
@@ -94,6 +98,7 @@ class ResumableEngine(torchreid.engine.Engine):
         self._progress = EpochProgress()
         self._readings = Readings()
         self._waiting = 0
+        self._history = ""
         self._stateful_optimizer: Any = optimizer
         self.results: dict[str, dict[str, tuple[RankingResult, dict[str, Any]]]] = {}
 
@@ -122,12 +127,15 @@ class ResumableEngine(torchreid.engine.Engine):
             raise InputError("the training loader is empty; lower train.batch_size")
         row = self._readings.means()
         self._refuse_divergence(row)
+        self._refuse_broken_weights()
         row = {"epoch": self.epoch + 1, **row, "lr": self._lr, "seconds": round(time.monotonic() - start, 2)}
         row.update(self.end_of_epoch())
         self._progress.report(row, self.max_epoch)
         if self.save_dir is not None:
             folder = StageFolder(self.save_dir)
-            folder.append_history(row, first=not self.epoch)
+            # A first epoch replaces the history of an earlier training.
+            self._history = (self._history if self.epoch else "") + folder.history_line(row)
+            folder.write_history(self._history)
             self.save_checkpoint(folder)
 
     def forward_backward(self, data: Mapping[str, Any]) -> dict[str, float]:
@@ -320,7 +328,8 @@ class ResumableEngine(torchreid.engine.Engine):
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next epoch depends on."""
-        return collect_state(self.parts(), Position(self.epoch + 1, self.best_score, self.best_epoch, self.stopped))
+        position = Position(self.epoch + 1, self.best_score, self.best_epoch, self.stopped)
+        return {**collect_state(self.parts(), position), "history": self._history}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore :meth:`state_dict`.
@@ -339,13 +348,22 @@ class ResumableEngine(torchreid.engine.Engine):
     def resume(self, save_dir: str | Path) -> int:
         """Go on from the checkpoint of the folder of a stage, if there is one; return the number of epochs done.
 
-        Lines of the history beyond the checkpoint are dropped: their epochs run again.
+        The history is written anew as the checkpoint has it: a damaged file is mended, and the lines of later epochs,
+        which run again, are dropped.
+
+        Raises:
+            InputError: the checkpoint is damaged or of another model; nothing is changed then.
         """
         folder = StageFolder(Path(save_dir))
         if not folder.checkpoint.exists():
             return 0
-        self.load_state_dict(folder.load_state(self.options.device))
-        folder.cut_history(self.start_epoch)
+        state = folder.load_state(self.options.device)
+        history = state.get("history")
+        # Checkpoints of version 0.1 hold no history.
+        history = history if isinstance(history, str) else folder.read_history(state["epoch"])
+        self.load_state_dict(state)
+        self._history = history
+        folder.write_history(history)
         return self.start_epoch
 
     def _save_weights(self, save_dir: Path, epoch: int) -> None:
@@ -354,7 +372,22 @@ class ResumableEngine(torchreid.engine.Engine):
     def _refuse_divergence(self, losses: Mapping[str, float]) -> None:
         for name, value in losses.items():
             if not math.isfinite(value):
-                raise InputError(
-                    f'the loss "{name}" became {value} in epoch {self.epoch + 1}; lower train.lr (or search.lr), '
-                    "or turn train.amp off; the checkpoint of the epoch before is kept"
-                )
+                raise InputError(f'the loss "{name}" became {value} in epoch {self.epoch + 1}; {self._way_out_of_divergence()}')
+
+    @torch.no_grad()
+    def _refuse_broken_weights(self) -> None:
+        """Refuse weights that are not finite, or so large that their squares are not; the losses do not see the last step."""
+        tensors = {name: value for name, value in self.model.state_dict().items() if value.is_floating_point()}
+        norms = torch.stack([torch.linalg.vector_norm(value.float()) for value in tensors.values()])
+        # One look at the device for all of them.
+        if not bool(norms.isfinite().all()):
+            name = next(name for name, norm in zip(tensors, norms.tolist()) if not math.isfinite(norm))
+            raise InputError(f'the weights "{name}" are not finite after epoch {self.epoch + 1}; {self._way_out_of_divergence()}')
+
+    def _way_out_of_divergence(self) -> str:
+        kept = self.save_dir is not None and StageFolder(self.save_dir).checkpoint.exists()
+        return (
+            f"lower {self.rate_keys}" + ("" if self.options.amp == "none" else ", or set train.amp none,")
+            + " and start again in another folder; "
+            + (f"the checkpoint of epoch {self.epoch} is kept" if kept else "no epoch was finished")
+        )

@@ -84,6 +84,8 @@ class BilevelSearch(ResumableEngine):
         InputError: the precision is fp16, or no architecture step fits into an epoch.
     """
 
+    rate_keys = "search.lr or search.arch_lr"
+
     def __init__(
         self, datamanager: DataManager, model: nn.Module, optimizer: Optimizer, scheduler: LRScheduler | None = None, *,
         space: SearchSpace, val_loader: BatchLoader, architecture_optimizer: Optimizer,

@@ -141,7 +141,7 @@ class BaseMethod(Method):
             use_gpu=self.device.type == "cuda", seed=cfg.train.seed, gallery_draw=cfg.test.gallery_draw,
             shot=cfg.test.shot, num_trials=cfg.test.num_trials, holdout=holdout, holdout_seed=cfg.train.seed,
             cache=cfg.data.cache, cache_dir=cfg.data.cache_dir, device=self.device,
-            channels_last=cfg.train.channels_last,
+            channels_last=cfg.train.channels_last, training=not targets,
             **self.data_options(for_test=bool(targets)),
         )
 

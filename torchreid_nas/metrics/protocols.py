@@ -7,7 +7,7 @@ __all__ = [
 ]
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -119,6 +119,30 @@ class Protocol:
                 (lambda rows, columns: self._skipped(q_camids[rows], g_camids[columns])) if self.skipped_cameras else None
             ),
         )
+
+    def count_valid(
+        self, q_pids: Sequence[int], g_pids: Sequence[int], q_camids: Sequence[int], g_camids: Sequence[int],
+    ) -> int:
+        """Return the number of queries whose identity is left in the gallery, without any distance.
+
+        Args:
+            q_pids: see :meth:`evaluate`.
+            g_pids: see :meth:`evaluate`.
+            q_camids: see :meth:`evaluate`.
+            g_camids: see :meth:`evaluate`.
+
+        Example:
+            >>> PROTOCOLS["market1501"].count_valid([1, 2], [1, 2], [0, 0], [0, 1])
+            1
+        """
+        cameras_of: dict[int, set[int]] = {}
+        for pid, camid in zip(g_pids, g_camids):
+            cameras_of.setdefault(pid, set()).add(camid)
+        count = 0
+        for pid, camid in zip(q_pids, q_camids):
+            skipped = self.skipped_cameras.get(camid, frozenset()) | ({camid} if self.skips_own_camera else frozenset())
+            count += bool(cameras_of.get(pid, set()) - skipped)
+        return count
 
     def _skipped(self, q_camids: np.ndarray, g_camids: np.ndarray) -> np.ndarray:
         """Return which gallery images these queries skip whatever their identity, bool (rows, G)."""

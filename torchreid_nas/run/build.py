@@ -17,6 +17,7 @@ from torchreid_nas.checkpoints.load import checkpoint_num_classes, classifier_si
 from torchreid_nas.data import ReIDDataManager, dataset_facts
 from torchreid_nas.data.synthetic import LAYOUTS, SyntheticSettings, write_dataset
 from torchreid_nas.engine import EvaluationOptions, ResumableEngine, SearchOptions, seed_everything
+from torchreid_nas.errors import InputError
 from torchreid_nas.optim import build_lr_scheduler, build_optimizer, fuse
 from torchreid_nas.run.folder import SEARCHED
 from torchreid_nas.run.setup import RunSetup
@@ -155,6 +156,9 @@ def evaluation_engine(setup: RunSetup, trains: bool) -> ResumableEngine:
         architecture = setup.architecture()
     model = method.build_model(checkpoint_num_classes(weights) or 1, architecture, pretrained=False)
     load_weights(model, weights)
+    broken = next((name for name, value in model.state_dict().items() if not bool(torch.isfinite(value).all())), None)
+    if broken is not None:
+        raise InputError(f'"{weights}" holds numbers that are not finite, as in "{broken}"; train again with a lower train.lr')
     # In full precision: a protocol's figures do not depend on the precision that was cheapest for training.
     options = dataclasses.replace(method.training_options(), ema=0.0, amp="none", compile=False)
     engine = method.train_class(data, model, options=options, **method.engine_options())

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchreid_nas.architecture import Architecture, ArchitectureSpec
-from torchreid_nas.files import load_checkpoint, read_json, save_checkpoint, write_text
+from torchreid_nas.errors import InputError
+from torchreid_nas.files import as_json, load_checkpoint, read_json, save_checkpoint, write_text
 
 if TYPE_CHECKING:
     import torch
@@ -87,23 +88,55 @@ class StageFolder:
         """Return the state that an engine kept.
 
         Raises:
-            InputError: there is none, or the file is broken.
+            InputError: there is none, the file is damaged, or it holds something else.
         """
-        state: dict[str, Any] = load_checkpoint(
-            self.checkpoint, device, way_out=f'remove "{self.path}" to start this stage afresh'
-        )
+        way_out = f'remove "{self.path}" to start this stage afresh'
+        state = load_checkpoint(self.checkpoint, device, way_out=way_out)
+        epoch = state.get("epoch") if isinstance(state, dict) else None
+        # True is an int to Python.
+        if not isinstance(state, dict) or type(epoch) is not int or epoch < 1:
+            raise InputError(
+                f'the checkpoint "{self.checkpoint}" holds no state of a training, which has a whole number of epochs; {way_out}'
+            )
         return state
 
-    def append_history(self, row: Mapping[str, Any], first: bool) -> None:
-        """Add the row of an epoch to the history; the ``first`` row replaces the history of an earlier training."""
-        before = "" if first or not self.history.exists() else self.history.read_text(encoding="utf-8")
-        write_text(self.history, before + json.dumps(row) + "\n")
+    def read_history(self, epochs: int) -> str:
+        """Return the first ``epochs`` lines of the history.
 
-    def cut_history(self, epochs: int) -> None:
-        """Drop the rows after the first ``epochs``: these epochs run again."""
-        if self.history.exists():
-            lines = self.history.read_text(encoding="utf-8").splitlines()[:epochs]
-            write_text(self.history, "".join(f"{line}\n" for line in lines))
+        Raises:
+            InputError: the file is missing or damaged: a line is no row of its epoch.
+        """
+        way_out = f'restore the file, or remove "{self.path}" to start this stage afresh'
+        try:
+            lines = self.history.read_bytes().splitlines()[:epochs]
+        except OSError as error:
+            raise InputError(f'the history "{self.history}" cannot be read ({error.strerror}); {way_out}') from error
+        for number in range(1, epochs + 1):
+            if number > len(lines) or _epoch_of(lines[number - 1]) != number:
+                raise InputError(f'the history "{self.history}", line {number}, is no row of epoch {number}; {way_out}')
+        return "".join(line.decode() + "\n" for line in lines)
+
+    def write_history(self, text: str) -> None:
+        """Write the history in one step: a line per epoch."""
+        write_text(self.history, text)
+
+    def history_line(self, row: Mapping[str, Any]) -> str:
+        """Return the line of the history for the row of an epoch.
+
+        Raises:
+            InputError: a number of the row is not finite.
+        """
+        return as_json(row, self.history) + "\n"
+
+
+def _epoch_of(line: bytes) -> int | None:
+    """Return the epoch of a line of a history, None where the line is no row."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    epoch = row.get("epoch") if isinstance(row, dict) else None
+    return epoch if isinstance(epoch, int) else None
 
 
 @dataclass(frozen=True)
@@ -239,9 +272,12 @@ class RunFolder:
         """Return the content of ``results.json``.
 
         Raises:
-            InputError: there is none, or it is no JSON.
+            InputError: there is none, or it is no JSON with a list of results.
         """
-        results: dict[str, Any] = read_json(self.results)
+        results = read_json(self.results)
+        rows = results.get("results") if isinstance(results, dict) else None
+        if not isinstance(results, dict) or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise InputError(f'"{self.results}" holds no list of results; remove the file and test again')
         return results
 
     def kept_architecture(self, spec: str) -> ArchitectureSpec:

@@ -73,7 +73,8 @@ def check_needs(setup: RunSetup, stages: Sequence[str]) -> None:
                 f'leave search out of --stages or set model.architecture {SEARCHED}'
             )
         method.check_space()
-    method.check_batch()
+    if trains or "search" in stages:
+        method.check_batch()
     if trains:
         if model.load_weights:
             read_weights(resolve_weights(model.load_weights))

@@ -15,7 +15,7 @@ import torchreid_nas
 from torchreid_nas import report
 from torchreid_nas.data import dataset_facts
 from torchreid_nas.errors import InputError
-from torchreid_nas.files import atomic_path, write_json, write_text
+from torchreid_nas.files import atomic_path, write_json
 from torchreid_nas.methods import method_of
 from torchreid_nas.run.folder import RunFolder
 from torchreid_nas.run.lock import hold
@@ -125,9 +125,6 @@ def _begin_from(first: RunFolder, folder: RunFolder, cfg: CfgNode, resume: bool)
     # With held-out identities the best epoch so far has its own weights, which a later epoch of `first` replaces.
     if began or cfg.train.holdout or not source.source_checkpoint.exists():
         return False
-    lines = source.history.read_text(encoding="utf-8").splitlines()[: cfg.ecn.target_epoch]
-    write_text(own.history, "".join(f"{line}\n" for line in lines))
-    # The checkpoint comes last, because a resumed run counts its epochs by the checkpoint.
     with atomic_path(own.checkpoint) as temporary:
         shutil.copyfile(source.source_checkpoint, temporary)
     logger.info(f"epochs on the source alone: taken from {source.path}")

@@ -6,6 +6,7 @@ __all__ = ["RunSetup"]
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -55,11 +56,15 @@ class RunSetup:
         return cls(cfg, device, make_method(cfg, device), RunFolder(Path(cfg.data.save_dir)))
 
     def changes(self, stage: str, among: Sequence[str]) -> list[str]:
-        """Return the keys of ``among`` whose values differ from the config that a stage in the folder was made with."""
+        """Return the keys of ``among`` whose values differ from the config that a stage in the folder was made with.
+
+        Raises:
+            InputError: that config is damaged.
+        """
         saved = self.folder.stage(stage).config
         if not saved.exists():
             return []
-        return changed_keys(yaml.safe_load(saved.read_text(encoding="utf-8")), self.cfg, among)
+        return changed_keys(_read_saved(saved), self.cfg, among)
 
     def architecture(self) -> ArchitectureSpec:
         """Return the architecture to train and test: the found one, the name of a preset, or the content of a file.
@@ -100,3 +105,17 @@ class RunSetup:
     def zoo_entry(self, trains: bool) -> Entry | None:
         """Return the zoo entry whose weights are tested; None where the weights are trained here or come from a file."""
         return None if trains else tested_entry(self.cfg)
+
+
+def _read_saved(path: Path) -> dict[str, Any]:
+    """Return the config that a stage was made with."""
+    way_out = f'restore the file, or remove "{path.parent}" to start this stage afresh'
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f'"{path}" cannot be read ({error.strerror}); {way_out}') from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f'"{path}" is no YAML, expected the config of the stage; {way_out}') from error
+    if not isinstance(content, dict) or not content:
+        raise InputError(f'"{path}" holds no keys, expected the config of the stage; {way_out}')
+    return content
