@@ -88,6 +88,12 @@ class ModalityLayer(nn.Module):
     ``nn.DataParallel`` runs the copies of a network in threads of its own, in
     which nothing is declared. The copies are made in the thread of the caller:
     each copy of a layer keeps what that thread has declared.
+
+    Example:
+        >>> layer = ModalityLayer().eval()
+        >>> with modality_context("infrared"):
+        ...     layer.modality()
+        'infrared'
     """
 
     _declared: str | None = None
