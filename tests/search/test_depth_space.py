@@ -447,7 +447,7 @@ def test_budgets_that_cannot_be_are_refused(options, message):
 
 def test_a_cost_without_a_budget_is_refused():
     space = CombinedSpace()
-    with pytest.raises(InputError, match="none is set; call set_budget first"):
+    with pytest.raises(InputError, match="no budget is set; call set_budget first"):
         space.cost(supernet(space))
 
 
