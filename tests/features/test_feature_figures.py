@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 
 from torchreid_nas.features import FeatureSet, GalleryRanking, compute_roc
+from torchreid_nas.features import figures as figures_module
 from torchreid_nas.features.figures import draw_ranked_lists, draw_roc
 from torchreid_nas.features.report import matches_table, write_csv
 
@@ -99,3 +100,65 @@ def test_the_roc_is_drawn_with_the_point(metric, tmp_path):
     assert all(len(place) > 50 for place in places)
     halves = [place[place[:, 1] < 650] for place in places]
     assert halves[0][:, 1].mean() < halves[1][:, 1].mean() and halves[0][:, 0].mean() > halves[1][:, 0].mean()
+
+
+@pytest.mark.parametrize("far", [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.6])
+@pytest.mark.parametrize("noise", [0.05, 0.4, 0.7, 2.0])
+def test_no_curve_crosses_the_label_of_the_chosen_point(tmp_path, monkeypatch, far, noise):
+    figures = []
+    monkeypatch.setattr(figures_module, "save_figure", lambda figure, path: figures.append(figure))
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(10, 8, generator=generator).repeat_interleave(4, 0)
+    features = features + noise * torch.randn(features.shape, generator=generator)
+    labels = tuple(str(index // 4) for index in range(40))
+    roc = compute_roc(FeatureSet(features, tuple(map(str, range(40))), labels, np.full(40, -1)))
+    point = roc.at_far(max(far, 1.5 / roc.num_impostor))
+    draw_roc(roc, point, tmp_path / "roc.png")
+    axes = figures[0].axes[0]
+    (label,) = [text for text in axes.texts if text.get_text().startswith("FAR")]
+    box = label.get_window_extent(figures[0].canvas.get_renderer())
+    xs, ys = axes.lines[0].get_data()
+    # Between two vertices the curve runs straight: a hundred samples of each piece are closer than a letter is high.
+    parts = np.linspace(0, 1, 100)[:, None]
+    samples = np.stack([(xs[:-1] + parts * np.diff(xs)).ravel(), (ys[:-1] + parts * np.diff(ys)).ravel()], axis=1)
+    assert not box.count_contains(axes.transData.transform(samples))
+    frame = axes.get_window_extent()
+    assert frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
+
+
+def test_infrared_images_are_stretched_and_the_caption_says_so(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(figures_module, "save_figure", lambda figure, path: figures.append(figure))
+    for name in ("visible", "infrared"):
+        image = Image.new("RGB", (20, 40), (40, 40, 40))
+        image.paste((60, 60, 60), (0, 0, 20, 20))
+        image.save(tmp_path / f"{name}.png")
+    visible, infrared = (
+        FeatureSet(torch.ones(1, 2), (str(tmp_path / f"{name}.png"),), ("0",), np.full(1, -1, np.int64), name)
+        for name in ("visible", "infrared")
+    )
+    ranking = GalleryRanking(visible, 1)
+    ranking.add(infrared)
+    draw_ranked_lists(ranking.result(), tmp_path)
+    (tmp_path / "synthetic.json").write_text("{}")
+    draw_ranked_lists(ranking.result(), tmp_path)
+    plain, generated = figures
+    shown = [np.asarray(axes.images[0].get_array()) for axes in plain.axes]
+    # Enlarging overshoots by one where two colours meet.
+    assert [np.ptp(image) for image in shown] == [pytest.approx(20, abs=4), 255]
+    caption = " ".join(plain.texts[0].get_text().split())
+    assert "infrared brightness stretched for display" in caption and "generated" not in caption
+    assert "on generated images" in " ".join(generated.texts[0].get_text().split())
+
+
+def test_a_caption_is_wrapped_to_the_width_of_the_picture(matches, tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(figures_module, "save_figure", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(figures_module, "_caption", lambda *a: "visible → infrared  ·  " * 9)
+    draw_ranked_lists(matches(), tmp_path)
+    for figure in figures:
+        box = figure.texts[0].get_window_extent(figure.canvas.get_renderer())
+        width, height = figure.canvas.get_width_height()
+        assert box.x1 <= width and figure.texts[0].get_text().count("\n") >= 1
+        titles = [axes.title.get_window_extent(figure.canvas.get_renderer()) for axes in figure.axes]
+        assert box.y0 >= max(title.y1 for title in titles), "the caption stands above the images"

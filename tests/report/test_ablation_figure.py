@@ -38,6 +38,12 @@ def test_every_data_set_has_its_panel_and_several_trials_their_deviation(tmp_pat
     assert all(len(axes.collections) >= 2 for axes in figure.axes)
 
 
+def test_the_title_says_that_images_are_generated(tmp_path, monkeypatch):
+    content = {**results(), "data": {"synthetic": True}}
+    figure = drawn(monkeypatch, content, tmp_path / "ablation.png")
+    assert figure.axes[0].get_title(loc="left") == "market1501, on generated images (%)"
+
+
 def test_nothing_to_draw_is_refused(tmp_path):
     with pytest.raises(InputError, match="no result"):
         draw_ablation({"results": []}, tmp_path / "ablation.png")

@@ -58,6 +58,16 @@ def test_the_picture_shows_the_history(tmp_path, drawn):
     assert "warm-up: weights only" in headings
 
 
+@pytest.mark.parametrize(("source", "generated"), [({"data": {"synthetic": True}}, True), ({"data": {"synthetic": False}}, False)])
+def test_the_picture_says_its_scale_and_that_images_are_generated(tmp_path, drawn, words, source, generated):
+    history, architecture = search(RESNET18, 2, 0)
+    found = Architecture(architecture.space, architecture.choices, source)
+    report.draw_bn_split(history, found, tmp_path / "architecture.png")
+    written = words(drawn[0])
+    assert ("searched on generated images" in written) == generated
+    assert "square root of the distance from 0.5" in written
+
+
 def test_a_thin_warm_up_moves_into_the_legend(tmp_path, drawn):
     for warmup in (0, 1):
         history, architecture = search(RESNET18, 90, warmup)

@@ -125,6 +125,15 @@ def test_the_colour_scale_holds_the_even_share_pale_and_follows_the_range(tmp_pa
     assert (np.diff(lightness) < 0).all(), "darker is likelier"
 
 
+@pytest.mark.parametrize(("source", "generated"), [({"data": {"synthetic": True}}, True), ({}, False)])
+def test_the_picture_says_its_scale_and_that_images_are_generated(tmp_path, drawn, words, source, generated):
+    architecture = Architecture("combined", Architecture.genotype("cnet").choices, source)
+    report.draw_genotype(uniform("combined"), architecture, tmp_path / "architecture.png")
+    written = words(drawn[0])
+    assert ("searched on generated images" in written) == generated
+    assert "square root\nabove 1/6" in written
+
+
 def test_the_network_is_the_one_found(tmp_path, drawn):
     architecture = Architecture.genotype("cdnet")
     report.draw_genotype(uniform("combined_depth"), architecture, tmp_path / "architecture.png")

@@ -16,12 +16,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from torchreid_nas.data.display import STRETCHED, stretched
+from torchreid_nas.data.synthetic.store import in_synthetic
 from torchreid_nas.errors import printable
 from torchreid_nas.features.images import read_named
 from torchreid_nas.features.labels import NO_LABEL
 from torchreid_nas.features.matching import Matches, to_score
 from torchreid_nas.features.threshold import ROC, OperatingPoint
-from torchreid_nas.report.style import FAINT, GRID, INK, SHARE_COLOURS, SPLIT_COLOURS, new_figure, save_figure
+from torchreid_nas.report.style import (
+    FAINT,
+    GENERATED,
+    GRID,
+    INK,
+    SHARE_COLOURS,
+    SPLIT_COLOURS,
+    new_figure,
+    save_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +50,8 @@ def draw_ranked_lists(
     """Draw the query left, its gallery images right, six queries to a picture ``ranked_001.png`` and so on.
 
     Frames are green or red where both identities are known; what lies beyond
-    the threshold is pale and says "no match". Pictures of that name which an
+    the threshold is pale and says "no match". The brightness of infrared
+    images is stretched, and the caption says so. Pictures of that name which an
     earlier call left are removed.
 
     Args:
@@ -70,16 +82,20 @@ def _draw_page(matches: Matches, rows: Sequence[int], path: Path, threshold: flo
     top = max(len(matches.paths[row]) for row in rows)
     names = [matches.queries.paths[row] for row in rows] + [name for row in rows for name in matches.paths[row]]
     images = read_named(sorted(set(names)))
-    width, height = _CELL[0] * (top + 1.35) + 0.2, _CELL[1] * len(rows) + 0.45
-    figure = new_figure((max(width, 4.6), height))
+    width = max(_CELL[0] * (top + 1.35) + 0.2, 4.6)
+    # At a size of 8 points a letter is 0.07 inches wide on average.
+    caption = textwrap.fill(_caption(matches, threshold, any(map(in_synthetic, images))), int((width - 0.2) / 0.07))
+    head = 0.45 + 0.17 * (1 + caption.count("\n"))
+    height = _CELL[1] * len(rows) + head - 0.17
+    figure = new_figure((width, height))
     grid = figure.add_gridspec(
         len(rows), top + 2, width_ratios=[1, 0.35, *[1] * top], left=0.1 / width, right=1 - 0.1 / width,
-        top=1 - 0.62 / height, bottom=0.22 / height, hspace=0.3, wspace=0.08,
+        top=1 - head / height, bottom=0.22 / height, hspace=0.3, wspace=0.08,
     )
-    figure.text(0.1 / width, 1 - 0.12 / height, _caption(matches, threshold), va="top", fontsize=8, color=INK)
+    figure.text(0.1 / width, 1 - 0.12 / height, caption, va="top", fontsize=8, color=INK)
     for place, row in enumerate(rows):
         axes = figure.add_subplot(grid[place, 0])
-        _show(axes, images.get(matches.queries.paths[row]), INK)
+        _show(axes, images.get(matches.queries.paths[row]), INK, matches.queries.modality)
         axes.set_title("query", fontsize=7, color=INK, pad=3)
         below = _below(matches.queries.paths[row], matches.queries.labels[row])
         axes.set_xlabel(below, fontsize=5.5, color=FAINT, labelpad=2, parse_math=False)
@@ -95,7 +111,7 @@ def _show_match(
     correct, distance = matches.is_correct(row, rank), matches.distances[row][rank]
     colour = GRID if correct is None else _CORRECT if correct else _WRONG
     beyond = threshold is not None and distance > threshold
-    _show(axes, image, colour, pale=beyond)
+    _show(axes, image, colour, matches.gallery_modality, pale=beyond)
     # A sign beside the colour: red and green alone say nothing to one man in twelve.
     sign = "" if correct is None else " ✓" if correct else " ✗"
     score = f"{to_score(distance, matches.metric):.3f}"
@@ -109,7 +125,7 @@ def _show_match(
         )
 
 
-def _show(axes: Axes, image: Image.Image | None, colour: str, pale: bool = False) -> None:
+def _show(axes: Axes, image: Image.Image | None, colour: str, modality: str, pale: bool = False) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     if image is None:
@@ -118,6 +134,7 @@ def _show(axes: Axes, image: Image.Image | None, colour: str, pale: bool = False
         axes.set_box_aspect(2)
     else:
         # All cells are of one shape, as the network sees them; large photographs would only slow the drawing.
+        image = stretched(image) if modality == "infrared" else image
         axes.imshow(image.resize((128, 256)), alpha=0.35 if pale else 1.0, aspect="equal")
     for spine in axes.spines.values():
         spine.set(color=colour, linewidth=2.2)
@@ -129,12 +146,13 @@ def _below(path: str, label: str) -> str:
     return f"{short}\nid {textwrap.shorten(printable(label), 16, placeholder='…')}" if label != NO_LABEL else short
 
 
-def _caption(matches: Matches, threshold: float | None) -> str:
+def _caption(matches: Matches, threshold: float | None, generated: bool) -> str:
     modalities = (matches.queries.modality, matches.gallery_modality)
     parts = [" → ".join(modalities) if all(modalities) else "", f"{matches.gallery_size:,} gallery images"]
+    notes = [STRETCHED if "infrared" in modalities else "", GENERATED if generated else ""]
     sign = "≥" if matches.metric == "cosine" else "≤"
     limit = "" if threshold is None else f", a match is {sign} {to_score(threshold, matches.metric):.4g}"
-    return "   ·   ".join(filter(None, (*parts, _NAMES[matches.metric] + limit)))
+    return "  ·  ".join(filter(None, (*parts, _NAMES[matches.metric] + limit, *notes)))
 
 
 def draw_roc(roc: ROC, point: OperatingPoint, path: str | os.PathLike[str], pairs: str = "") -> Path:
@@ -154,12 +172,13 @@ def draw_roc(roc: ROC, point: OperatingPoint, path: str | os.PathLike[str], pair
     _draw_curve(curve, roc, point)
     _draw_distances(distances, roc, point)
     counts = f"{roc.num_genuine:,} pairs of the same person, {roc.num_impostor:,} of different persons"
-    figure.suptitle("   ·   ".join(filter(None, (pairs, counts))), fontsize=8.5, color=INK, x=0.02, ha="left")
+    figure.suptitle("  ·  ".join(filter(None, (pairs, counts))), fontsize=8.5, color=INK, x=0.02, ha="left")
     for axes in (curve, distances):
         axes.tick_params(labelsize=7, colors=FAINT)
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(GRID)
     figure.tight_layout(rect=(0, 0, 1, 1.02))
+    _label_point(curve, roc, point)
     save_figure(figure, path)
     return Path(path)
 
@@ -168,22 +187,45 @@ def _draw_curve(axes: Axes, roc: ROC, point: OperatingPoint) -> None:
     _, far, tar = roc.curve()
     # Rates of 0 have no place on a logarithmic axis: they stand at half a pair.
     least = 0.5 / roc.num_impostor
-    axes.step(np.maximum(far, least), tar, where="post", color=SHARE_COLOURS[1], linewidth=1.6)
+    # A step after each rate, as vertices, so that the label of the point can ask where the curve runs.
+    axes.plot(np.repeat(np.maximum(far, least), 2)[1:], np.repeat(tar, 2)[:-1], color=SHARE_COLOURS[1], linewidth=1.6)
     chance = np.geomspace(least, 1, 100)
     axes.plot(chance, chance, color=FAINT, linewidth=0.8, linestyle=":", label="chance")
     axes.plot(max(point.far, least), point.tar, "o", color=SPLIT_COLOURS[1], markersize=7, label="chosen", zorder=3)
-    above, left = point.tar < 0.5, point.far > 0.02
-    # Towards the middle of the axes, where the text stays inside.
-    axes.annotate(
-        f"FAR {point.far:.2%}\nTAR {point.tar:.1%}", (max(point.far, least), point.tar), fontsize=7.5, color=INK,
-        xytext=(-8 if left else 8, 8 if above else -8), textcoords="offset points", ha="right" if left else "left",
-        va="bottom" if above else "top",
-    )
     axes.set(xscale="log", xlim=(least, 1.05), ylim=(-0.02, 1.03))
     axes.set_xlabel("false-accept rate (different persons accepted)", fontsize=8, color=INK)
     axes.set_ylabel("true-accept rate (same person accepted)", fontsize=8, color=INK)
     axes.grid(color=GRID, linewidth=0.5)
     _legend_above(axes)
+
+
+def _label_point(axes: Axes, roc: ROC, point: OperatingPoint) -> None:
+    """Write the rates of the chosen point at the place closest to it where no curve crosses the words."""
+    from matplotlib.transforms import Bbox
+
+    at = (max(point.far, 0.5 / roc.num_impostor), point.tar)
+    label = axes.annotate(
+        f"FAR {point.far:.2%}\nTAR {point.tar:.1%}", at, fontsize=7.5, color=INK, xytext=(0, 0), textcoords="offset pixels",
+        va="bottom", bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+    )
+    box, frame = label.get_window_extent(axes.figure.canvas.get_renderer()), axes.get_window_extent()
+    curves = [line.get_transform().transform_path(line.get_path()) for line in axes.lines if line.get_marker() == "None"]
+    (x, y), room = axes.transData.transform(at), 12
+    # Left or right of the point and above or below it, a multiple of the room away.
+    right, up = [room * step for step in range(1, 40)], [room * step for step in range(1, 30)]
+    places = [
+        (dx, dy) for dx in (*right, *(-box.width - away for away in right))
+        for dy in (*up, *(-box.height - away for away in up))
+        if frame.x0 <= x + dx and x + dx + box.width <= frame.x1 and frame.y0 <= y + dy and y + dy + box.height <= frame.y1
+    ]
+    places.sort(key=lambda place: np.hypot(place[0] + box.width / 2, place[1] + box.height / 2))
+    for dx, dy in places:
+        # The space around the words counts as words.
+        there = Bbox.from_bounds(x + dx, y + dy, box.width, box.height).padded(room / 3)
+        if not any(curve.intersects_bbox(there, filled=False) for curve in curves):
+            break
+    # Where no place is free the last one serves: the white box keeps the words readable.
+    label.set_position((dx, dy))
 
 
 def _draw_distances(axes: Axes, roc: ROC, point: OperatingPoint) -> None:
@@ -197,8 +239,11 @@ def _draw_distances(axes: Axes, roc: ROC, point: OperatingPoint) -> None:
         axes.hist(scores, edges.tolist(), weights=counts[places] / counts.sum(), color=colour, alpha=0.6, label=name)
     threshold = to_score(point.distance, roc.metric)
     axes.axvline(threshold, color=INK, linewidth=1.2)
+    # On the side of the line where there is more room.
+    left = threshold > sum(axes.get_xlim()) / 2
     axes.text(
-        threshold, 1.0, f" {threshold:.4f}", transform=axes.get_xaxis_transform(), fontsize=7.5, color=INK, va="top"
+        threshold, 1.0, f" {threshold:.4f} ", transform=axes.get_xaxis_transform(), fontsize=7.5, color=INK, va="top",
+        ha="right" if left else "left",
     )
     axes.set_xlabel(_NAMES[roc.metric], fontsize=8, color=INK)
     axes.set_ylabel("share of the pairs", fontsize=8, color=INK)

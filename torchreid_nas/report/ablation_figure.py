@@ -9,7 +9,17 @@ from typing import Any
 
 from torchreid_nas.errors import InputError
 from torchreid_nas.metrics.scores import find_score, row_scores
-from torchreid_nas.report.style import FAINT, GRID, INK, SHARE_COLOURS, SPLIT_COLOURS, new_figure, save_figure
+from torchreid_nas.report.style import (
+    FAINT,
+    GENERATED,
+    GRID,
+    INK,
+    SHARE_COLOURS,
+    SPLIT_COLOURS,
+    is_generated,
+    new_figure,
+    save_figure,
+)
 
 _BAR = 0.36
 _DRAWN = (("rank1", SHARE_COLOURS[1], -_BAR / 2), ("mAP", SPLIT_COLOURS[1], _BAR / 2))  # metric, colour, offset of its bar
@@ -32,6 +42,7 @@ def draw_ablation(results: Mapping[str, Any], path: str | os.PathLike) -> None:
         raise InputError("the ablation holds no result to draw; test at least one variant")
     datasets = list(dict.fromkeys(entry["dataset"] for entry in entries))
     variants = list(dict.fromkeys(entry["variant"] for entry in entries))
+    suffix = f", {GENERATED}" if is_generated(results) else ""
     figure = new_figure((6.4 * len(datasets), 0.62 * len(variants) + 1.1), layout="constrained")
     for axes, dataset in zip(figure.subplots(1, len(datasets), squeeze=False)[0], datasets):
         chosen = {entry["variant"]: entry for entry in entries if entry["dataset"] == dataset}
@@ -51,7 +62,7 @@ def draw_ablation(results: Mapping[str, Any], path: str | os.PathLike) -> None:
         axes.set_yticks(range(len(variants)), variants, fontsize=9.5, color=INK)
         axes.invert_yaxis()
         axes.set_xlim(0, 115 * longest)
-        axes.set_title(f"{dataset} (%)", fontsize=10.5, color=INK, loc="left")
+        axes.set_title(f"{dataset}{suffix} (%)", fontsize=10.5, color=INK, loc="left")
         axes.grid(axis="x", color=GRID, linewidth=0.6)
         axes.set_axisbelow(True)
         axes.tick_params(labelsize=9, colors=INK, color=FAINT, length=3)

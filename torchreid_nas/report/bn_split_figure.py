@@ -14,12 +14,14 @@ from torchreid_nas.report.history import choice_probabilities, decision_epochs, 
 from torchreid_nas.report.slots import is_downsample, short_names, stages
 from torchreid_nas.report.style import (
     FAINT,
+    GENERATED,
     INK,
     MIDDLE,
     SHARE_COLOURS,
     SPLIT_COLOURS,
     WARMUP,
     epoch_ticks,
+    is_generated,
     new_figure,
     save_figure,
 )
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 _REACHES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 # Height of a stage's two lines of heading, in inches.
 _HEADING = 0.33
+# Height of the line that says that the images are generated, in inches.
+_SUBTITLE = 0.22
 
 
 def draw_bn_split(
@@ -46,7 +50,8 @@ def draw_bn_split(
     downwards into the strip of the final decisions. Colour is P(split), blue
     below and orange above 0.5, over the range that the search reached and by
     the square root of the distance from 0.5, so that small early preferences
-    show; the ticks of the colour bar are probabilities. A black bar opens the
+    show; the ticks of the colour bar are probabilities and a line below them
+    names the scale. A black bar opens the
     epoch from which on a slot keeps its sign
     (:func:`~torchreid_nas.report.decision_epochs`); the bars on the right
     count the slots whose choice changed in an epoch.
@@ -77,7 +82,9 @@ def draw_bn_split(
     width, height = cell * len(slots), min(0.5 * len(history), max(4.6, min(0.05 * len(history), 6.5)))
     headings = _stage_headings(architecture, cell)
     left, right, strip, gap = 0.9, 1.55, 0.26, 0.07
-    head = 1.5 + _HEADING * max(level for *_, level in headings)
+    # The line below the title that says where the architecture was searched.
+    subtitle = _SUBTITLE if is_generated(architecture.source) else 0.0
+    head = 1.5 + subtitle + _HEADING * max(level for *_, level in headings)
     foot = 0.25 + max(map(len, names)) * font * 0.56 / 72
     size = (left + width + right, head + height + gap + strip + foot)
     figure = new_figure(size)
@@ -96,7 +103,7 @@ def draw_bn_split(
     _draw_strip(axes(left, head + height + gap, width, strip), architecture, names, font)
     _draw_changes(axes(left + width + 0.14, head, right - 0.55, height), history)
     _draw_stages(heat, architecture, headings, height, gap + strip)
-    _draw_header(figure, architecture, left, bool(warmup) and not labelled)
+    _draw_header(figure, architecture, left, subtitle, bool(warmup) and not labelled)
     _draw_colour_bar(axes(left + width - 2.4, 0.5, 2.4, 0.15), mesh, reach)
     save_figure(figure, path)
 
@@ -222,7 +229,9 @@ def _draw_stages(
         )
 
 
-def _draw_header(figure: Figure, architecture: Architecture, left: float, name_warmup: bool) -> None:
+def _draw_header(
+    figure: Figure, architecture: Architecture, left: float, subtitle: float, name_warmup: bool,
+) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -232,6 +241,8 @@ def _draw_header(figure: Figure, architecture: Architecture, left: float, name_w
         left / width, 1 - 0.3 / height, f"{split} of {len(architecture)} BatchNorms split", fontsize=17, weight="bold",
         color=INK, va="center",
     )
+    if subtitle:
+        figure.text(left / width, 1 - 0.58 / height, f"searched {GENERATED}", fontsize=9, color=FAINT, va="center")
     handles = [
         Patch(color=SPLIT_COLOURS[1], label="split"),
         Patch(color=SHARE_COLOURS[1], label="share"),
@@ -242,7 +253,7 @@ def _draw_header(figure: Figure, architecture: Architecture, left: float, name_w
     if name_warmup:
         handles.append(Patch(**WARMUP, label="warm-up"))
     figure.legend(
-        handles=handles, loc="center left", bbox_to_anchor=(left / width, 1 - 0.68 / height), ncols=len(handles),
+        handles=handles, loc="center left", bbox_to_anchor=(left / width, 1 - (0.68 + subtitle) / height), ncols=len(handles),
         frameon=False, fontsize=9, labelcolor=INK, borderpad=0, borderaxespad=0, handlelength=1.2,
         columnspacing=1.4, handletextpad=0.5,
     )
@@ -256,3 +267,4 @@ def _draw_colour_bar(axes: Axes, mesh: QuadMesh, reach: float) -> None:
     bar.ax.tick_params(labelsize=8, colors=INK, length=2, pad=2)
     bar.outline.set(edgecolor=FAINT, linewidth=0.6)
     bar.ax.set_title("◂ share    P(split)    split ▸", fontsize=9, color=INK, pad=4)
+    bar.ax.set_xlabel("square root of the distance from 0.5", fontsize=7, color=FAINT, labelpad=1)

@@ -14,11 +14,13 @@ from torchreid_nas.report.network_figure import BLOCK_WIDTH, NETWORK_HEIGHT, Col
 from torchreid_nas.report.network_parts import NetworkPart, network_parts
 from torchreid_nas.report.style import (
     FAINT,
+    GENERATED,
     INK,
     MIDDLE,
     SHARE_COLOURS,
     WARMUP,
     epoch_ticks,
+    is_generated,
     new_figure,
     save_figure,
 )
@@ -36,6 +38,8 @@ _EVEN = 0.25
 _LEAST_REACH = 0.02
 # Inches: of the header with the panels' titles, a candidate's row, and the room below the panels for the epochs.
 _HEAD, _ROW, _EPOCHS = 1.2, 0.2, 0.72
+# Inches: of the line that says that the images are generated.
+_SUBTITLE = 0.22
 
 
 def draw_genotype(
@@ -81,7 +85,10 @@ def draw_genotype(
 
     columns, breadth = network_columns(parts)
     panel = _ROW * len(candidates)
-    top = _HEAD + panel + _EPOCHS
+    # The line below the title that says where the architecture was searched.
+    subtitle = _SUBTITLE if is_generated(architecture.source) else 0.0
+    head = _HEAD + subtitle
+    top = head + panel + _EPOCHS
     size = (breadth, top + NETWORK_HEIGHT)
     figure = new_figure(size)
 
@@ -93,15 +100,15 @@ def draw_genotype(
     ends = _colour_ends(probabilities)
     norm = _colour_scale(*ends, 1 / len(candidates))
     for index, (slot, choice) in enumerate(architecture.choices):
-        heat = axes(columns[slot].x, _HEAD, BLOCK_WIDTH, panel)
+        heat = axes(columns[slot].x, head, BLOCK_WIDTH, panel)
         mesh = _draw_panel(heat, probabilities[:, index], candidates, candidates.index(choice), norm, warmup)
         heat.set_title(f"{slot}:  {choice}", fontsize=10, color=INK, pad=5)
         _label_panel(heat, epochs, candidates if index == 0 else ())
-    _draw_colour_bar(axes(columns["neck"].x + 0.1, _HEAD, 0.15, panel), mesh, ends, len(candidates))
+    _draw_colour_bar(axes(columns["neck"].x + 0.1, head, 0.15, panel), mesh, ends, len(candidates))
     network = axes(0, top, breadth, NETWORK_HEIGHT)
     network.set(xlim=(0, breadth), ylim=(NETWORK_HEIGHT, 0))
     draw_network(network, parts, architecture, columns, neck)
-    _draw_header(figure, parts, f"{height}×{width}", columns["stem"], bool(warmup))
+    _draw_header(figure, parts, f"{height}×{width}", columns["stem"], subtitle, bool(warmup))
     save_figure(figure, path)
 
 
@@ -191,10 +198,14 @@ def _draw_colour_bar(axes: Axes, mesh: QuadMesh, ends: tuple[float, float], coun
     bar.ax.tick_params(labelsize=8.5, colors=INK, length=2, pad=2)
     bar.outline.set(edgecolor=FAINT, linewidth=0.6)
     bar.ax.set_title("probability", fontsize=9, color=INK, pad=6)
+    bar.ax.annotate(
+        f"square root\nabove 1/{count}", (0, 0), xytext=(0, -9), xycoords="axes fraction", textcoords="offset points",
+        fontsize=7, color=FAINT, va="top", linespacing=1.2,
+    )
 
 
 def _draw_header(
-    figure: Figure, parts: Sequence[NetworkPart], images: str, stem: Column, name_warmup: bool,
+    figure: Figure, parts: Sequence[NetworkPart], images: str, stem: Column, subtitle: float, name_warmup: bool,
 ) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -205,6 +216,8 @@ def _draw_header(
         stem.x / width, 1 - 0.3 / height, f"{parameters:,} parameters, {macs / 1e6:,.1f} M multiply-adds at {images}",
         fontsize=17, weight="bold", color=INK, va="center",
     )
+    if subtitle:
+        figure.text(stem.x / width, 1 - 0.57 / height, f"searched {GENERATED}", fontsize=9, color=FAINT, va="center")
     handles = [
         Line2D([], [], marker="<", ms=5, mew=0, color="black", linestyle="", label="chosen"),
         Patch(fill=False, edgecolor="black", linewidth=1.6, label="the likeliest from here on"),
@@ -212,7 +225,7 @@ def _draw_header(
     if name_warmup:
         handles.append(Patch(**WARMUP, label="warm-up: weights only"))
     figure.legend(
-        handles=handles, loc="center left", bbox_to_anchor=(stem.x / width, 1 - 0.66 / height), ncols=len(handles),
+        handles=handles, loc="center left", bbox_to_anchor=(stem.x / width, 1 - (0.66 + subtitle) / height), ncols=len(handles),
         frameon=False, fontsize=9, labelcolor=INK, borderpad=0, borderaxespad=0, handlelength=1.2,
         columnspacing=1.4, handletextpad=0.5,
     )

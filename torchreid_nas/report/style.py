@@ -7,12 +7,12 @@ nothing does not pay for it.
 from __future__ import annotations
 
 __all__ = [
-    "FAINT", "GRID", "INK", "MIDDLE", "SHARE_COLOURS", "SPLIT_COLOURS", "WARMUP", "epoch_ticks", "new_figure",
-    "save_figure",
+    "FAINT", "GENERATED", "GRID", "INK", "MIDDLE", "SHARE_COLOURS", "SPLIT_COLOURS", "WARMUP", "epoch_ticks", "is_generated",
+    "new_figure", "save_figure",
 ]
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torchreid_nas.files import atomic_path
@@ -25,6 +25,7 @@ SHARE_COLOURS = ("#0b3f7f", "#3a86c0", "#aed1e8")
 SPLIT_COLOURS = ("#fbcd98", "#e8862a", "#a03d04")
 MIDDLE, INK, FAINT, GRID = "#f6f5f2", "#24292f", "#7a828c", "#d9dde2"
 WARMUP: dict[str, Any] = {"facecolor": MIDDLE, "edgecolor": "#c4cad1", "hatch": "////", "linewidth": 0}
+GENERATED = "on generated images"
 _DPI = 160
 
 
@@ -46,6 +47,16 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> None:
     """
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_DPI)
+
+
+def is_generated(source: Mapping[str, Any]) -> bool:
+    """Return whether what an architecture or results say of their origin names generated images.
+
+    >>> is_generated({"data": {"sources": ["regdb"], "synthetic": True}}), is_generated({})
+    (True, False)
+    """
+    data = source.get("data")
+    return isinstance(data, Mapping) and data.get("synthetic") is True
 
 
 def epoch_ticks(epochs: Sequence[int], length: float, apart: float) -> list[int]:

@@ -23,9 +23,13 @@ _TITLES = {
     "lr": "learning rate", "validation_score": "score",
 }
 
+_NO_SCORES = "No curve of scores: the training held out no identities (train.holdout 0)."
 
-def draw_training(history: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
+
+def draw_training(history: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], title: str = "") -> None:
     """Draw the curves of a training or a search, as PNG: a panel per loss term, the learning rate, the held-out scores.
+
+    A training without held-out identities has no scores; the picture then says so.
 
     Args:
         history: rows, see :func:`~torchreid_nas.report.read_history`. Every
@@ -33,6 +37,7 @@ def draw_training(history: Sequence[Mapping[str, Any]], path: str | os.PathLike)
             is a loss; ``validation_…`` are fractions in [0, 1], drawn in
             percent, present in the epochs that were validated.
         path: the picture; its folder is made.
+        title: what was trained, and on which images; written above the panels.
 
     Raises:
         InputError: a history without epochs or numbers, or a folder that cannot be written.
@@ -43,17 +48,35 @@ def draw_training(history: Sequence[Mapping[str, Any]], path: str | os.PathLike)
     panels = [[key] for key in losses] + [["lr"]] * ("lr" in keys) + [scores] * bool(scores)
     if not panels:
         raise InputError("the history of the training holds nothing to draw; train for at least one epoch before")
-    columns = min(3, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    figure = new_figure((3.7 * columns + 0.3, 2.5 * rows + 0.2), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat[len(panels):]:
-        axes.remove()
-    for index, (axes, names) in enumerate(zip(grid.flat, panels)):
+    rows = _rows(len(panels))
+    figure = new_figure((3.7 * max(rows) + 0.3, 2.5 * len(rows) + 0.2 + 0.3 * bool(title)), layout="constrained")
+    # So many columns that the panels of every row share the whole width: no row ends in a hole.
+    grid = figure.add_gridspec(len(rows), math.lcm(*rows))
+    places = [
+        grid[row, slice(index * math.lcm(*rows) // count, (index + 1) * math.lcm(*rows) // count)]
+        for row, count in enumerate(rows) for index in range(count)
+    ]
+    for place, names in zip(places, panels):
+        axes = figure.add_subplot(place)
         _draw_curves(axes, history, names)
-        if index + columns >= len(panels):
+        if place.rowspan.stop == len(rows):
             axes.set_xlabel("epoch", fontsize=9.5, color=INK)
+    if title:
+        figure.suptitle(title, fontsize=11, color=INK, weight="bold", x=0.012, ha="left")
+    if not scores and not any("probabilities" in row for row in history):
+        figure.supxlabel(_NO_SCORES, fontsize=8.5, color=FAINT, x=0.012, ha="left")
     save_figure(figure, path)
+
+
+def _rows(count: int) -> list[int]:
+    """Return the numbers of panels in each row, at most three and as even as can be.
+
+    >>> _rows(4), _rows(5), _rows(7)
+    ([2, 2], [3, 2], [3, 2, 2])
+    """
+    rows = math.ceil(count / 3)
+    least, more = divmod(count, rows)
+    return [least + 1] * more + [least] * (rows - more)
 
 
 def _title(key: str) -> str:

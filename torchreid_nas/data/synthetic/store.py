@@ -1,7 +1,7 @@
 """Putting a synthetic data set on disk: whole or not at all, marked as synthetic, reused when the same."""
 from __future__ import annotations
 
-__all__ = ["MARKER", "find_synthetic", "read_marker", "stored"]
+__all__ = ["MARKER", "find_synthetic", "in_synthetic", "read_marker", "stored"]
 
 import os
 import secrets
@@ -81,6 +81,11 @@ def read_marker(folder: str | os.PathLike) -> dict[str, Any] | None:
         return None
     marker = read_json(path)
     return marker if isinstance(marker, dict) and isinstance(marker.get("settings"), dict) else None
+
+
+def in_synthetic(path: str | os.PathLike) -> bool:
+    """Return whether a file lies in a generated data set: one of the folders above it has :data:`MARKER`."""
+    return any((folder / MARKER).is_file() for folder in Path(path).absolute().parents)
 
 
 def find_synthetic(folder: str | os.PathLike) -> tuple[Path, dict[str, Any]]:
