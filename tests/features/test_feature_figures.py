@@ -134,7 +134,7 @@ def test_infrared_images_are_stretched_and_the_caption_says_so(tmp_path, monkeyp
         image.paste((60, 60, 60), (0, 0, 20, 20))
         image.save(tmp_path / f"{name}.png")
     visible, infrared = (
-        FeatureSet(torch.ones(1, 2), (str(tmp_path / f"{name}.png"),), ("0",), np.full(1, -1, np.int64), name)
+        FeatureSet(torch.ones(1, 2), (str(tmp_path / f"{name}.png"),), ("0",), np.full(1, -1, np.int64), modality=name)
         for name in ("visible", "infrared")
     )
     ranking = GalleryRanking(visible, 1)
@@ -145,7 +145,7 @@ def test_infrared_images_are_stretched_and_the_caption_says_so(tmp_path, monkeyp
     plain, generated = figures
     shown = [np.asarray(axes.images[0].get_array()) for axes in plain.axes]
     # Enlarging overshoots by one where two colours meet.
-    assert [np.ptp(image) for image in shown] == [pytest.approx(20, abs=4), 255]
+    assert [int(np.ptp(image)) for image in shown] == [pytest.approx(20, abs=4), 255]
     caption = " ".join(plain.texts[0].get_text().split())
     assert "infrared brightness stretched for display" in caption and "generated" not in caption
     assert "on generated images" in " ".join(generated.texts[0].get_text().split())

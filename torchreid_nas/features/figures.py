@@ -152,7 +152,9 @@ def _caption(matches: Matches, threshold: float | None, generated: bool) -> str:
     notes = [STRETCHED if "infrared" in modalities else "", GENERATED if generated else ""]
     sign = "≥" if matches.metric == "cosine" else "≤"
     limit = "" if threshold is None else f", a match is {sign} {to_score(threshold, matches.metric):.4g}"
-    return "  ·  ".join(filter(None, (*parts, _NAMES[matches.metric] + limit, *notes)))
+    # Lines break after a dot only: the other spaces are ones that do not break.
+    given = filter(None, (*parts, _NAMES[matches.metric] + limit, *notes))
+    return "\u00a0\u00a0·  ".join(part.replace(" ", "\u00a0") for part in given)
 
 
 def draw_roc(roc: ROC, point: OperatingPoint, path: str | os.PathLike[str], pairs: str = "") -> Path:
@@ -208,7 +210,7 @@ def _label_point(axes: Axes, roc: ROC, point: OperatingPoint) -> None:
         f"FAR {point.far:.2%}\nTAR {point.tar:.1%}", at, fontsize=7.5, color=INK, xytext=(0, 0), textcoords="offset pixels",
         va="bottom", bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
     )
-    box, frame = label.get_window_extent(axes.figure.canvas.get_renderer()), axes.get_window_extent()
+    box, frame = label.get_window_extent(), axes.get_window_extent()
     curves = [line.get_transform().transform_path(line.get_path()) for line in axes.lines if line.get_marker() == "None"]
     (x, y), room = axes.transData.transform(at), 12
     # Left or right of the point and above or below it, a multiple of the room away.

@@ -412,9 +412,12 @@ def test_contact_sheet(sysu: Path, tmp_path: Path) -> None:
 def test_the_caption_is_wrapped_and_says_that_infrared_is_stretched(sysu: Path, tmp_path: Path, monkeypatch) -> None:
     drawn = []
     text = ImageDraw.ImageDraw.multiline_text
-    monkeypatch.setattr(
-        ImageDraw.ImageDraw, "multiline_text", lambda self, at, lines, **k: drawn.append((at, lines, k)) or text(self, at, lines, **k)
-    )
+
+    def keep(self, at, lines, **options):
+        drawn.append((at, lines, options))
+        text(self, at, lines, **options)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "multiline_text", keep)
     path = contact_sheet(sysu.parent, tmp_path / "sheet.png", identities=1, images=1)
     ((left, _), lines, options), = drawn
     assert "infrared brightness stretched for display" in " ".join(lines.split("\n"))
