@@ -17,8 +17,9 @@ import statistics
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from harness import add_json, machine
+from results import Report
 from runs import REPOSITORY, run_main
-from tabulate import tabulate
 
 from torchreid_nas.architecture import SPLIT, Architecture
 
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/controls"))
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, sharing the cores")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="config keys, for every run")
+    add_json(parser)
     arguments = parser.parse_intermixed_args()
 
     def run(folder: Path, seed: int, *overrides: str) -> None:
@@ -44,7 +46,8 @@ def main() -> None:
                 jobs.append(pool.submit(run, searched[seed].with_name(name), seed, *overrides))
         for job in jobs:
             job.result()
-    print(_table(arguments.output, arguments.seeds))
+    with Report(machine(), arguments.json) as report:
+        report.table(*_table(arguments.output, arguments.seeds))
 
 
 def _controls(searched: Path, seed: int) -> dict[str, list[str]]:
@@ -59,7 +62,7 @@ def _controls(searched: Path, seed: int) -> dict[str, list[str]]:
     }
 
 
-def _table(output: Path, seeds: list[int]) -> str:
+def _table(output: Path, seeds: list[int]) -> tuple[list[list[str]], list[str]]:
     rows = []
     for name in ("searched", "share", "split", "first-k", "random", "share-standardised-input"):
         runs = [json.loads((output / f"seed_{seed}" / name / "results.json").read_text())["results"] for seed in seeds]
@@ -71,7 +74,7 @@ def _table(output: Path, seeds: list[int]) -> str:
                 row.append(f"{100 * statistics.mean(values):.1f} ± {100 * statistics.pstdev(values):.1f}")
         rows.append(row)
     headers = ["architecture", "slots split", "V→I Rank-1", "V→I mAP", "I→V Rank-1", "I→V mAP"]
-    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+    return rows, headers
 
 
 def _after_bnneck(results: list[dict], direction: str) -> dict:

@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import arguments, copy_bandwidth, machine, markdown, peak_memory, take_turns
+from harness import arguments, copy_bandwidth, machine, peak_memory, take_turns
 from PIL import Image
+from results import Report
 
 from torchreid_nas.data import DomainAdaptationDataManager
 from torchreid_nas.data.cache import DecodedImages, StoredImages
@@ -63,8 +64,7 @@ _CASES = (
 def main() -> None:
     parser = arguments(__doc__, root="", batch=128, batches=14, height=256, width=128, workers=2)
     options = parser.parse_args()
-    print(machine(options.device))
-    with tempfile.TemporaryDirectory() as folder:
+    with Report(machine(options.device), options.json) as report, tempfile.TemporaryDirectory() as folder:
         root = options.root or folder
         if not options.root:
             for layout, settings in _SETTINGS.items():
@@ -79,13 +79,13 @@ def main() -> None:
             shape = {"height": options.height, "width": options.width}
             built += _build(managers["ours, NCHW"].trainset.train, name, root, Path(folder, "apart"), **shape)
         rows = [row for case in _CASES for row in _compare(case, root, Path(folder, "cache"), options, bandwidth)]
-    headers = ["images", "pipeline", "images/s", "times the plain", "target", "share of the limit", "peak memory, MiB"]
-    print(f"\n{markdown(rows, headers)}\n")
-    print(markdown(built, ["data set", "images", "size", "file, MiB", "written, images/s", "opened again, ms"]))
-    print(
-        f"\nThe copy bandwidth is {bandwidth / 1e9:.1f} GB/s. A pass is {options.batches} batches of {options.batch} "
-        "(of a target, all its images); memory is what one process takes beside the mapped file."
-    )
+        headers = ["images", "pipeline", "images/s", "times the plain", "target", "share of the limit", "peak memory, MiB"]
+        report.table(rows, headers)
+        report.table(built, ["data set", "images", "size", "file, MiB", "written, images/s", "opened again, ms"])
+        report.text(
+            f"The copy bandwidth is {bandwidth / 1e9:.1f} GB/s. A pass is {options.batches} batches of {options.batch} "
+            "(of a target, all its images); memory is what one process takes beside the mapped file."
+        )
 
 
 def _write_styles(items: list[tuple]) -> None:

@@ -16,8 +16,9 @@ import statistics
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from harness import add_json, machine
+from results import Report
 from runs import REPOSITORY, run_main
-from tabulate import tabulate
 
 _SUPERVISED = "ecn.ablation", '["source", "exemplar", "camera", "neighbourhood", "all", "supervised"]'
 
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/ecn_ablation"))
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, sharing the cores")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="config keys, for every run")
+    add_json(parser)
     arguments = parser.parse_intermixed_args()
 
     def run(seed: int) -> list[dict]:
@@ -39,10 +41,12 @@ def main() -> None:
         return json.loads((folder / "results.json").read_text())["results"]
 
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        print(_table(list(pool.map(run, arguments.seeds))))
+        seeds = list(pool.map(run, arguments.seeds))
+    with Report(machine(), arguments.json) as report:
+        report.table(*_table(seeds))
 
 
-def _table(seeds: list[list[dict]]) -> str:
+def _table(seeds: list[list[dict]]) -> tuple[list[list[str]], list[str]]:
     rows = []
     for same in zip(*seeds):
         row = [same[0]["variant"], same[0]["dataset"]]
@@ -50,7 +54,7 @@ def _table(seeds: list[list[dict]]) -> str:
             row.append(f"{100 * statistics.mean(values):.1f} ± {100 * statistics.pstdev(values):.1f}")
         rows.append([*row, ", ".join(f"{100 * r['mAP']:.1f}" for r in same)])
     headers = ["variant", "target", "Rank-1", "Rank-5", "mAP", "mAP of each seed"]
-    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+    return rows, headers
 
 
 if __name__ == "__main__":

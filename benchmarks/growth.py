@@ -19,9 +19,10 @@ from pathlib import Path
 
 import memory as memory_benchmark
 import torch
-from harness import Step, arguments, machine, markdown, take_turns
+from harness import Step, arguments, machine, take_turns
 from plain.normalization import plain_split
 from plain.training import PlainTraining, plain_c3mmd, plain_triplet
+from results import Report
 from torch.nn import functional as F
 
 from torchreid_nas.device import computes_bfloat16, suits_channels_last
@@ -42,15 +43,17 @@ def main() -> None:
     parser = arguments(__doc__, repetitions=10, largest=1_000_000)
     parser.add_argument("--curves", nargs="+", choices=sorted(_CURVES), default=list(_CURVES))
     options = parser.parse_args()
-    print(machine(options.device))
-    for name in options.curves:
-        title, unit, sizes, steps_of = _CURVES[name]
-        seconds: dict[str, dict[int, float]] = {}
-        for size in (size for size in sizes if size <= options.largest):
-            for step, median in _medians(steps_of(size, options.device), options.repetitions, options.device).items():
-                seconds.setdefault(step, {})[size] = median
-        print(f"\n{title}, milliseconds\n\n{_table(seconds, unit)}")
-        _draw(seconds, title, unit, _FIGURES / f"{name}.png")
+    with Report(machine(options.device), options.json) as report:
+        for name in options.curves:
+            title, unit, sizes, steps_of = _CURVES[name]
+            seconds: dict[str, dict[int, float]] = {}
+            for size in (size for size in sizes if size <= options.largest):
+                for step, median in _medians(steps_of(size, options.device), options.repetitions, options.device).items():
+                    seconds.setdefault(step, {})[size] = median
+            report.table(_rows(seconds), ["", unit, "ms", "exponent"], f"{title}, milliseconds")
+            picture = _FIGURES / f"{name}.png"
+            _draw(seconds, title, unit, picture)
+            report.image(picture, title)
 
 
 def _medians(steps: Mapping[str, Step], repetitions: int, device: torch.device) -> dict[str, float]:
@@ -156,7 +159,7 @@ def _backward(loss: Callable[[], torch.Tensor], inputs: list[torch.Tensor]) -> S
     return lambda: torch.autograd.grad(loss(), inputs)
 
 
-def _table(seconds: Mapping[str, Mapping[int, float]], unit: str) -> str:
+def _rows(seconds: Mapping[str, Mapping[int, float]]) -> list[list[str]]:
     rows = []
     for name, points in seconds.items():
         before = None
@@ -164,7 +167,7 @@ def _table(seconds: Mapping[str, Mapping[int, float]], unit: str) -> str:
             growth = f"{math.log(value / before[1]) / math.log(size / before[0]):.2f}" if before else ""
             rows.append([name, f"{size:,}", f"{1000 * value:.1f}", growth])
             before = size, value
-    return markdown(rows, ["", unit, "ms", "exponent"])
+    return rows
 
 
 def _draw(seconds: Mapping[str, Mapping[int, float]], title: str, unit: str, path: Path) -> None:

@@ -6,7 +6,7 @@ turn runs each of them once, so that a machine's moods fall on all alike; the fi
 from __future__ import annotations
 
 __all__ = [
-    "Limits", "Turns", "arguments", "copy_bandwidth", "flops_of", "machine", "markdown", "matmul_rate", "measure_limits",
+    "Limits", "Turns", "arguments", "add_json", "copy_bandwidth", "flops_of", "machine", "matmul_rate", "measure_limits",
     "peak_memory", "synchronize", "take_turns",
 ]
 
@@ -17,10 +17,10 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-from tabulate import tabulate
 from torch.utils.flop_counter import FlopCounterMode
 
 from torchreid_nas.device import computes_bfloat16
@@ -36,9 +36,15 @@ def arguments(description: str, repetitions: int = 10, **defaults: Any) -> argpa
     parser = argparse.ArgumentParser(description=description.strip().splitlines()[0])
     parser.add_argument("--repetitions", type=int, default=repetitions, help="turns after warm-up (default: %(default)s)")
     parser.add_argument("--device", type=torch.device, default=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    add_json(parser)
     for name, default in defaults.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help="default: %(default)s")
     return parser
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add the option that every benchmark has: a file for its figures."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there, as results/*.json hold them")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,19 +170,14 @@ def machine(device: torch.device | str = "cpu") -> str:
     if torch.device(device).type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, {versions}"
     name, flags = platform.processor() or platform.machine(), ""
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
+    if Path("/proc/cpuinfo").exists():
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
             lines = dict(map(str.strip, line.split(":", 1)) for line in file if ":" in line)
         name = lines.get("model name", name)
         found = set(lines.get("flags", "").split())
         shown = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in found]
         flags = f" ({', '.join(shown) or 'neither AVX2 nor AVX-512'})"
     return f"{name}{flags}, {torch.get_num_threads()} threads, {versions}"
-
-
-def markdown(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
-    """Return a table as RESULTS.md holds it."""
-    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
 
 
 def _short(dtype: torch.dtype) -> str:

@@ -12,18 +12,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 import torchreid
-from harness import (
-    Limits,
-    Turns,
-    arguments,
-    flops_of,
-    machine,
-    markdown,
-    measure_limits,
-    peak_memory,
-    synchronize,
-    take_turns,
-)
+from harness import Limits, Turns, arguments, flops_of, machine, measure_limits, peak_memory, synchronize, take_turns
+from results import Report
 from torch import nn
 
 from torchreid_nas.device import computes_bfloat16
@@ -67,31 +57,28 @@ def main() -> None:
             accuracy.append(compare(name, plain, deployed, images))
         # In turns of their own: the machine's mood may have changed since the first network.
         match = take_turns(rivals, options.repetitions, 1, device)
-    print(machine(device) + "; " + str(limits))
-    print()
-    print(markdown(rows, [
-        "network", "form", "images/s", "faster than plain", "target", "peak memory, MiB", "least ms by FLOPs (reached)",
-        "least ms by bytes",
-    ]))
-    print()
-    print(markdown([
-        [form, f"{ratio:.2f} ×", f"{OVER_OSNET} ×: {word(ratio >= OVER_OSNET)}"]
-        for form in forms if form != PLAIN
-        for ratio in [match.speedup(f"{form} {CDNET}", f"{form} {OSNET}")]
-    ], ["CDNet against OSNet x1.0", "faster", "target"]))
-    print()
-    print(markdown(accuracy, [
-        "relative error of features", "ours, fp32", "bf16, layer by layer", "ours, bf16",
-        f"at most {MOST_ERROR} × layer by layer",
-    ]))
-    print()
-    print(
-        "Compilation took " + ", ".join(f"{seconds:.0f} s ({name})" for name, seconds in compilation.items())
-        + ". Least ms by FLOPs: at the rate of a matrix product in the form's precision. By bytes: if every convolution "
-        "read its input from memory and wrote its output there; caches do better. The forms between plain and ours were "
-        "timed in a quarter of the turns. The networks are untrained, which magnifies errors: see RESULTS.md for what "
-        "bfloat16 does to the figures of trained ones."
-    )
+    with Report(machine(device), options.json) as report:
+        report.text(f"{limits}.")
+        report.table(rows, [
+            "network", "form", "images/s", "faster than plain", "target", "peak memory, MiB", "least ms by FLOPs (reached)",
+            "least ms by bytes",
+        ])
+        report.table([
+            [form, f"{ratio:.2f} ×", f"{OVER_OSNET} ×: {word(ratio >= OVER_OSNET)}"]
+            for form in forms if form != PLAIN
+            for ratio in [match.speedup(f"{form} {CDNET}", f"{form} {OSNET}")]
+        ], ["CDNet against OSNet x1.0", "faster", "target"])
+        report.table(accuracy, [
+            "relative error of features", "ours, fp32", "bf16, layer by layer", "ours, bf16",
+            f"at most {MOST_ERROR} × layer by layer",
+        ])
+        report.text(
+            "Compilation took " + ", ".join(f"{seconds:.0f} s ({name})" for name, seconds in compilation.items())
+            + ". Least ms by FLOPs: at the rate of a matrix product in the form's precision. By bytes: if every convolution "
+            "read its input from memory and wrote its output there; caches do better. The forms between plain and ours were "
+            "timed in a quarter of the turns. The networks are untrained, which magnifies errors: docs/benchmarks.md says what "
+            "bfloat16 does to the figures of trained networks."
+        )
 
 
 def networks(device: torch.device) -> dict[str, tuple[nn.Module, DeployedNetwork]]:

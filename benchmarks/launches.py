@@ -12,8 +12,9 @@ from __future__ import annotations
 import ctypes
 
 import torch
-from harness import Turns, arguments, markdown, peak_memory, take_turns
+from harness import Turns, arguments, peak_memory, take_turns
 from normalization import steps_by_name
+from results import Report
 
 _BASE = "shared"
 
@@ -32,7 +33,9 @@ def main() -> None:
         peaks = {name: peak_memory(step, options.device) for name, step in steps.items()}
         rows += _rows("bf16 channels-last" if half_precision else "fp32 NCHW", turns, counts, peaks)
     headers = ["ResNet-50", "step", "launches beyond the shared step", "host ms beyond it", "MiB", "of the shared step's"]
-    print(f"{markdown(rows, headers)}\n\n{options.half}+{options.half} images at 256x128, torch {torch.__version__}.")
+    with Report(f"stand-in GPU, torch {torch.__version__}", options.json) as report:
+        report.table(rows, headers)
+        report.text(f"{options.half}+{options.half} images at 256x128.")
 
 
 def _count(step, launched: ctypes.c_ulong) -> int:

@@ -17,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from harness import Limits, arguments, machine, markdown, measure_limits, peak_memory, take_turns
+from harness import Limits, arguments, machine, measure_limits, peak_memory, take_turns
+from results import Report
 from torch.nn import functional as F
 
 from torchreid_nas.losses import ExemplarMemory, InvarianceLoss
@@ -34,12 +35,14 @@ def main() -> None:
     parser.add_argument("--slots", type=int, nargs="+", default=[12936, 100_000])
     options = parser.parse_args()
     limits = measure_limits(options.device)
-    print(f"{machine(options.device)}; {limits}\n")
     rows = []
     for slots in options.slots:
         rows += _compare(slots, options.dim, options.batch, options.repetitions, options.device, limits)
     headers = ["slots", "step", "ms", "times faster", "target", "physical limit, ms", "reached", "peak beyond the slots, MiB"]
-    print(f"{markdown(rows, headers)}\n\n{_effect_of_half_precision(options.device)}")
+    with Report(machine(options.device), options.json) as report:
+        report.text(f"{limits}.")
+        report.table(rows, headers)
+        report.table(*_effect_of_half_precision(options.device))
 
 
 def _compare(slots: int, dim: int, batch: int, repetitions: int, device: torch.device, limits: Limits) -> list[list[str]]:
@@ -104,7 +107,7 @@ def our_step(memory: ExemplarMemory, features: torch.Tensor, indices: torch.Tens
     return step
 
 
-def _effect_of_half_precision(device: torch.device) -> str:
+def _effect_of_half_precision(device: torch.device) -> tuple[list[list[str]], list[str]]:
     """Train the same embedding beside a memory in float32 and one in bfloat16, from the same start, over three seeds."""
     rows = []
     for seed in range(3):
@@ -124,7 +127,7 @@ def _effect_of_half_precision(device: torch.device) -> str:
         "seed", "relative change of the loss", "neighbours in common", f"loss after {_STEPS} steps, fp32 / bf16",
         "neighbours of the same identity, fp32 / bf16",
     ]
-    return markdown(rows, headers)
+    return rows, headers
 
 
 class _Training:

@@ -16,9 +16,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from harness import Limits, Turns, arguments, flops_of, machine, markdown, measure_limits, peak_memory, take_turns
+from harness import Limits, Turns, arguments, flops_of, machine, measure_limits, peak_memory, take_turns
 from plain.mixed_normalization import PlainMixedBatchNorm2d, plain_supernet
 from plain.normalization import plain_split
+from results import Report
 from torch import nn
 from torch.nn import functional as F
 
@@ -47,17 +48,18 @@ def main() -> None:
     chosen = parser.parse_args()
     precisions = ("fp32", "bf16") if computes_bfloat16(chosen.device) else ("fp32",)
     half = 64 if chosen.device.type == "cuda" else 8
-    print(machine(chosen.device))
     limits = measure_limits(chosen.device)
     rows = []
     for precision in (chosen.precision,) if chosen.precision else precisions:
         rows += _measure(precision == "bf16", half, chosen.repetitions, chosen.device, limits)
     headers = ["ResNet-50", "step", "ms", "of the limit", "MiB", "compared with", "time", "target", "memory", "target"]
-    print()
-    print(markdown(rows, headers))
-    print(f"\n{half}+{half} images at {_HEIGHT}x{_WIDTH}, {limits}.")
-    print("Of the limit: what the step's matrix products and convolutions alone would take at that rate. MiB: peak beyond what "
-          "is there before the step. A searched iteration is a weight step and an architecture step.")
+    with Report(machine(chosen.device), chosen.json) as report:
+        report.table(rows, headers)
+        report.text(
+            f"{half}+{half} images at {_HEIGHT}x{_WIDTH}, {limits}. Of the limit: what the step's matrix products and "
+            "convolutions alone would take at that rate. MiB: peak beyond what is there before the step. A searched iteration "
+            "is a weight step and an architecture step."
+        )
 
 
 def steps_by_name(half_precision: bool, half: int, device: torch.device) -> dict[str, Callable[[], torch.Tensor]]:

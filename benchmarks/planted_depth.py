@@ -25,6 +25,8 @@ import statistics
 import time
 
 import torch
+from harness import add_json, machine
+from results import Report
 from torch import nn
 from torch.nn import functional as F
 
@@ -136,6 +138,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10, help="searches per row (default: %(default)s)")
     parser.add_argument("--first-seed", type=int, default=0, help="seed of the first search (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="steps of a search (default: %(default)s)")
+    add_json(parser)
     arguments = parser.parse_args()
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     torch.set_num_threads(1)  # faster than more: the tensors are tiny
@@ -144,18 +147,19 @@ def main() -> None:
         "top-3": (relaxation("topk", k=3), True), "softmax (DARTS)": (relaxation("softmax"), True),
         "gumbel (GDAS)": (relaxation("gumbel"), True), "top-2, none": (relaxation("topk"), False),
     }
-    print(f"all even: probability {1 / len(NAMES):.3f}")
-    print(f"{'relaxation':<17}{'found':>8}{'probability':>13}{'least':>8}{'s/search':>10}")
+    table = []
     for name, (method, plant) in rows.items():
         start = time.perf_counter()
         outcomes = [search(method, seed, arguments.steps, plant) for seed in seeds]
         seconds = (time.perf_counter() - start) / arguments.seeds
         probabilities = [outcome.probability for outcome in outcomes]
         found = f"{sum(outcome.found for outcome in outcomes)}/{arguments.seeds}"
-        print(
-            f"{name:<17}{found:>8}{statistics.mean(probabilities):>13.3f}{min(probabilities):>8.3f}{seconds:>10.2f}",
-            flush=True,
-        )
+        table.append([
+            name, found, f"{statistics.mean(probabilities):.3f}", f"{min(probabilities):.3f}", f"{seconds:.2f}",
+        ])
+    with Report(machine(), arguments.json) as report:
+        report.table(table, ["relaxation", "found", "probability of the sound one", "least", "s/search"])
+        report.text(f"All even: probability {1 / len(NAMES):.3f}.")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ import statistics
 import time
 
 import torch
+from harness import add_json, machine
+from results import Report
 from torch import nn
 from torch.nn import functional as F
 
@@ -167,23 +169,23 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10, help="searches per position (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="weight steps of a search (default: %(default)s)")
     parser.add_argument("--train-affine", action="store_true", help="train scale and shift of the BatchNorms too")
+    add_json(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # faster than more: the tensors are tiny
-    print(
-        f"{'planted at':<14}{'wins':>8}{'mean rank':>11}{'preference':>12}"
-        f"{'gap to next':>13}{'least gap':>11}{'s/search':>10}"
-    )
+    table = []
     for name, position in {**POSITIONS, "none": None}.items():
         start = time.perf_counter()
         outcome = run(position, arguments.seeds, arguments.steps, arguments.train_affine)
         seconds = (time.perf_counter() - start) / arguments.seeds
         wins = f"{outcome.wins}/{arguments.seeds}" if position is not None else "-"
         rank = f"{statistics.mean(outcome.ranks):.1f}" if position is not None else "-"
-        print(
-            f"{name:<14}{wins:>8}{rank:>11}{statistics.mean(outcome.preferences):>12.2f}"
-            f"{statistics.mean(outcome.gaps):>13.2f}{min(outcome.gaps):>11.2f}{seconds:>10.2f}",
-            flush=True,
-        )
+        table.append([
+            name, wins, rank, f"{statistics.mean(outcome.preferences):.2f}", f"{statistics.mean(outcome.gaps):.2f}",
+            f"{min(outcome.gaps):.2f}", f"{seconds:.2f}",
+        ])
+    with Report(machine(), arguments.json) as report:
+        headers = ["planted at", "wins", "mean rank", "preference", "gap to the next", "least gap", "s/search"]
+        report.table(table, headers)
 
 
 if __name__ == "__main__":

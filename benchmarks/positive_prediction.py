@@ -27,6 +27,8 @@ import statistics
 import time
 
 import torch
+from harness import add_json, machine
+from results import Report
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -172,18 +174,23 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=20, help="seed of the first (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="steps of training (default: %(default)s)")
     parser.add_argument("--shift", type=float, default=1.0, help="noise of the target over the source's (default: 1)")
+    add_json(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     start = time.process_time()
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     runs = [compare(seed, arguments.steps, arguments.shift) for seed in seeds]
-    print(f"percent, mean ± standard deviation over seeds {seeds.start} to {seeds.stop - 1}")
-    print(f"{'rule':<18}{'precision':>14}{'recall':>14}{'at the recall of k = 6':>26}{'least':>8}")
+    table = []
     for rule in runs[0]:
         columns = [[100 * getattr(run[rule], field.name) for run in runs] for field in dataclasses.fields(Outcome)]
         cells = [f"{statistics.mean(values):.1f} ± {statistics.pstdev(values):.1f}" for values in columns]
-        print(f"{rule:<18}{cells[0]:>14}{cells[1]:>14}{cells[2]:>26}{min(columns[2]):>8.1f}")
-    print(f"{(time.process_time() - start) / len(runs):.1f} s of a core per seed")
+        table.append([rule, *cells, f"{min(columns[2]):.1f}"])
+    with Report(machine(), arguments.json) as report:
+        report.table(
+            table, ["rule", "precision", "recall", "precision at the recall of k = 6", "least of it"],
+            f"Percent, mean ± standard deviation over seeds {seeds.start} to {seeds.stop - 1}",
+        )
+        report.text(f"{(time.process_time() - start) / len(runs):.1f} s of a core per seed.")
 
 
 if __name__ == "__main__":

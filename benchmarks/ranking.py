@@ -21,7 +21,8 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from harness import arguments, copy_bandwidth, machine, markdown, peak_memory, take_turns
+from harness import arguments, copy_bandwidth, machine, peak_memory, take_turns
+from results import Report
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="Cython evaluation")
@@ -53,19 +54,19 @@ class Rival:
 def main() -> None:
     options = arguments(__doc__).parse_args()
     rows = []
-    print(machine())
     bandwidth = copy_bandwidth()
     for case in (_sysu, _regdb, _market):
         rows += _compare(*case(np.random.default_rng(0)), options.repetitions, bandwidth)
     headers = [
         "test set", "evaluator", "queries timed", "ms, all queries", "ours is faster by", "target", "peak memory, MiB",
     ]
-    print(markdown(rows, headers))
-    print(
-        f"\nThe limit is one reading of the distances at the measured copy bandwidth, {bandwidth / 1e9:.1f} GB/s. Ours sorts "
-        "every row, which alone takes most of its time. Memory is what torch allocates beyond the inputs, to which ours "
-        "adds a NumPy array as large as a block (16 MiB)."
-    )
+    with Report(machine(), options.json) as report:
+        report.table(rows, headers)
+        report.text(
+            f"The limit is one reading of the distances at the measured copy bandwidth, {bandwidth / 1e9:.1f} GB/s. Ours sorts "
+            "every row, which alone takes most of its time. Memory is what torch allocates beyond the inputs, to which ours "
+            "adds a NumPy array as large as a block (16 MiB)."
+        )
 
 
 def _compare(

@@ -17,7 +17,8 @@ import warnings
 
 import numpy as np
 import torch
-from harness import arguments, machine, markdown, matmul_rate, take_turns
+from harness import arguments, machine, matmul_rate, take_turns
+from results import Report
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="Cython evaluation")
@@ -35,9 +36,9 @@ def main() -> None:
     parser.add_argument("--market", action="store_true", help="measure Market-1501's size too")
     parser.add_argument("--ours", type=int, nargs=2, metavar=("QUERIES", "GALLERY"), help="measure ours alone")
     options = parser.parse_args()
-    print(machine())
     if options.ours:
-        _alone(*options.ours, options.dim)
+        with Report(machine(), options.json) as report:
+            report.table(*_alone(*options.ours, options.dim))
         return
     rate = matmul_rate(torch.float32)
     sizes = _SIZES + ((_MARKET,) if options.market else ())
@@ -47,13 +48,15 @@ def main() -> None:
         rows += added
         seconds.append(torchreids)
     headers = ["queries × gallery", "re-ranking", "s", "ours is faster by", f"target {_TARGET} ×", "limit, s (fraction reached)"]
-    print(markdown(rows, headers))
     growth = np.log(seconds[1] / seconds[0]) / np.log(sum(sizes[1]) / sum(sizes[0]))
-    print(
-        f"\nThe limit is the product of all features with all, at the measured {rate / 1e9:,.0f} GFLOP/s. From the first size "
-        f"to the second torchreid's time grew with the {growth:.1f}th power of the number of images; its matrices alone take "
-        f"{4 * 4 * sum(_MARKET)**2 / 2**30:.1f} GiB at Market-1501's size, ours {_blocks(*_MARKET):.2f} GiB beside the result."
-    )
+    with Report(machine(), options.json) as report:
+        report.table(rows, headers)
+        report.text(
+            f"The limit is the product of all features with all, at the measured {rate / 1e9:,.0f} GFLOP/s. From the first size "
+            f"to the second torchreid's time grew with the {growth:.1f}th power of the number of images; its matrices alone take "
+            f"{4 * 4 * sum(_MARKET)**2 / 2**30:.1f} GiB at Market-1501's size, ours {_blocks(*_MARKET):.2f} GiB beside the "
+            "result."
+        )
 
 
 def _compare(num_queries: int, num_gallery: int, dim: int, repetitions: int, rate: float) -> tuple[list[list[str]], float]:
@@ -92,16 +95,16 @@ def _compare(num_queries: int, num_gallery: int, dim: int, repetitions: int, rat
     return rows, turns.median("torchreid")
 
 
-def _alone(num_queries: int, num_gallery: int, dim: int) -> None:
+def _alone(num_queries: int, num_gallery: int, dim: int) -> tuple[list[list[str]], list[str]]:
     query, gallery = _features(num_queries, num_gallery, dim)
     before = _peak()
     start = time.perf_counter()
     found = re_rank_features(query, gallery)
     seconds = time.perf_counter() - start
-    row = [f"{num_queries:,} × {num_gallery:,}", dim, f"{seconds:.1f}"]
+    row = [f"{num_queries:,} × {num_gallery:,}", str(dim), f"{seconds:.1f}"]
     row += [f"{memory:.1f}" for memory in (before, _peak(), found.nbytes / 2**30)]
     headers = ["queries × gallery", "dim", "s", "peak of the process before, GiB", "after, GiB", "of it the result, GiB"]
-    print(markdown([row], headers))
+    return [row], headers
 
 
 def _features(num_queries: int, num_gallery: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:

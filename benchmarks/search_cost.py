@@ -24,6 +24,8 @@ import time
 from collections.abc import Callable
 
 import torch
+from harness import add_json, machine
+from results import Report
 from torch import nn
 from torch.nn import functional as F
 
@@ -156,21 +158,23 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=10, help="turns (default: %(default)s)")
     default = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--device", type=torch.device, default=default, help="(default: %(default)s)")
+    add_json(parser)
     arguments = parser.parse_args()
     rows = measure(arguments.batch, arguments.height, arguments.width, arguments.repeats, arguments.device)
     time_of = {name: statistics.median(row.seconds) for name, row in rows.items()}
     memory_of = {name: statistics.median(row.bytes) for name, row in rows.items()}
-    print(
-        f"batch {arguments.batch} of {arguments.height}x{arguments.width} on {arguments.device}, "
-        f"{torch.get_num_threads()} threads, {arguments.repeats} turns; "
-        "ratios to the training step, and to the mixture of all"
-    )
-    print(f"{'':<15}{'s/step':>9}{'ratio':>8}{'of all':>8}{'MB':>10}{'ratio':>8}{'of all':>8}")
+    table = []
     for name in rows:
         seconds, size = time_of[name], memory_of[name]
-        print(
-            f"{name:<15}{seconds:>9.3f}{seconds / time_of[TRAINING]:>8.2f}{seconds / time_of[FULL]:>8.2f}"
-            f"{size / 1e6:>10.1f}{size / memory_of[TRAINING]:>8.2f}{size / memory_of[FULL]:>8.2f}"
+        table.append([
+            name, f"{seconds:.3f}", f"{seconds / time_of[TRAINING]:.2f}", f"{seconds / time_of[FULL]:.2f}",
+            f"{size / 1e6:.0f}", f"{size / memory_of[TRAINING]:.2f}", f"{size / memory_of[FULL]:.2f}",
+        ])
+    shares = ["of a training step", "of the full mixture"]
+    with Report(machine(arguments.device), arguments.json) as report:
+        report.table(
+            table, ["", "s/step", *shares, "MB", *shares],
+            f"{arguments.batch} images of {arguments.height}x{arguments.width}, {arguments.repeats} turns",
         )
 
 

@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness import arguments, machine, markdown, take_turns
+from harness import arguments, machine, take_turns
+from results import Report
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAIN = 'python -c "import torchreid_nas"'
@@ -28,9 +29,8 @@ def main() -> None:
         ]
         for name in calls
     ]
-    print(machine())
-    print()
-    print(markdown(rows, ["process", "seconds", "faster than the import", "target"]))
+    with Report(machine(), options.json) as report:
+        report.table(rows, ["process", "seconds", "faster than the import", "target"])
 
 
 def _run(*call: str) -> None:

@@ -18,9 +18,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from harness import arguments, flops_of, machine, markdown, measure_limits, peak_memory, take_turns
+from harness import arguments, flops_of, machine, measure_limits, peak_memory, take_turns
 from plain.normalization import plain_split
 from plain.training import PlainAverage, PlainTraining
+from results import Report
 from yacs.config import CfgNode
 
 from torchreid_nas.config import load_config
@@ -119,8 +120,8 @@ def steps_on(side: Training, data: Mapping[str, Any]) -> Callable[[], Any]:
     return lambda: side.forward_backward(data)
 
 
-def time_table(device: torch.device, repetitions: int, images: int, height: int, width: int) -> None:
-    """Print seconds, ratios, memory and the limit of a step of every side."""
+def time_table(report: Report, device: torch.device, repetitions: int, images: int, height: int, width: int) -> None:
+    """Report seconds, ratios, memory and the limit of a step of every side."""
     data, limits, found = batch_of(images, height, width), measure_limits(device), sides(device)
     plain, ours = "plain", INGREDIENTS[-1][0]
     check_agreement(found[plain], found[INGREDIENTS[0][0]], data)
@@ -138,15 +139,17 @@ def time_table(device: torch.device, repetitions: int, images: int, height: int,
             name, f"{turns.median(name):.3f}", f"{images / turns.median(name):.1f}", f"{turns.speedup(name, plain):.2f}",
             f"{peak_memory(steps[name], device) / 1e6:,.0f}", f"{least:.3f}", f"{least / turns.median(name):.0%}",
         ])
-    print(f"ResNet-50, all split, {images // 2} + {images // 2} images of {height}×{width}; {limits}\n")
-    print(markdown(rows, ["step", "s", "images/s", "× faster", "peak MB", "limit s", "of the limit"]) + "\n")
+    report.table(
+        rows, ["step", "s", "images/s", "× faster", "peak MB", "limit s", "of the limit"],
+        f"ResNet-50, all split, {images // 2} + {images // 2} images of {height}×{width}; {limits}",
+    )
     target, speedup = TARGETS[device.type], turns.speedup(ours, plain)
     verdict = "reached" if speedup >= target else "missed"
     aim = f"target {target} ×: {verdict}" if computes_bfloat16(device) else "no target where bfloat16 is emulated"
-    print(
+    report.text(
         f"The defaults are {speedup:.2f} × faster than the plain step ({aim}), with {images} + {images} images "
         f"{larger.speedup(ours, plain):.2f} × ({larger.median(plain):.3f} and {larger.median(ours):.3f} s). The limit is "
-        f"{flops / 1e9:,.0f} GFLOP of convolutions and products at the measured rate of a large product in their dtype.\n"
+        f"{flops / 1e9:,.0f} GFLOP of convolutions and products at the measured rate of a large product in their dtype."
     )
 
 
@@ -173,8 +176,8 @@ def curves(device: torch.device, steps: int, root: str) -> dict[tuple[str, int],
     return found
 
 
-def curve_table(losses: Mapping[tuple[str, int], Sequence[float]]) -> None:
-    """Print how far the curves are apart, by precision and by seed."""
+def curve_table(report: Report, losses: Mapping[tuple[str, int], Sequence[float]]) -> None:
+    """Report how far the curves are apart, by precision and by seed."""
     smooth = {key: _smoothed(values) for key, values in losses.items()}
 
     def apart(first: tuple[str, int], second: tuple[str, int]) -> float:
@@ -187,12 +190,16 @@ def curve_table(losses: Mapping[tuple[str, int], Sequence[float]]) -> None:
         for name, *pair in pairs
     ]
     steps = len(losses["plain", 1])
-    print(f"ResNet-18 at a quarter of its width, all split, 16 + 16 images, {steps} steps from a loss of "
-          f"{losses['plain', 1][0]:.2f}; curves averaged over {SMOOTH} steps:\n")
-    print(markdown(rows, ["curves", "mean difference", "first at the end", "second at the end"]) + "\n")
+    report.table(
+        rows, ["curves", "mean difference", "first at the end", "second at the end"],
+        f"ResNet-18 at a quarter of its width, all split, 16 + 16 images, {steps} steps from a loss of "
+        f"{losses['plain', 1][0]:.2f}; curves averaged over {SMOOTH} steps",
+    )
     own, seeds = statistics.mean(apart(*pair[1:]) for pair in pairs[:2]), apart(*pairs[2][1:])
-    print(f"Precision moves the loss by {own / seeds:.2f} of what the seed does (target: within noise, at most 1: "
-          f"{'reached' if own <= seeds else 'missed'}).")
+    report.text(
+        f"Precision moves the loss by {own / seeds:.2f} of what the seed does (target: within noise, at most 1: "
+        f"{'reached' if own <= seeds else 'missed'})."
+    )
 
 
 def _smoothed(values: Sequence[float]) -> list[float]:
@@ -203,10 +210,10 @@ def main() -> None:
     parser = arguments(__doc__, batch=0, height=256, width=128, steps=200)
     given = parser.parse_args()
     on_gpu = given.device.type == "cuda"
-    print(machine(given.device) + "\n")
-    time_table(given.device, given.repetitions, given.batch or (128 if on_gpu else 16), given.height, given.width)
-    with tempfile.TemporaryDirectory() as root:
-        curve_table(curves(given.device, given.steps, root))
+    images = given.batch or (128 if on_gpu else 16)
+    with Report(machine(given.device), given.json) as report, tempfile.TemporaryDirectory() as root:
+        time_table(report, given.device, given.repetitions, images, given.height, given.width)
+        curve_table(report, curves(given.device, given.steps, root))
 
 
 if __name__ == "__main__":

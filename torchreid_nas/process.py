@@ -12,7 +12,7 @@ from pathlib import Path
 # libgomp reads the first two variables when torch loads it. On a shared machine, threads that spin while they wait made a
 # step five times slower, and threads that sleep at once wake up late. A short spin costs little on busy cores and wins
 # back most of the time on idle cores. torch reads the third variable: with huge pages for tensors above 2 MB the
-# processor looks up fewer pages (benchmarks/RESULTS.md, "Waiting threads").
+# processor looks up fewer pages (docs/benchmarks.md, "Waiting threads").
 _VARIABLES = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "6000", "THP_MEM_ALLOC_ENABLE": "1"}
 # The names of NumPy's sorts by AVX-512, in versions up to 2.3 and in later ones. On AMD's Zen 4 the sorts by AVX2 are 3.7
 # times as fast, because Zen 4 is slow at the AVX-512 instruction that packs chosen numbers.
