@@ -1,8 +1,9 @@
-"""What torchreid keeps private, in either of its layouts: the only module that reaches for it, and how names enter it."""
+"""What torchreid keeps private, in either of its layouts, and how names enter it. Only this module reads it."""
 from __future__ import annotations
 
 __all__ = [
-    "IMAGE_DATASETS", "MODELS", "RESNET", "register_attribute", "register_image_dataset", "register_lazily", "register_model",
+    "IMAGE_DATASETS", "MODELS", "BasicBlock", "Bottleneck", "ResNet", "register_attribute", "register_image_dataset",
+    "register_lazily", "register_model",
 ]
 
 import importlib
@@ -13,15 +14,22 @@ from typing import Any
 
 import torchreid
 
-# Reached through vars(): written as attributes inside a class, the double underscore would be mangled.
+# Read by vars(): inside a class Python would rewrite an attribute with two underscores.
 MODELS: MutableMapping[str, Callable] = vars(torchreid.models)["__model_factory"]
 """Factories by the names that ``torchreid.models.build_model`` knows."""
 
 IMAGE_DATASETS: MutableMapping[str, Any] = vars(torchreid.data.datasets)["__image_datasets"]
 """Classes by the names that torchreid's data managers know."""
 
-RESNET: ModuleType = sys.modules[torchreid.models.resnet50.__module__]
-"""The module of torchreid's ``ResNet`` and its blocks; ``torchreid.models`` gives their factories alone."""
+# ``torchreid.models`` gives the factories of its ResNets alone; the classes stand in the module of the factories.
+_RESNET: Any = sys.modules[torchreid.models.resnet50.__module__]
+ResNet: Any = _RESNET.ResNet
+"""torchreid's ResNet."""
+BasicBlock: Any = _RESNET.BasicBlock
+"""The block of torchreid's ResNet-18."""
+Bottleneck: Any = _RESNET.Bottleneck
+"""The block of torchreid's ResNet-50."""
+
 
 def register_model(name: str, factory: Callable) -> None:
     """Make ``factory`` known to ``torchreid.models.build_model`` and ``show_avai_models``.
@@ -60,7 +68,7 @@ def register_lazily(module: ModuleType, places: Mapping[str, str]) -> None:
 
     Args:
         module: torchreid's.
-        places: for each name the module of ours that holds it.
+        places: for each name the module of this package that holds the name.
 
     Raises:
         ValueError: the module already has another attribute of one of the names.

@@ -1,10 +1,11 @@
-"""Optimisers and schedules: torchreid's, and the warm-up that it lacks."""
+"""Optimisers and schedules: torchreid's, and the warm-up that torchreid lacks."""
 from __future__ import annotations
 
 __all__ = ["build_optimizer", "build_lr_scheduler", "check_new_layers", "fuse", "warmup_multi_step"]
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torchreid
@@ -21,7 +22,26 @@ def warmup_multi_step(
     optimizer: torch.optim.Optimizer, milestones: Sequence[int], gamma: float = 0.1, warmup_epochs: int = 10,
     warmup_factor: float = 0.01,
 ) -> torch.optim.lr_scheduler.LambdaLR:
-    """Linear warm-up from ``warmup_factor``, then ×``gamma`` at every milestone; stepped per epoch (CM-NAS recipe)."""
+    """Return a schedule of linear warm-up and steps, the recipe of CM-NAS; it is stepped once per epoch.
+
+    Args:
+        optimizer: whose learning rates are scaled.
+        milestones: epochs at which the rate is multiplied by ``gamma``.
+        gamma: see ``milestones``.
+        warmup_epochs: epochs of the warm-up; 0 for none.
+        warmup_factor: factor of the first epoch, which grows linearly to 1.
+
+    Example:
+        >>> optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+        >>> scheduler = warmup_multi_step(optimizer, [3], gamma=0.5, warmup_epochs=2, warmup_factor=0.5)
+        >>> rates = []
+        >>> for _ in range(4):
+        ...     rates.append(round(optimizer.param_groups[0]["lr"], 3))
+        ...     optimizer.step()
+        ...     scheduler.step()
+        >>> rates
+        [0.5, 0.75, 1.0, 0.5]
+    """
 
     def factor(epoch: int) -> float:
         warmup = 1.0
@@ -41,7 +61,7 @@ def build_optimizer(model: nn.Module, cfg: CfgNode) -> torch.optim.Optimizer:
         cfg: resolved for that device, see :func:`torchreid_nas.device.resolve_config`; "auto" is taken for not fused.
 
     Raises:
-        InputError: ``train.new_layers`` names a layer that the model lacks.
+        InputError: ``train.new_layers`` names a layer that the model does not have.
     """
     check_new_layers(model, cfg)
     optimizer = torchreid.optim.build_optimizer(
@@ -54,7 +74,7 @@ def build_optimizer(model: nn.Module, cfg: CfgNode) -> torch.optim.Optimizer:
 
 
 def check_new_layers(model: nn.Module, cfg: CfgNode) -> None:
-    """Raise InputError where ``train.new_layers`` is of use and names a layer that the model lacks."""
+    """Raise InputError where ``train.new_layers`` has an effect and names a layer that the model does not have."""
     children = [name for name, _ in model.named_children()]
     for name in cfg.train.new_layers if cfg.train.staged_lr else ():
         if name not in children:
@@ -62,7 +82,15 @@ def check_new_layers(model: nn.Module, cfg: CfgNode) -> None:
 
 
 def fuse(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """Return the same optimiser, before its first step, with its step as one kernel; one that has none as it is."""
+    """Return an optimiser that has made no step in its fused form, whose step is one kernel.
+
+    An optimiser without a fused form is returned as it is.
+
+    Example:
+        >>> optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+        >>> fuse(optimizer).param_groups[0]["fused"]
+        True
+    """
     if not isinstance(optimizer, _HAS_FUSED):
         return optimizer
     groups = [{**group, "fused": True} for group in optimizer.param_groups]
@@ -72,12 +100,13 @@ def fuse(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     return optimizer
 
 
-def _start_momentum(optimizer: torch.optim.Optimizer, *_) -> None:
-    """Give weights their momentum, zero, before their first gradient is applied.
+def _start_momentum(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Give weights a momentum of zero before their first gradient is applied.
 
-    torch's fused SGD fails where some weights of a step have one and others do
-    not yet, as the candidates of a search that were not computed before. A
-    start from zero is torch's own start from the gradient, without dampening.
+    torch's fused SGD fails where some weights of a step have a momentum and
+    others have none, such as candidates of a search that were not computed
+    before. Without dampening, a start from zero equals torch's own start from
+    the gradient.
     """
     for group in optimizer.param_groups:
         for parameter in group["params"] if group["momentum"] and not group["dampening"] else ():
@@ -86,7 +115,7 @@ def _start_momentum(optimizer: torch.optim.Optimizer, *_) -> None:
 
 
 def build_lr_scheduler(optimizer: torch.optim.Optimizer, cfg: CfgNode) -> torch.optim.lr_scheduler.LRScheduler:
-    """Return the schedule of the ``train`` section: warm-up of ours, the rest of torchreid's."""
+    """Return the schedule of the ``train`` section: :func:`warmup_multi_step` or a schedule of torchreid."""
     if cfg.train.lr_scheduler == "warmup_multi_step":
         return warmup_multi_step(
             optimizer, cfg.train.stepsize, cfg.train.gamma, cfg.train.warmup_epochs, cfg.train.warmup_factor

@@ -58,7 +58,7 @@ def test_measuring_leaves_no_hooks_even_when_the_pass_fails():
 
 
 def test_a_module_in_train_mode_or_an_unknown_kind_is_refused():
-    with pytest.raises(InputError, match=r"call Net.eval\(\) before measuring"):
+    with pytest.raises(InputError, match=r"call Net.eval\(\) before measure_cost"):
         measure_cost(Net(), torch.zeros(1, 4, 6, 8), "macs")
     with pytest.raises(InputError, match='the cost "latencies" is unknown, .* did you mean "latency"'):
         measure_cost(Net().eval(), torch.zeros(1, 4, 6, 8), "latencies")

@@ -20,11 +20,11 @@ from torchreid_nas.hub.catalogue import initial_entry
 from torchreid_nas.hub.store import fetch
 from torchreid_nas.layers import CDBlock, ConvBN, MixedBatchNorm2d, SplitBatchNorm2d
 from torchreid_nas.models.cdnet_weights import load_pretrained
-from torchreid_nas.models.necks import BLNeck, FBLNeck
+from torchreid_nas.models.necks import BLNeck, FBLNeck, NeckOutput
 
 _STEM_CHANNELS = 64
 _STAGE_CHANNELS = (256, 384, 512)
-# Width 1/8 is the finest step at which every block still quarters twice.
+# Width 1/8 is the finest step at which the channels of every block can be quartered twice.
 _WIDTH_STEP = 0.125
 
 BlockMaker = Callable[[str, int, int], nn.Module]
@@ -34,33 +34,41 @@ class CDNetBackbone(nn.Module):
     """CDNet's macro architecture: stem, three stages of two blocks, a DownSample after the first two.
 
     Args:
-        make_block: a function of slot (``"stage1.0"`` …), input and output
-            channels that returns the block; :meth:`from_architecture` makes
-            CDBlocks, a supernet its mixtures.
+        make_block: a function of block (``"stage1.0"`` …), input and output
+            channels that returns the layer; :meth:`from_architecture` makes
+            CDBlocks, a supernet makes mixtures.
         width: multiplier of all channel counts (64, 256, 384, 512), as OSNet's;
             a multiple of 0.125 up to 4.
-        small_images: the stem of the authors' CIFAR networks, a 3×3 convolution
-            at stride 1 without pooling, in the place of 7×7 at stride 2 and
-            max pooling.
+        small_images: take the stem of the authors' CIFAR networks, a 3×3
+            convolution at stride 1 without pooling, instead of 7×7 at stride 2
+            and max pooling.
 
     Attributes:
         stage_dims: channels of the three stages' maps.
-        feature_dim: channels of the last one.
-        stride: by how much images shrink, 16, or 4 with the stem for small images.
+        feature_dim: channels of the last map.
+        stride: factor by which images shrink, 16, or 4 with the stem for small images.
 
-    Initialisation as the authors': convolutions Kaiming normal, BatchNorms 1
-    and 0, biases 0.
+    Weights start as those of the authors: convolutions Kaiming normal,
+    BatchNorms 1 and 0, biases 0.
 
     Raises:
-        InputError: a width that gives a block channels it cannot quarter twice.
+        InputError: the width gives a block channels that cannot be quartered twice.
+
+    Example:
+        >>> CDNetBackbone.from_architecture("cnet", width=0.125)(torch.zeros(1, 3, 64, 32)).shape
+        torch.Size([1, 64, 4, 2])
     """
+
+    stage1: nn.Module
+    stage2: nn.Module
+    stage3: nn.Module
 
     def __init__(self, make_block: BlockMaker, width: float = 1.0, small_images: bool = False) -> None:
         super().__init__()
         if not 0 < width <= 4 or width % _WIDTH_STEP:
-            channels = " ".join(f"{base * width:g}" for base in _STAGE_CHANNELS)
+            given = " ".join(f"{base * width:g}" for base in _STAGE_CHANNELS)
             raise InputError(
-                f"the width {width} gives CDNet's stages {channels} channels, expected multiples of 16; "
+                f"the width {width} gives CDNet's stages {given} channels, expected multiples of 16; "
                 f"choose a multiple of {_WIDTH_STEP} above 0 and at most 4"
             )
         channels = int(_STEM_CHANNELS * width)
@@ -71,7 +79,7 @@ class CDNetBackbone(nn.Module):
         if not small_images:
             self.stem.add_module("pool", nn.MaxPool2d(3, stride=2, padding=1))
         for stage, out_channels in enumerate(self.stage_dims, start=1):
-            layers = OrderedDict(
+            layers: OrderedDict[str, nn.Module] = OrderedDict(
                 (str(block), make_block(f"stage{stage}.{block}", in_channels, out_channels))
                 for block, in_channels in enumerate((channels, out_channels))
             )
@@ -95,13 +103,13 @@ class CDNetBackbone(nn.Module):
         return cls(make_block, width, small_images)
 
     def stage_maps(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the maps of the second stage (after its DownSample) and of the third.
+        """Return the maps of the second stage (after its DownSample) and of the third stage.
 
         Shapes: (B, 3, H, W) -> (B, C_2, H/16, W/16), (B, C_3, H/16, W/16); with
-        the stem for small images H/4, W/4.
+        the stem for small images H/4 and W/4.
 
         Raises:
-            InputError: images so small that a DownSample has nothing to average.
+            InputError: the images are so small that a DownSample has nothing to average.
         """
         after_stem = self.stem(x)
         if min(after_stem.shape[2:]) < 4:
@@ -129,11 +137,16 @@ class CDNet(nn.Module):
         dropout: of the neck; 0.2 in the paper.
         loss: torchreid's convention for ``forward`` in train mode: ``"softmax"``
             returns a tuple of logits, ``"triplet"`` a tuple of logits and a
-            tuple of features, an entry per branch.
+            tuple of features, with a tensor per branch.
         small_images: see :class:`CDNetBackbone`.
 
     Raises:
-        InputError: an unknown neck, loss or candidate, or a width that does not fit.
+        InputError: the neck, the loss or a candidate is unknown, or the width does not fit.
+
+    Example:
+        >>> model = CDNet(3, "cnet", width=0.125).eval()
+        >>> model(torch.zeros(1, 3, 64, 32)).shape
+        torch.Size([1, 320])
     """
 
     def __init__(
@@ -154,27 +167,27 @@ class CDNet(nn.Module):
         self.feature_dim = self.neck.feature_dim
         init_params(self.neck)
 
-    def forward(self, images: torch.Tensor):
-        """Train mode: as ``loss`` says. Eval mode: features (B, ``feature_dim``), not normalised.
+    def forward(self, images: torch.Tensor) -> NeckOutput | tuple[torch.Tensor, ...]:
+        """Return what ``loss`` says in train mode, features (B, ``feature_dim``), not normalised, in eval mode.
 
         Args:
             images: (B, 3, H, W), normalised; 256×128 in the paper.
 
         Raises:
-            InputError: images too small for the backbone or the neck's stripes.
+            InputError: the images are too small for the backbone or for the stripes of the neck.
         """
-        output = self.neck(self.backbone.stage_maps(images))
+        output: NeckOutput = self.neck(self.backbone.stage_maps(images))
         return output[0] if self.training and self.loss == "softmax" else output
 
     def deploy(self, modality: str | None = None) -> DeployedNetwork:
-        """Return the network for test time, of folded BatchNorms and without the necks' layers for training.
+        """Return the network for test time, with folded BatchNorms and without the layers of the neck for training.
 
         Args:
             modality: ``"visible"`` or ``"infrared"`` for a network that
                 :func:`torchreid_nas.layers.split_batchnorm` has split, else None.
 
         Raises:
-            InputError: a modality where nothing is split, or none where something is.
+            InputError: a modality is given and no BatchNorm is split, or no modality is given and one is split.
         """
         per_modality = (SplitBatchNorm2d, MixedBatchNorm2d)
         if modality is not None and not any(isinstance(module, per_modality) for module in self.modules()):
@@ -185,16 +198,22 @@ class CDNet(nn.Module):
         return deploy_network(self, self.feature_dim, modality)
 
 
-_NECKS = {
+_NECKS: dict[str, Callable[..., FBLNeck | BLNeck]] = {
     "fblneck": FBLNeck,
     "blneck": lambda dims, num_classes, dropout: BLNeck(dims[-1], num_classes, dropout),
 }
 
 
 def init_params(module: nn.Module) -> None:
-    """Initialise as the authors do, in place.
+    """Initialise the layers of ``module`` as the authors do, in place.
 
     Convolutions Kaiming normal, linear layers N(0, 0.001²), BatchNorms 1 and 0, biases 0.
+
+    Example:
+        >>> layer = nn.BatchNorm2d(2)
+        >>> init_params(layer)
+        >>> layer.weight.tolist(), layer.bias.tolist()
+        ([1.0, 1.0], [0.0, 0.0])
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
@@ -210,18 +229,18 @@ def init_params(module: nn.Module) -> None:
 
 
 def cdnet(
-    num_classes: int, loss: str = "softmax", pretrained: bool | str | os.PathLike = False, use_gpu: bool = True,
+    num_classes: int, loss: str = "softmax", pretrained: bool | str | os.PathLike[str] = False, use_gpu: bool = True,
     architecture: ArchitectureSpec = "cdnet", neck: str = "fblneck", width: float = 1.0, dropout: float = 0.2,
     small_images: bool = False,
 ) -> CDNet:
-    """The published CDNet: 1.8 M parameters, 955 M multiply-adds at 256×128, 768-d features.
+    """Return the published CDNet: 1.8 M parameters, 955 M multiply-adds at 256×128, 768-d features.
 
     Args:
         num_classes: training identities.
         loss: see :class:`CDNet`.
         pretrained: False, True (the authors' ImageNet weights, downloaded once
             by the model zoo), or the path of weights in this package's or the
-            authors' layout. The backbone is taken whole, of the neck what fits.
+            authors' layout. All weights of the backbone are loaded, and those of the neck that fit.
         use_gpu: accepted for torchreid's ``build_model``; move the model with ``.to(device)``.
         architecture: see :class:`CDNet`.
         neck: see :class:`CDNet`.
@@ -230,7 +249,7 @@ def cdnet(
         small_images: the stem of the authors' CIFAR networks.
 
     Raises:
-        InputError: what :class:`CDNet` refuses, or weights that cannot be had.
+        InputError: :class:`CDNet` refuses an argument, or the weights cannot be had.
     """
     model = CDNet(num_classes, architecture, neck, width, dropout, loss, small_images)
     if pretrained:
@@ -243,7 +262,7 @@ def _imagenet_weights(architecture: Architecture, width: float, small_images: bo
     """Return the file of the zoo's ImageNet weights for a backbone.
 
     Raises:
-        InputError: the zoo has none for it, or the file cannot be had.
+        InputError: the zoo has no weights for the backbone, or the file cannot be had.
     """
     entry = initial_entry(architecture, width=width, small_images=small_images)
     if entry is None:
@@ -256,32 +275,32 @@ def _imagenet_weights(architecture: Architecture, width: float, small_images: bo
 
 
 def cdnet_x0_75(
-    num_classes: int, loss: str = "softmax", pretrained: bool | str | os.PathLike = False, use_gpu: bool = True,
+    num_classes: int, loss: str = "softmax", pretrained: bool | str | os.PathLike[str] = False, use_gpu: bool = True,
     **options: Any,
 ) -> CDNet:
-    """:func:`cdnet` with 0.75 of the channels."""
+    """Return :func:`cdnet` with 0.75 of the channels."""
     return cdnet(num_classes, loss, pretrained, use_gpu, width=0.75, **options)
 
 
 def cdnet_x0_5(
-    num_classes: int, loss: str = "softmax", pretrained: bool | str | os.PathLike = False, use_gpu: bool = True,
+    num_classes: int, loss: str = "softmax", pretrained: bool | str | os.PathLike[str] = False, use_gpu: bool = True,
     **options: Any,
 ) -> CDNet:
-    """:func:`cdnet` with half of the channels."""
+    """Return :func:`cdnet` with half of the channels."""
     return cdnet(num_classes, loss, pretrained, use_gpu, width=0.5, **options)
 
 
 def cdnet_x0_25(
-    num_classes: int, loss: str = "softmax", pretrained: bool | str | os.PathLike = False, use_gpu: bool = True,
+    num_classes: int, loss: str = "softmax", pretrained: bool | str | os.PathLike[str] = False, use_gpu: bool = True,
     **options: Any,
 ) -> CDNet:
-    """:func:`cdnet` with a quarter of the channels."""
+    """Return :func:`cdnet` with a quarter of the channels."""
     return cdnet(num_classes, loss, pretrained, use_gpu, width=0.25, **options)
 
 
 def cnet(
-    num_classes: int, loss: str = "softmax", pretrained: bool | str | os.PathLike = False, use_gpu: bool = True,
+    num_classes: int, loss: str = "softmax", pretrained: bool | str | os.PathLike[str] = False, use_gpu: bool = True,
     **options: Any,
 ) -> CDNet:
-    """The published CNet of the combined space (all depths 1), 1.4 M parameters; options as :func:`cdnet`."""
+    """Return the published CNet of the combined space (all depths 1), 1.4 M parameters; options as :func:`cdnet`."""
     return cdnet(num_classes, loss, pretrained, use_gpu, **{"architecture": "cnet", **options})

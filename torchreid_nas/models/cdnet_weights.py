@@ -15,7 +15,7 @@ from torchreid_nas.genotypes import COMBINED_SPACE
 from torchreid_nas.state_dicts import find_state
 
 _COUNTER = "num_batches_tracked"
-# Names within a CBlock. The order matters: "expand" is their name of what is "shortcut" here.
+# Names within a CBlock. The order matters: the authors call "expand" what is "shortcut" here.
 _BLOCK_RENAMES = (
     (r"^reduce\.", "squeeze.op."),
     (r"^expand\.", "restore.op."),
@@ -42,42 +42,47 @@ class SearchedNetwork(Protocol):
 
 
 def authors_block_key(key: str) -> str:
-    """Translate a state-dict key below a CBlock, ``reduce.conv.weight``, into the authors', ``squeeze.op.0.weight``."""
+    """Translate a state-dict key below a CBlock into the key of the authors.
+
+    Example:
+        >>> authors_block_key("reduce.conv.weight")
+        'squeeze.op.0.weight'
+    """
     for pattern, replacement in _BLOCK_RENAMES:
         key = re.sub(pattern, replacement, key)
     return key
 
 
 def authors_keys(model: SearchedNetwork) -> dict[str, str]:
-    """Map every key of the model's state dict to the authors', step counters left out.
+    """Map every key of the state dict of ``model``, step counters left out, to the key of the authors.
 
-    Their blocks of the combined space are CBlocks without a series around them.
-    A neck with the global branch alone has the keys of their ImageNet neck; see
-    :func:`rename_neck` for the other one.
+    The authors' blocks of the combined space are CBlocks without a series
+    around them. A neck with the global branch alone has the keys of their
+    ImageNet neck; see :func:`rename_neck` for their other neck.
     """
     series = model.architecture.space != COMBINED_SPACE
     return {key: _authors_key(key, series) for key in model.state_dict() if not key.endswith(_COUNTER)}
 
 
 def authors_counters(model: SearchedNetwork) -> set[str]:
-    """Return the step counters of the BatchNorms under the authors' names; their files may hold them or not."""
+    """Return the step counters of the BatchNorms by the names of the authors, whose files may hold them or not."""
     series = model.architecture.space != COMBINED_SPACE
     return {_authors_key(key, series) for key in model.state_dict() if key.endswith(_COUNTER)}
 
 
 def rename_neck(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the authors' BLNeck, which has one branch without a prefix, the names of their global branch."""
+    """Give the authors' BLNeck, whose single branch has no prefix, the names of their global branch."""
     return {re.sub(r"^neck\.(fcs|classifier)\.", r"neck.global_\1.", key): value for key, value in given.items()}
 
 
-def load_pretrained(model: SearchedNetwork, path: str | os.PathLike) -> None:
-    """Start ``model`` from weights in this package's or the authors' layout, whatever neck and classes they had.
+def load_pretrained(model: SearchedNetwork, path: str | os.PathLike[str]) -> None:
+    """Start ``model`` from weights in this package's or the authors' layout, with any neck and any number of classes.
 
-    The backbone is taken whole; of the neck what has its name and shape there:
-    from an ImageNet file the layer of the global branch.
+    All weights of the backbone are loaded. Weights of the neck are loaded where
+    name and shape agree: from an ImageNet file the layer of the global branch.
 
     Raises:
-        InputError: truncated file, or the backbone of another network. The model is then unchanged.
+        InputError: the file is truncated, or its backbone is another one. The model is then unchanged.
     """
     given = rename_neck(find_state(load_checkpoint(path), f'the file of weights "{path}"'))
     own = model.state_dict()
@@ -117,6 +122,6 @@ def _authors_key(key: str, series: bool) -> str:
     return f"base.cells.{first_cell + int(position)}.{inner}{authors_block_key(rest)}"
 
 
-def _branch_key(match: re.Match) -> str:
+def _branch_key(match: re.Match[str]) -> str:
     branch, layer = match.groups()
     return f"{branch}_{'fcs' if layer == 'fc' else layer}."

@@ -22,8 +22,8 @@ _STEM = ("conv1", "bn1", "relu", "maxpool")
 class ECNNetwork(nn.Module):
     """Backbone -> average pooling (pool-5) -> FC -> BatchNorm, then one head per domain (Section 3.2).
 
-    - source: ReLU, dropout, classifier, for cross-entropy;
-    - target: L2 normalisation, no ReLU, dropout, for the exemplar memory.
+    - source: ReLU, dropout, classifier, for the cross-entropy;
+    - target: L2 normalisation without ReLU, dropout, for the exemplar memory.
 
     The test feature is pool-5, L2-normalised.
 
@@ -32,17 +32,25 @@ class ECNNetwork(nn.Module):
         num_classes: identities of the source.
         loss: torchreid's convention for ``forward`` in train mode: ``"softmax"``
             returns logits of the source head, ``"triplet"`` also pool-5.
-        feature_dim: of the embedding and so of the memory; 4096 in the paper.
+        feature_dim: length of the embedding and of the entries of the memory; 4096 in the paper.
         dropout: of both heads; 0.5 in the paper.
-        frozen_stages: as in mmcv: 2 freezes conv1 to layer2 as the paper, 0
-            the stem alone, -1 nothing (right for training from scratch). A frozen stage gets no gradient and its
-            BatchNorms stay in eval mode, those of the downsampling paths
-            included (the authors' code misses them). torchreid's
-            ``open_all_layers``, which sets ``requires_grad`` everywhere at
-            every epoch, does not undo it.
+        frozen_stages: as in mmcv: 2 freezes conv1 to layer2 as the paper does,
+            0 the stem alone, -1 nothing (right for training from random
+            weights). A frozen stage gets no gradient, and its BatchNorms stay
+            in eval mode, with those of the downsampling paths (the authors'
+            code misses the latter). torchreid's ``open_all_layers``, which sets
+            ``requires_grad`` everywhere at every epoch, does not undo this.
 
     Raises:
-        InputError: an argument out of range.
+        InputError: an argument is out of range.
+
+    Example:
+        >>> model = ecn_resnet18(3, pretrained=False, width=0.0625, feature_dim=8)
+        >>> embedding = model.embedding(torch.zeros(2, 3, 32, 16))
+        >>> model.classify(embedding).shape, model.target_feature(embedding).shape
+        (torch.Size([2, 3]), torch.Size([2, 8]))
+        >>> model.eval()(torch.zeros(2, 3, 32, 16)).shape
+        torch.Size([2, 32])
     """
 
     def __init__(
@@ -76,7 +84,7 @@ class ECNNetwork(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> ECNNetwork:
-        """As ``nn.Module.train``; the frozen part stays in eval mode."""
+        """Set the mode as ``nn.Module.train`` does; the frozen part stays in eval mode."""
         super().train(mode)
         for name in self._frozen_names():
             self.backbone.get_submodule(name).eval()
@@ -85,7 +93,7 @@ class ECNNetwork(nn.Module):
     def pool5(self, images: torch.Tensor) -> torch.Tensor:
         """Return the pooled feature map (B, D), not normalised, of images (B, 3, H, W)."""
         x = images
-        # No graph through the frozen part: whatever sets requires_grad on it, it gets no gradient.
+        # No graph through the frozen part: it gets no gradient even where other code sets requires_grad.
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.frozen_stages < 0):
             for name in _STEM:
                 x = self.backbone.get_submodule(name)(x)
@@ -95,19 +103,25 @@ class ECNNetwork(nn.Module):
         return self.global_avgpool(x).flatten(1)
 
     def embedding(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the embedding (B, ``embedding_dim``) after its BatchNorm, which both heads start from."""
-        return self.feat_bn(self.feat(self.pool5(images)))
+        """Return the embedding (B, ``embedding_dim``) after its BatchNorm; both heads start from it."""
+        embedding: torch.Tensor = self.feat_bn(self.feat(self.pool5(images)))
+        return embedding
 
     def classify(self, embedding: torch.Tensor) -> torch.Tensor:
-        """Source head: logits (B, classes)."""
-        return self.classifier(self.dropout(F.relu(embedding)))
+        """Return the logits of the source head, (B, classes)."""
+        logits: torch.Tensor = self.classifier(self.dropout(F.relu(embedding)))
+        return logits
 
     def target_feature(self, embedding: torch.Tensor) -> torch.Tensor:
-        """Target head: what the exemplar memory takes, (B, ``embedding_dim``), normalised before the dropout."""
-        return self.dropout(F.normalize(embedding.float()))
+        """Return the features of the target head, (B, ``embedding_dim``), normalised before the dropout."""
+        features: torch.Tensor = self.dropout(F.normalize(embedding.float()))
+        return features
 
-    def forward(self, images: torch.Tensor):
-        """Train mode: logits, with ``loss="triplet"`` also pool-5. Eval mode: normalised pool-5, (B, ``feature_dim``)."""
+    def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """Return logits in train mode, normalised pool-5 features (B, ``feature_dim``) in eval mode.
+
+        With ``loss="triplet"`` pool-5 comes second in train mode.
+        """
         pooled = self.pool5(images)
         if not self.training:
             return F.normalize(pooled)
@@ -118,12 +132,12 @@ class ECNNetwork(nn.Module):
         """Return the plain network for test time: folded BatchNorms, no embedding, no classifier.
 
         Args:
-            modality: ``"visible"`` or ``"infrared"`` where something is split.
+            modality: ``"visible"`` or ``"infrared"`` where BatchNorms are split.
 
         Raises:
-            InputError: no or another modality where one is needed.
+            InputError: a modality is needed, and it is missing or unknown.
         """
-        layers = OrderedDict(
+        layers: OrderedDict[str, nn.Module] = OrderedDict(
             backbone=self.backbone, global_avgpool=self.global_avgpool, flatten=nn.Flatten(), normalize=_Normalize()
         )
         return deploy_network(nn.Sequential(layers), self.feature_dim, modality)
@@ -140,7 +154,7 @@ class _Normalize(nn.Module):
 
 
 def _ecn_resnet(
-    depth: int, num_classes: int, loss: str, pretrained: bool | str | os.PathLike, architecture: ArchitectureSpec,
+    depth: int, num_classes: int, loss: str, pretrained: bool | str | os.PathLike[str], architecture: ArchitectureSpec,
     width: float, last_stride: int, feature_dim: int, dropout: float, frozen_stages: int,
 ) -> ECNNetwork:
     backbone = resnet_backbone(depth, width, last_stride, pretrained)
@@ -150,25 +164,27 @@ def _ecn_resnet(
 
 
 def ecn_resnet50(
-    num_classes: int, loss: str = "softmax", pretrained: bool | str | os.PathLike = True, use_gpu: bool = True,
+    num_classes: int, loss: str = "softmax", pretrained: bool | str | os.PathLike[str] = True, use_gpu: bool = True,
     architecture: ArchitectureSpec = SHARE, width: float = 1.0, last_stride: int = 2, feature_dim: int = 4096,
     dropout: float = 0.5, frozen_stages: int = 2,
 ) -> ECNNetwork:
-    """ECN with ResNet-50, 2048-d test feature.
+    """Return ECN with ResNet-50, 2048-d test feature.
 
     Args:
         num_classes: identities of the source.
         loss: see :class:`ECNNetwork`.
         pretrained: ImageNet weights: True (torchvision's, downloaded once), the path of a file, or False.
         use_gpu: accepted for torchreid's ``build_model``; move the model with ``.to(device)``.
-        architecture: which BatchNorms are split between modalities (ours, for
-            visible-infrared targets), see :func:`torchreid_nas.layers.split_batchnorm`; default none.
+        architecture: which BatchNorms are split between modalities (ours, for visible-infrared targets), see
+            :func:`torchreid_nas.layers.split_batchnorm`; the default splits none.
         width: channel multiplier.
         last_stride: stride of the last stage; 2 in the authors' code.
-        feature_dim, dropout, frozen_stages: see :class:`ECNNetwork`.
+        feature_dim: see :class:`ECNNetwork`.
+        dropout: see :class:`ECNNetwork`.
+        frozen_stages: see :class:`ECNNetwork`.
 
     Raises:
-        InputError: an argument out of range, or weights that cannot be had.
+        InputError: an argument is out of range, or the weights cannot be had.
     """
     return _ecn_resnet(
         50, num_classes, loss, pretrained, architecture, width, last_stride, feature_dim, dropout, frozen_stages
@@ -176,11 +192,11 @@ def ecn_resnet50(
 
 
 def ecn_resnet18(
-    num_classes: int, loss: str = "softmax", pretrained: bool | str | os.PathLike = True, use_gpu: bool = True,
+    num_classes: int, loss: str = "softmax", pretrained: bool | str | os.PathLike[str] = True, use_gpu: bool = True,
     architecture: ArchitectureSpec = SHARE, width: float = 1.0, last_stride: int = 2, feature_dim: int = 4096,
     dropout: float = 0.5, frozen_stages: int = 2,
 ) -> ECNNetwork:
-    """The same with ResNet-18 (512-d test feature), for small runs; arguments as :func:`ecn_resnet50`."""
+    """Return :func:`ecn_resnet50` with ResNet-18 (512-d test feature), for small runs; same arguments."""
     return _ecn_resnet(
         18, num_classes, loss, pretrained, architecture, width, last_stride, feature_dim, dropout, frozen_stages
     )

@@ -1,16 +1,16 @@
-"""Necks: what stands between feature maps and losses, for any backbone.
+"""Necks: the layers between feature maps and losses, for any backbone.
 
 A neck maps feature maps to a tuple of features, one per branch, and each
-feature to logits. In train mode ``forward`` returns ``(logits, features)``,
-each a tuple with one (B, classes) or (B, D) tensor per branch; in eval mode the
-concatenated features, from which classifiers and their layers are absent.
+feature to logits. In train mode ``forward`` returns ``(logits, features)``:
+two tuples with a tensor per branch, (B, classes) and (B, D). In eval mode
+``forward`` returns the concatenated features and calls no classifier.
 """
 from __future__ import annotations
 
 __all__ = ["BNNeck", "BalanceBranch", "BLNeck", "FBLNeck"]
 
 from collections.abc import Sequence
-from typing import Union
+from typing import TypeAlias
 
 import torch
 from torch import nn
@@ -18,14 +18,14 @@ from torch import nn
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers import BNNeck
 
-NeckOutput = Union[torch.Tensor, tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]]
+NeckOutput: TypeAlias = torch.Tensor | tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]
 
 
 class BalanceBranch(nn.Module):
-    """The balance of CDNet's necks: layers between the triplet's feature and the classifier's.
+    """The balance of CDNet's necks: layers between the feature of the triplet loss and the classifier.
 
-    Linear, BatchNorm1d, ReLU, then a classifier with bias: the triplet loss acts
-    on the input, cross entropy on the output.
+    Linear, BatchNorm1d, ReLU, then a classifier with bias. The triplet loss
+    acts on the input of the branch, the cross-entropy on its output.
 
     Args:
         in_features: D of the feature.
@@ -33,6 +33,10 @@ class BalanceBranch(nn.Module):
         hidden: width of the layer in between, 512 in the paper.
 
     Shapes: (B, D) -> (B, ``num_classes``).
+
+    Example:
+        >>> BalanceBranch(8, num_classes=3, hidden=4)(torch.randn(2, 8)).shape
+        torch.Size([2, 3])
     """
 
     def __init__(self, in_features: int, num_classes: int, hidden: int = 512) -> None:
@@ -41,7 +45,9 @@ class BalanceBranch(nn.Module):
         self.classifier = nn.Linear(hidden, num_classes)
 
     def forward(self, feature: torch.Tensor) -> torch.Tensor:
-        return self.classifier(self.fc(feature))
+        """Return the logits of features (B, D)."""
+        logits: torch.Tensor = self.classifier(self.fc(feature))
+        return logits
 
 
 class BLNeck(nn.Module):
@@ -56,8 +62,17 @@ class BLNeck(nn.Module):
     Attributes:
         feature_dim: C.
 
-    Shapes: (B, C, h, w), or a sequence of maps of which it is the last, ->
-    features (B, C), logits (B, ``num_classes``).
+    Shapes: (B, C, h, w), or a sequence of maps whose last map has this shape,
+    -> features (B, C), logits (B, ``num_classes``).
+
+    Raises:
+        InputError: the dropout is outside of [0, 1).
+
+    Example:
+        >>> neck = BLNeck(8, num_classes=3)
+        >>> logits, features = neck(torch.randn(2, 8, 4, 2))
+        >>> logits[0].shape, features[0].shape, neck.eval()(torch.randn(2, 8, 4, 2)).shape
+        (torch.Size([2, 3]), torch.Size([2, 8]), torch.Size([2, 8]))
     """
 
     def __init__(self, in_channels: int, num_classes: int, dropout: float = 0.2, hidden: int = 512) -> None:
@@ -83,12 +98,13 @@ class BLNeck(nn.Module):
 
 
 class FBLNeck(nn.Module):
-    """The Fine-grained Balance Neck (Li et al., CVPR 2021): a global branch, and a local one of horizontal stripes.
+    """The Fine-grained Balance Neck (Li et al., CVPR 2021): a global branch, and a local branch of horizontal stripes.
 
-    Global: the last map is average pooled. Local: the map before it goes
-    through a linear 1×1 convolution to ``local_channels``, is cut into
-    ``stripes`` from top to bottom, each average pooled, and concatenated. Each
-    of the two features has its own :class:`BalanceBranch`.
+    Global: the last map is average pooled. Local: the second last map goes
+    through a linear 1×1 convolution to ``local_channels`` and is cut into
+    ``stripes`` from top to bottom; every stripe is average pooled, and the
+    stripes are concatenated. Each of the two features has its own
+    :class:`BalanceBranch`.
 
     Args:
         in_channels: (C_2, C_3), channels of the last two feature maps.
@@ -96,8 +112,8 @@ class FBLNeck(nn.Module):
         dropout: probability, on both features; 0.2 in the paper.
         hidden: see :class:`BalanceBranch`.
         local_channels: 128 in the paper.
-        stripes: 2 in the paper. A map whose height they do not divide gives the
-            upper stripes one row more.
+        stripes: 2 in the paper. Where the height is no multiple of ``stripes``,
+            the upper stripes have one row more.
 
     Attributes:
         feature_dim: C_3 + ``stripes`` · ``local_channels``; 768 in the paper.
@@ -107,8 +123,13 @@ class FBLNeck(nn.Module):
     eval mode concatenated in this order; logits (B, ``num_classes``) each.
 
     Raises:
-        InputError: a dropout outside of [0, 1), no stripe; in ``forward``, a
-            single map or one with fewer rows than stripes.
+        InputError: the dropout is outside of [0, 1), or there is no stripe; in
+            ``forward``, there is a single map or fewer rows than stripes.
+
+    Example:
+        >>> neck = FBLNeck((8, 16), num_classes=3, local_channels=4).eval()
+        >>> neck([torch.randn(2, 8, 4, 2), torch.randn(2, 16, 4, 2)]).shape
+        torch.Size([2, 24])
     """
 
     def __init__(

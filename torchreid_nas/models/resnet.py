@@ -6,6 +6,7 @@ __all__ = ["ResNetBackbone", "resnet_backbone"]
 import os
 import urllib.error
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torchreid
@@ -14,38 +15,43 @@ from torch import nn
 
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import load_checkpoint
-from torchreid_nas.host import RESNET
+from torchreid_nas.host import BasicBlock as TorchreidBasicBlock
+from torchreid_nas.host import Bottleneck as TorchreidBottleneck
+from torchreid_nas.host import ResNet
 from torchreid_nas.state_dicts import find_state
 
 
-class BasicBlock(RESNET.BasicBlock):
-    """torchreid's block of ResNet-18, which adds and rectifies in place only where its ReLU is told to."""
+class BasicBlock(TorchreidBasicBlock):
+    """torchreid's block of ResNet-18; it adds and rectifies in place only where its ReLU is in place."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (B, C, h, w) to (B, C', h', w')."""
         out = self.relu(self.bn1(self.conv1(x)))
         return _residual(self, self.bn2(self.conv2(out)), x)
 
 
-class Bottleneck(RESNET.Bottleneck):
-    """torchreid's block of ResNet-50, likewise."""
+class Bottleneck(TorchreidBottleneck):
+    """torchreid's block of ResNet-50; it adds and rectifies in place only where its ReLU is in place."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (B, C, h, w) to (B, C', h', w')."""
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
         return _residual(self, self.bn3(self.conv3(out)), x)
 
 
-def _residual(block: nn.Module, out: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+def _residual(block: BasicBlock | Bottleneck, out: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Return ReLU(out + shortcut(x))."""
     shortcut = x if block.downsample is None else block.downsample(x)
-    return block.relu(out.add_(shortcut) if block.relu.inplace else out + shortcut)
+    output: torch.Tensor = block.relu(out.add_(shortcut) if block.relu.inplace else out + shortcut)
+    return output
 
 
-_OWN = {RESNET.BasicBlock: BasicBlock, RESNET.Bottleneck: Bottleneck}
+_OWN = {TorchreidBasicBlock: BasicBlock, TorchreidBottleneck: Bottleneck}
 _DEPTHS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
 
 
-class ResNetBackbone(RESNET.ResNet):
+class ResNetBackbone(ResNet):
     """torchreid's ResNet without head, whose ``forward`` returns the feature map.
 
     State-dict keys are those of torchvision's and torchreid's ResNets.
@@ -55,11 +61,21 @@ class ResNetBackbone(RESNET.ResNet):
         width: multiplier of all channel counts, as OSNet's; 1 is the published network.
         last_stride: stride of the last stage; 1 in re-ID (Luo et al., CVPRW 2019).
 
+    Attributes:
+        feature_dim: channels of the feature map.
+
     Shapes: (B, 3, H, W) -> (B, ``feature_dim``, H/16, W/16) with ``last_stride=1``.
+
+    Raises:
+        InputError: the width leaves no channel or is above 4.
+
+    Example:
+        >>> ResNetBackbone(18, width=0.0625)(torch.zeros(1, 3, 32, 16)).shape
+        torch.Size([1, 32, 2, 1])
     """
 
     def __init__(self, depth: int, width: float = 1.0, last_stride: int = 1) -> None:
-        # torchreid's constructor fixes the channel counts; its parts (blocks, _make_layer, featuremaps) do not.
+        # torchreid's constructor fixes the channel counts; its blocks, _make_layer and featuremaps do not.
         nn.Module.__init__(self)
         if not 1 <= 64 * width <= 4 * 64:
             raise InputError(
@@ -80,13 +96,15 @@ class ResNetBackbone(RESNET.ResNet):
         self._init_params()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.featuremaps(x)
+        """Return the feature map of images (B, 3, H, W)."""
+        maps: torch.Tensor = self.featuremaps(x)
+        return maps
 
-    def load_imagenet(self, source: bool | str | os.PathLike, depth: int) -> None:
+    def load_imagenet(self, source: Literal[True] | str | os.PathLike[str], depth: int) -> None:
         """Load ImageNet weights: ``True`` for torchvision's (V1, downloaded once into torch's cache), or a file.
 
         Raises:
-            InputError: no network and no file, or weights of another network.
+            InputError: the weights cannot be downloaded or read, or they are of another network.
         """
         if source is True:
             weights = torchvision.models.get_model_weights(f"resnet{depth}").IMAGENET1K_V1
@@ -115,12 +133,12 @@ class ResNetBackbone(RESNET.ResNet):
 
 
 def resnet_backbone(
-    depth: int, width: float = 1.0, last_stride: int = 1, pretrained: bool | str | os.PathLike = False,
+    depth: int, width: float = 1.0, last_stride: int = 1, pretrained: bool | str | os.PathLike[str] = False,
 ) -> ResNetBackbone:
     """Return a :class:`ResNetBackbone`, with ImageNet weights if asked for (see :meth:`ResNetBackbone.load_imagenet`).
 
     Raises:
-        InputError: weights that cannot be had, or weights for another width than 1.
+        InputError: the weights cannot be had, or the width is not 1.
     """
     backbone = ResNetBackbone(depth, width, last_stride)
     if pretrained:

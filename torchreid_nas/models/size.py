@@ -1,7 +1,7 @@
 """What a network holds and costs: parameters, multiply-adds, latency.
 
-Counted is what one forward pass in eval mode executes, so that a neck's
-classifiers, which inference drops, do not weigh.
+What one forward pass in eval mode executes is counted. Classifiers, which
+inference does not call, do not count.
 """
 from __future__ import annotations
 
@@ -24,14 +24,24 @@ _WARM_UP = 3
 
 
 def model_size(model: nn.Module, height: int, width: int) -> tuple[int, int, int]:
-    """Return parameters in all, parameters used at test time, and MACs of one image of one modality."""
+    """Return the parameters, the parameters that are used at test time, and the multiply-adds of one image.
+
+    Args:
+        model: any network; the mode of the model stays.
+        height: of the image.
+        width: of the image.
+
+    Example:
+        >>> model_size(nn.Conv2d(3, 2, 1, bias=False), height=4, width=2)
+        (6, 6, 48)
+    """
     in_all = sum(p.numel() for p in model.parameters())
     was_training = model.training
     image = torch.zeros(1, 3, height, width, device=next(model.parameters()).device)
     with torch.no_grad(), modality_context("visible"):
         macs = _multiply_adds(model.eval(), image)
     model.train(was_training)
-    # What only training uses: classifiers and the layers before them, ECN's embedding among them.
+    # Training alone uses the classifiers and the layers before them, such as ECN's embedding.
     training_only = sum(
         p.numel() for name, p in model.named_parameters()
         if "classifier" in name.split(".") or "_branch." in name or name.startswith(("feat.", "feat_bn."))
@@ -41,25 +51,29 @@ def model_size(model: nn.Module, height: int, width: int) -> tuple[int, int, int
 
 @torch.no_grad()
 def measure_cost(module: nn.Module, x: torch.Tensor, kind: str, repeats: int = 20) -> float:
-    """Return what ``module``, in eval mode already, costs on ``x``.
+    """Return the cost of ``module``, which is in eval mode, on ``x``.
 
     Args:
         module: any module of one tensor.
         x: (1, C, H, W), on the module's device.
-        kind: ``"macs"``, those of convolutions and linear layers, the usual
-            count; ``"parameters"``, of the layers that the pass executes, each
-            once; ``"latency"``, milliseconds on this machine's device with the
+        kind: ``"macs"``, multiply-adds of convolutions and linear layers;
+            ``"parameters"``, of the layers that the pass executes, each once;
+            ``"latency"``, milliseconds on the device of the module with the
             threads that torch has now: the median of ``repeats`` passes after
-            three that do not count.
-        repeats: passes of a latency.
+            three passes that do not count.
+        repeats: passes that a latency is measured by.
 
     Raises:
-        InputError: an unknown kind, or a module in train mode, whose
-            statistics the pass would move.
+        InputError: the kind is unknown, or the module is in train mode, in
+            which the pass would move statistics.
+
+    Example:
+        >>> measure_cost(nn.Conv2d(3, 2, 1, bias=False).eval(), torch.zeros(1, 3, 4, 2), "macs")
+        48.0
     """
     check_kind(kind)
     if any(layer.training for layer in module.modules()):
-        raise InputError(f"the cost is that of inference; call {type(module).__name__}.eval() before measuring it")
+        raise InputError(f"the cost is a cost of inference; call {type(module).__name__}.eval() before measure_cost")
     if kind == "latency":
         return _latency(module, x, repeats)
     if kind == "macs":
@@ -78,7 +92,7 @@ def measure_cost(module: nn.Module, x: torch.Tensor, kind: str, repeats: int = 2
 
 
 def _multiply_adds(module: nn.Module, x: torch.Tensor) -> int:
-    """Return the multiply-adds of one pass, by torch's own counter, which counts two operations for each."""
+    """Return the multiply-adds of one pass by torch's own counter, which counts a multiply-add as two operations."""
     with FlopCounterMode(display=False) as counter:
         module(x)
     return int(counter.get_total_flops()) // 2

@@ -23,6 +23,10 @@ FEATURES = ("before BNNeck", "after BNNeck")
 class TwoStreamNetwork(nn.Module):
     """Backbone -> global average pooling -> BNNeck -> classifier without bias, for two modalities.
 
+    A training batch is ``[visible; infrared]``. In eval mode a network with
+    split BatchNorms must know the modality, by argument or by
+    ``modality_context``.
+
     Args:
         backbone: maps (B, 3, H, W) to (B, D, h, w); its BatchNorms may be
             plain, split or searched.
@@ -31,12 +35,19 @@ class TwoStreamNetwork(nn.Module):
         loss: torchreid's convention for ``forward`` in train mode: ``"softmax"``
             returns logits, ``"triplet"`` returns (logits, pre-BN features).
         standardize_input: normalise every colour channel of the input per
-            modality by a BatchNorm without parameters. Ours: the control that
-            recovers most of what splitting BatchNorms gains where the sensors
-            differ by gain and offset.
+            modality by a BatchNorm without parameters. Ours: a control, which
+            gains most of what split BatchNorms gain where the sensors differ
+            by gain and offset.
 
-    A training batch is ``[visible; infrared]``. In eval mode the modality must
-    be known when anything is split, by argument or by ``modality_context``.
+    Raises:
+        InputError: another loss.
+
+    Example:
+        >>> model = two_stream_resnet18(3, "split", pretrained=False, width=0.0625)
+        >>> model(torch.zeros(4, 3, 32, 16)).shape
+        torch.Size([4, 3])
+        >>> model.eval()(torch.zeros(4, 3, 32, 16), "visible").shape
+        torch.Size([4, 32])
     """
 
     def __init__(
@@ -65,29 +76,35 @@ class TwoStreamNetwork(nn.Module):
                 ``modality_context``, else a joint batch in train mode.
 
         Raises:
-            InputError: eval mode, something is split, and no modality is known.
+            InputError: the network is in eval mode and has split BatchNorms, and the modality is not known.
         """
         with modality_context(modality) if modality is not None else contextlib.nullcontext():
             pooled = self.global_avgpool(self.backbone(self.standardize(images))).flatten(1)
             return pooled, self.bnneck(pooled)
 
-    def forward(self, images: torch.Tensor, modality: str | None = None):
-        """Train mode: logits (B, classes), with ``loss="triplet"`` also pre-BN features. Eval mode: post-BN features."""
+    def forward(
+        self, images: torch.Tensor, modality: str | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """Return logits (B, classes) in train mode, features after the BNNeck in eval mode.
+
+        With ``loss="triplet"`` the features before the BNNeck come second in
+        train mode. Arguments: see :meth:`features`.
+        """
         before, after = self.features(images, modality)
         if not self.training:
             return after
-        logits = self.classifier(after)
+        logits: torch.Tensor = self.classifier(after)
         return (logits, before) if self.loss == "triplet" else logits
 
     def deploy(self, modality: str | None = None, feature: str = "after BNNeck") -> DeployedNetwork:
-        """Return the plain network of one modality for test time, of folded BatchNorms and without classifier.
+        """Return the plain network of one modality for test time, with folded BatchNorms and without classifier.
 
         Args:
-            modality: ``"visible"`` or ``"infrared"``; may be None where nothing is split.
+            modality: ``"visible"`` or ``"infrared"``; may be None where no BatchNorm is split.
             feature: ``"after BNNeck"``, as ``forward`` in eval mode, or ``"before BNNeck"``.
 
         Raises:
-            InputError: no or another modality, another feature, or a supernet.
+            InputError: the modality is missing or unknown, the feature is unknown, or the network is a supernet.
         """
         if feature not in FEATURES:
             raise InputError(
@@ -105,7 +122,7 @@ class TwoStreamNetwork(nn.Module):
 
 
 def _two_stream_resnet(
-    depth: int, num_classes: int, architecture: ArchitectureSpec, loss: str, pretrained: bool | str | os.PathLike,
+    depth: int, num_classes: int, architecture: ArchitectureSpec, loss: str, pretrained: bool | str | os.PathLike[str],
     width: float, last_stride: int, standardize_input: bool,
 ) -> TwoStreamNetwork:
     backbone = resnet_backbone(depth, width, last_stride, pretrained)
@@ -114,18 +131,18 @@ def _two_stream_resnet(
 
 
 def two_stream_resnet50(
-    num_classes: int, architecture: ArchitectureSpec = SPLIT, pretrained: bool | str | os.PathLike = True,
+    num_classes: int, architecture: ArchitectureSpec = SPLIT, pretrained: bool | str | os.PathLike[str] = True,
     loss: str = "softmax", use_gpu: bool = True, width: float = 1.0, last_stride: int = 1,
     standardize_input: bool = False,
 ) -> TwoStreamNetwork:
-    """The network of CM-NAS: ResNet-50, 53 BatchNorm slots, 2048-d features.
+    """Return the network of CM-NAS: ResNet-50, 53 BatchNorm slots, 2048-d features.
 
     Args:
         num_classes: training identities.
         architecture: which BatchNorms are split; see :func:`torchreid_nas.layers.split_batchnorm`.
-            The paper's found architectures are not published; the default splits all.
+            The architectures that the paper found are not published; the default splits all slots.
         pretrained: ImageNet weights: True (torchvision's, downloaded once), the
-            path of a file, or False. They are copied into every BatchNorm of a slot.
+            path of a file, or False. Every BatchNorm of a slot gets a copy.
         loss: see :class:`TwoStreamNetwork`.
         use_gpu: accepted for torchreid's ``build_model``; move the model with ``.to(device)``.
         width: channel multiplier.
@@ -133,33 +150,33 @@ def two_stream_resnet50(
         standardize_input: see :class:`TwoStreamNetwork`.
 
     Raises:
-        InputError: an architecture for another backbone, or weights that cannot be had.
+        InputError: the architecture is for another backbone, or the weights cannot be had.
     """
     return _two_stream_resnet(50, num_classes, architecture, loss, pretrained, width, last_stride, standardize_input)
 
 
 def two_stream_resnet18(
-    num_classes: int, architecture: ArchitectureSpec = SPLIT, pretrained: bool | str | os.PathLike = True,
+    num_classes: int, architecture: ArchitectureSpec = SPLIT, pretrained: bool | str | os.PathLike[str] = True,
     loss: str = "softmax", use_gpu: bool = True, width: float = 1.0, last_stride: int = 1,
     standardize_input: bool = False,
 ) -> TwoStreamNetwork:
-    """The same with ResNet-18 (20 slots, 512-d features), for small runs; arguments as :func:`two_stream_resnet50`."""
+    """Return :func:`two_stream_resnet50` with ResNet-18 (20 slots, 512-d features), for small runs; same arguments."""
     return _two_stream_resnet(18, num_classes, architecture, loss, pretrained, width, last_stride, standardize_input)
 
 
 def two_stream_cdnet(
-    num_classes: int, architecture: ArchitectureSpec = SPLIT, pretrained: bool | str | os.PathLike = False,
+    num_classes: int, architecture: ArchitectureSpec = SPLIT, pretrained: bool | str | os.PathLike[str] = False,
     loss: str = "softmax", use_gpu: bool = True, width: float = 1.0, standardize_input: bool = False,
     genotype: ArchitectureSpec = "cdnet",
 ) -> TwoStreamNetwork:
-    """A lightweight two-stream network on CDNet's backbone (ours: none of the papers has it).
+    """Return a lightweight two-stream network on the backbone of CDNet (ours: none of the papers has it).
 
-    ``architecture`` says which of its BatchNorms are split, ``genotype`` which
-    CDNet it is. No ImageNet weights exist for download; other arguments as
-    :func:`two_stream_resnet50`.
+    ``architecture`` says which BatchNorms are split, ``genotype`` which CDNet
+    is the backbone. There are no ImageNet weights for download. The other
+    arguments are those of :func:`two_stream_resnet50`.
 
     Raises:
-        InputError: an architecture or genotype that does not fit, or ``pretrained``.
+        InputError: the architecture or the genotype does not fit, or ``pretrained`` is set.
     """
     if pretrained:
         raise InputError("two_stream_cdnet has no pretrained weights; set model.pretrained False")

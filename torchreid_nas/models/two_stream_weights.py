@@ -15,7 +15,7 @@ _BN_NAMES = {"visible": "visible_bn", "infrared": "thermal_bn", "share": "sharab
 
 
 def authors_keys(model: TwoStreamNetwork) -> dict[str, str]:
-    """Map every key of the model's state dict to the authors', step counters left out."""
+    """Map every key of the state dict of ``model``, step counters left out, to the key of the authors."""
     slots = {f"backbone.{slot}" for slot in bn_slots(model.backbone)}
     keys = {}
     for key in model.state_dict():
@@ -33,7 +33,7 @@ def authors_keys(model: TwoStreamNetwork) -> dict[str, str]:
 
 
 def unused_keys(model: TwoStreamNetwork) -> set[str]:
-    """Keys that the authors store beyond the model's needs: the other BatchNorms of a slot, step counters."""
+    """Return the keys that the authors store and the model does not use: other BatchNorms of a slot, step counters."""
     tensors = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
     slots = [f"backbone.{slot}" for slot in bn_slots(model.backbone)]
     modules = [f"{_authors_module(slot)}.{bn}" for slot in slots for bn in _BN_NAMES.values()] + ["bnneck"]
@@ -41,6 +41,6 @@ def unused_keys(model: TwoStreamNetwork) -> set[str]:
 
 
 def _authors_module(path: str) -> str:
-    """Translate the dotted path of a module of ours into the authors'."""
+    """Translate the dotted path of a module here into the path of the authors."""
     path = re.sub(r"downsample\.0$", "downsample.conv", path)
     return re.sub(r"downsample\.1$", "downsample.bn", path)
