@@ -11,6 +11,7 @@ ORDER = [
     "__main__",
     "cli",
     "run",
+    "evidence",
     "export",
     "torchreid_nas",
     "features weights",

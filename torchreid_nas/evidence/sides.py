@@ -1,0 +1,202 @@
+"""A method under test: its scores over several seeds and gallery trials, and how two methods differ."""
+from __future__ import annotations
+
+__all__ = ["Comparison", "Estimate", "Side", "compare_sides", "estimate"]
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from torchreid_nas.errors import InputError
+from torchreid_nas.evidence.clusters import Clusters
+from torchreid_nas.evidence.intervals import check_options, interval
+from torchreid_nas.evidence.pairs import paired_test
+
+LEVELS = ("identity", "trial", "seed")
+"""What the test persons, the gallery draws and the trainings each add to the variance of a figure."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Side:
+    """The scores of one method.
+
+    Args:
+        name: how texts call the method.
+        scores: (S, T, Q) float64: S trainings with seeds of their own, T gallery trials, Q queries; the same Q queries
+            in every trial.
+        pids: (Q,) identities of the queries, integers.
+        seeds: S seeds, in the order of ``scores``.
+
+    Raises:
+        InputError: the shapes do not agree.
+    """
+
+    name: str
+    scores: np.ndarray
+    pids: np.ndarray
+    seeds: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if self.scores.ndim != 3 or self.scores.shape[0] != len(self.seeds) or self.scores.shape[2] != len(self.pids):
+            raise InputError(
+                f"scores have shape {self.scores.shape}, expected (seeds, trials, queries) with {len(self.seeds)} seeds and "
+                f"{len(self.pids)} queries"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A figure with its interval, and where its variance comes from.
+
+    Attributes:
+        mean: over queries, trials and seeds.
+        low, high: ends of the interval.
+        shares: share of the variance by identity, trial and seed; only levels that vary.
+    """
+
+    mean: float
+    low: float
+    high: float
+    shares: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """How a method differs from another on the same queries.
+
+    Attributes:
+        a, b: names of the methods.
+        difference: mean of a less mean of b.
+        low, high: ends of the interval.
+        p_value: two-sided.
+        smallest: difference that this test set and these seeds would show with a probability of 80 %.
+        replicated: whether both methods have several seeds, so that the difference is one of methods and not of two networks.
+        wins, losses, ties: identities that a, b and neither serves better.
+    """
+
+    a: str
+    b: str
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    smallest: float
+    replicated: bool
+    wins: int
+    losses: int
+    ties: int
+
+
+def estimate(side: Side, level: float = 0.95, resamples: int = 10_000, seed: int = 0) -> Estimate:
+    """Return the figure of one method with its interval.
+
+    One training on one gallery varies by its test persons alone: :func:`torchreid_nas.evidence.interval`. Several
+    trainings or gallery draws add a variance each; the interval is then Student's t with Satterthwaite's degrees of
+    freedom (Biometrics Bulletin 1946). Test persons, draws and trainings are crossed, so the sum counts their
+    interactions more than once: the interval is rather too wide than too narrow.
+
+    Raises:
+        InputError: as :func:`torchreid_nas.evidence.interval`.
+
+    Examples:
+        >>> scores = np.array([[[0.8, 0.6, 0.4, 0.2]], [[0.9, 0.7, 0.5, 0.3]], [[0.7, 0.5, 0.3, 0.1]]])
+        >>> found = estimate(Side("ours", scores, np.array([0, 0, 1, 1]), (1, 2, 3)))
+        >>> round(found.mean, 3), {level: round(share, 2) for level, share in found.shares.items()}
+        (0.5, {'identity': 0.92, 'seed': 0.08})
+    """
+    check_options(level, resamples)
+    clusters = Clusters(side.pids)
+    parts = _variances(clusters, side.scores)
+    total = sum(variance for variance, _ in parts.values())
+    shares = {name: variance / total if total > 0 else 0.0 for name, (variance, _) in parts.items()}
+    if set(parts) == {"identity"}:
+        return Estimate(*interval(side.scores.mean(axis=(0, 1)), side.pids, level, resamples, seed), shares)
+    mean = float(side.scores.mean())
+    half = _quantile(parts, 0.5 + level / 2) * total**0.5
+    return Estimate(mean, mean - half, mean + half, shares)
+
+
+def compare_sides(a: Side, b: Side, level: float = 0.95, resamples: int = 10_000, seed: int = 0) -> Comparison:
+    """Return how two methods differ on the same queries.
+
+    With one training on a side the test is :func:`torchreid_nas.evidence.paired_test` of the mean over gallery draws: it
+    speaks of two networks, not of two methods. With several trainings on both sides, the trainings are the replicates:
+    seeds that both sides have are paired, otherwise the two groups of seeds vary on their own (Welch); gallery draws are
+    paired. Interval and test are then those of :func:`estimate`.
+
+    Raises:
+        InputError: the queries of the sides differ, or as :func:`torchreid_nas.evidence.interval`.
+    """
+    check_options(level, resamples)
+    if not np.array_equal(a.pids, b.pids) or a.scores.shape[1] != b.scores.shape[1]:
+        raise InputError(
+            f'"{a.name}" and "{b.name}" were not tested on the same queries and gallery trials; test both on one test set'
+        )
+    clusters = Clusters(a.pids)
+    by_query = a.scores.mean(axis=(0, 1)) - b.scores.mean(axis=(0, 1))
+    by_identity = clusters.sums(by_query)
+    parts = _difference_variances(clusters, a, b)
+    total = sum(variance for variance, _ in parts.values())
+    replicated = min(len(a.seeds), len(b.seeds)) > 1
+    test = paired_test(by_query, np.zeros_like(by_query), a.pids, level, resamples, seed)
+    difference, low, high, p_value = test
+    if set(parts) != {"identity"}:
+        half = _quantile(parts, 0.5 + level / 2) * total**0.5
+        low, high = difference - half, difference + half
+    if replicated:
+        p_value = _p_value(difference, parts)
+    smallest = (_quantile(parts, 0.5 + level / 2) + _quantile(parts, 0.8)) * total**0.5
+    small = 1e-12
+    return Comparison(
+        a.name, b.name, difference, low, high, p_value, smallest, replicated,
+        wins=int((by_identity > small).sum()), losses=int((by_identity < -small).sum()),
+        ties=int((abs(by_identity) <= small).sum()),
+    )
+
+
+def _variances(clusters: Clusters, scores: np.ndarray) -> dict[str, tuple[float, int]]:
+    """Return the variance of the mean of (S, T, Q) scores by level, and each one's degrees of freedom."""
+    parts = {"identity": (clusters.variance_of_mean(clusters.sums(scores.mean(axis=(0, 1)))), clusters.count - 1)}
+    for name, means in (("trial", scores.mean(axis=(0, 2))), ("seed", scores.mean(axis=(1, 2)))):
+        if len(means) > 1:
+            parts[name] = (float(means.var(ddof=1)) / len(means), len(means) - 1)
+    return parts
+
+
+def _difference_variances(clusters: Clusters, a: Side, b: Side) -> dict[str, tuple[float, int]]:
+    """Return the same of the difference of two sides, paired wherever both sides share what varies."""
+    if a.seeds == b.seeds:
+        return _variances(clusters, a.scores - b.scores)
+    parts = _variances(clusters, a.scores.mean(axis=0, keepdims=True) - b.scores.mean(axis=0, keepdims=True))
+    for side in (a, b):
+        own = _variances(clusters, side.scores)
+        if "seed" in own:
+            parts[f"seed of {side.name}" if a.name != b.name else f"seed {side is a}"] = own["seed"]
+    return parts
+
+
+def _freedom(parts: dict[str, tuple[float, int]]) -> float:
+    """Return Satterthwaite's degrees of freedom of a sum of variances."""
+    total = sum(variance for variance, _ in parts.values())
+    if total == 0:
+        return float(min(freedom for _, freedom in parts.values()))
+    return float(total**2 / sum(variance**2 / freedom for variance, freedom in parts.values()))
+
+
+def _quantile(parts: dict[str, tuple[float, int]], probability: float) -> float:
+    return float(stats.t.ppf(probability, _freedom(parts)))
+
+
+def _p_value(difference: float, parts: dict[str, tuple[float, int]]) -> float:
+    total = sum(variance for variance, _ in parts.values())
+    if total == 0:
+        return 1.0 if difference == 0 else 0.0
+    return float(2 * stats.t.sf(abs(difference) / total**0.5, _freedom(parts)))
+
+
+def as_side(name: str, scores: Any, pids: Any, seeds: Any = (0,)) -> Side:
+    """Return a side from scores of any of the shapes (Q,), (T, Q) and (S, T, Q)."""
+    scores = np.asarray(scores, dtype=np.float64)
+    return Side(name, scores.reshape((1,) * (3 - scores.ndim) + scores.shape), np.asarray(pids), tuple(seeds))
