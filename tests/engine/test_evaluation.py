@@ -10,7 +10,7 @@ from tiny import TINY, TINY_CDNET, TINY_ECN
 from torch.nn import functional as F
 
 from torchreid_nas.config import load_config
-from torchreid_nas.engine import EvaluationOptions
+from torchreid_nas.engine import EvaluationOptions, scoring
 from torchreid_nas.metrics import evaluate_sysu_mm01, re_rank_features
 from torchreid_nas.run.build import read_data, train_engine
 from torchreid_nas.run.stages import Run
@@ -77,7 +77,7 @@ def test_blocks_skip_what_the_protocol_of_market1501_skips(data_root, tmp_path, 
     engine.test(dist_metric=metric)
     (expected, _), = engine.results[target].values()
     monkeypatch.setattr(engine, "matrix_bytes", 0)
-    monkeypatch.setattr(engine, "distance_matrix", None)
+    monkeypatch.setattr(scoring, "distance_matrix", None)
     engine.test(dist_metric=metric)
     (found, _), = engine.results[target].values()
     assert found.mAP == pytest.approx(expected.mAP, abs=1e-6) and found.cmc == pytest.approx(expected.cmc, abs=1e-6)
@@ -118,8 +118,8 @@ def test_a_pool_is_re_ranked_for_pictures_alone(data_root, tmp_path, monkeypatch
     monkeypatch.setitem(TASKS, "SYSU-MM01", (TINY, "split", "sysu_mm01"))
     engine, target = engine_of("SYSU-MM01", data_root, tmp_path)
     pool = len(engine.datamanager.test_dataset[target]["gallery"])
-    sizes, original = [], engine.distance_matrix
-    monkeypatch.setattr(engine, "distance_matrix", lambda query, gallery, *options: (
+    sizes, original = [], scoring.distance_matrix
+    monkeypatch.setattr(scoring, "distance_matrix", lambda query, gallery, *options: (
         sizes.append(len(gallery)), original(query, gallery, *options))[1])
     engine.test(rerank=True)
     assert len(sizes) == 10 * len(engine.features) and max(sizes) < pool

@@ -22,17 +22,17 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from torchreid_nas.data.interface import DataManager
 from torchreid_nas.engine.checkpoint import Position, Stateful, collect_state, restore_state
-from torchreid_nas.engine.distances import distance_matrix
 from torchreid_nas.engine.ema import ExponentialMovingAverage
 from torchreid_nas.engine.interface import BatchLoader
 from torchreid_nas.engine.options import TrainingOptions, seed_everything
 from torchreid_nas.engine.precision import Precision
 from torchreid_nas.engine.progress import EpochProgress
 from torchreid_nas.engine.readings import Readings
+from torchreid_nas.engine.scoring import ScoredFeatures
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import save_checkpoint
 from torchreid_nas.log import plain_lines
-from torchreid_nas.metrics import RankingResult
+from torchreid_nas.metrics import QueryScores, RankingResult
 from torchreid_nas.metrics.scores import computed_scores, find_score
 from torchreid_nas.run.folder import StageFolder
 
@@ -101,6 +101,8 @@ class ResumableEngine(torchreid.engine.Engine):
         self._history = ""
         self._stateful_optimizer: Any = optimizer
         self.results: dict[str, dict[str, tuple[RankingResult, dict[str, Any]]]] = {}
+        self.queries: dict[str, dict[str, list[QueryScores]]] = {}
+        self.scored: list[ScoredFeatures] = []
 
     # -- what torchreid's loop calls ------------------------------------------
 
@@ -289,7 +291,6 @@ class ResumableEngine(torchreid.engine.Engine):
         # torch before 2.6 has no such context and compiles.
         return torch.compiler.set_stance("force_eager") if hasattr(torch.compiler, "set_stance") else contextlib.nullcontext()
 
-    distance_matrix = staticmethod(distance_matrix)
 
     def record(self, values: Mapping[str, torch.Tensor]) -> dict[str, float]:
         """Add the losses of a step to the means of the epoch; show the newest known losses and return them for torchreid.

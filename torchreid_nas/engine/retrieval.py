@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from torchreid_nas.data.interface import TestingDataManager
 from torchreid_nas.deploy.optimize import images_at_once
 from torchreid_nas.engine.base import ResumableEngine
 from torchreid_nas.engine.distances import distances
+from torchreid_nas.engine.scoring import ScoredFeatures, score_features
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers import MODALITIES, modality_context
 from torchreid_nas.metrics import PROTOCOLS, Protocol, average_results, evaluate_market1501
@@ -51,11 +51,13 @@ class RetrievalEngine(ResumableEngine):
         matrix_bytes: the largest distance matrix to make; a target with a larger one
             is ranked from its features by blocks, which leaves no matrix for pictures.
         evaluation: how :meth:`score` computes features; what is looked at during training is computed as it trains.
+        keeps_features: keep in ``scored`` what :meth:`score` scored, one entry per target.
     """
 
     features: ClassVar[Sequence[str]] = ("test feature",)
     matrix_bytes: float = 4 * 2**30
     evaluation = EvaluationOptions()
+    keeps_features: bool = False
 
     def test_features(self, model: nn.Module, images: torch.Tensor, modality: str) -> Sequence[torch.Tensor]:
         """Return the test features (B, D) of images of one modality, one per name in ``features``."""
@@ -152,43 +154,25 @@ class RetrievalEngine(ResumableEngine):
         """Score one target under its protocol, all of its galleries from one extraction of the features.
 
         Returns:
-            The distance matrix of the last feature, over the whole pool where galleries are drawn from one; None
-            where it was ranked by blocks, see :attr:`matrix_bytes`, or where drawn galleries were re-ranked and
-            no pictures (``visrank``) need the pool.
+            The distance matrix of the last feature, see :func:`torchreid_nas.engine.scoring.score_features`.
         """
         forward = None if self.evaluation == EvaluationOptions() else self._fast_forward()
         query, q_pids, q_camids = self.extract(query_loader, forward)
         gallery, g_pids, g_camids = self.extract(gallery_loader, forward)
-        protocol = self._protocol(dataset_name)
         galleries = [np.arange(len(g_pids))]
         if isinstance(self.datamanager, TestingDataManager):
             galleries = self.datamanager.test_galleries(dataset_name)
-        by_blocks = not self._makes_matrix(dataset_name, rerank)
-        # Neighbours are of a gallery alone: the rest of the pool would tell what the protocol hides.
-        apart = rerank and all(len(chosen) < len(g_pids) for chosen in galleries)
-        self.results[dataset_name] = {}
-        distmat: np.ndarray | None = None
-        for name, qf, gf in zip(self.features, query, gallery):
-            if by_blocks:
-                if normalize_feature:
-                    qf, gf = F.normalize(qf), F.normalize(gf)
-                trials = [
-                    protocol.evaluate_features(
-                        qf, gf[chosen], q_pids, g_pids[chosen], q_camids, g_camids[chosen], metric=dist_metric
-                    )
-                    for chosen in galleries
-                ]
-            else:
-                if visrank or not apart:
-                    distmat = self.distance_matrix(qf, gf, dist_metric, normalize_feature, rerank, len(galleries) > 1)
-                trials = []
-                for chosen in galleries:
-                    if distmat is None or (rerank and len(chosen) < len(gf)):
-                        drawn = self.distance_matrix(qf, gf[chosen], dist_metric, normalize_feature, rerank)
-                    else:
-                        drawn = _columns(distmat, chosen)
-                    trials.append(protocol.evaluate(drawn, q_pids, g_pids[chosen], q_camids, g_camids[chosen]))
-            self.results[dataset_name][name] = average_results(trials)
+        test = ScoredFeatures(
+            dataset_name, self.features, query, gallery, q_pids, q_camids, g_pids, g_camids, self._protocol(dataset_name),
+            galleries,
+        )
+        trials, distmat = score_features(test, dist_metric, normalize_feature, rerank, self.matrix_bytes, visrank)
+        self.results[dataset_name] = {name: average_results(results) for name, results in trials.items()}
+        self.queries[dataset_name] = {
+            name: [result.queries for result in results if result.queries is not None] for name, results in trials.items()
+        }
+        if self.keeps_features:
+            self.scored.append(test)
         return distmat
 
     def _makes_matrix(self, dataset_name: str, rerank: bool) -> bool:
@@ -215,10 +199,3 @@ class RetrievalEngine(ResumableEngine):
             return networks[modality](images)
 
         return forward
-
-
-def _columns(distmat: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Return the chosen columns; all of them in their order without a copy."""
-    if np.array_equal(chosen, np.arange(distmat.shape[1])):
-        return distmat
-    return distmat.T[chosen].T

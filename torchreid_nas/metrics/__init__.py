@@ -11,6 +11,7 @@ from torchreid_nas.metrics.protocols import (
     find_protocol,
     register_protocol,
 )
+from torchreid_nas.metrics.query_scores import QueryScores
 from torchreid_nas.metrics.ranking import average_results, rank_queries
 from torchreid_nas.metrics.reranking import re_rank_features, re_ranking
 from torchreid_nas.metrics.scores import SCORES, Ranked, Score, find_score, register_score
@@ -18,7 +19,8 @@ from torchreid_nas.metrics.streaming import rank_features
 from torchreid_nas.metrics.tally import RankingResult
 
 __all__ = [
-    "PROTOCOLS", "Protocol", "Ranked", "RankingResult", "SCORES", "Score", "average_results", "evaluate_market1501",
+    "PROTOCOLS", "Protocol", "QueryScores", "Ranked", "RankingResult", "SCORES", "Score", "average_results",
+    "evaluate_market1501",
     "evaluate_rank", "evaluate_regdb", "evaluate_sysu_mm01", "find_protocol", "find_score", "rank_features", "rank_queries",
     "re_rank_features", "re_ranking", "register_protocol", "register_score", "use_fast_ranking",
 ]

@@ -115,7 +115,7 @@ def start_tally(max_rank: int, q_pids: np.ndarray, gallery: GalleryIndex) -> Tal
             f"gallery {_some(gallery.identities)}; check that both come from the same test split and that neither was "
             "relabelled"
         )
-    return Tally(int(max_rank))
+    return Tally(int(max_rank), len(gallery.by_identity))
 
 
 def average_results(results: Sequence[RankingResult]) -> tuple[RankingResult, dict[str, Any]]:

@@ -101,7 +101,7 @@ def rank_features(
         tally.add(
             places, positives.real, None if skipped is None else torch.from_numpy(skipped).to(query.device), first
         )
-    return tally.result()
+    return tally.result(order)
 
 
 def _own_camera(pids: tuple[np.ndarray, np.ndarray], cameras: tuple[np.ndarray, np.ndarray], excluded: Mask | None) -> Mask:

@@ -5,12 +5,15 @@ __all__ = ["RankingResult", "Tally"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from torchreid_nas.errors import InputError
 from torchreid_nas.metrics.places import sort_rows
+from torchreid_nas.metrics.query_scores import QueryScores
 from torchreid_nas.metrics.scores import Ranked, computed_scores
 
 
@@ -24,6 +27,7 @@ class RankingResult:
         scores: the other metrics by name, each averaged over the valid queries: those of
             :data:`~torchreid_nas.metrics.SCORES` that are computed from rankings.
         num_valid_queries: queries whose identity is left in their gallery.
+        queries: the same of every query; None for a mean over galleries.
 
     Example:
         >>> from torchreid_nas.metrics import evaluate_regdb
@@ -35,6 +39,7 @@ class RankingResult:
     cmc: np.ndarray
     scores: Mapping[str, float]
     num_valid_queries: int
+    queries: QueryScores | None = None
 
     @property
     def mAP(self) -> float:
@@ -56,17 +61,17 @@ class RankingResult:
 
 
 class Tally:
-    """Adds up what the rankings of blocks of queries score.
+    """Gathers what the rankings of blocks of queries score.
 
     Args:
         max_rank: length of the CMC.
+        num_gallery: number of gallery images.
     """
 
-    def __init__(self, max_rank: int) -> None:
-        self._hits = np.zeros(max_rank, dtype=np.int64)
+    def __init__(self, max_rank: int, num_gallery: int) -> None:
+        self._max_rank, self._num_gallery = max_rank, num_gallery
         self._functions = {score.name: score.of for score in computed_scores() if score.of is not None}
-        self._sums = np.zeros(len(self._functions))
-        self._num_valid = 0
+        self._blocks: list[tuple[npt.NDArray[Any], ...]] = []
 
     def add(
         self, places: torch.Tensor, real: torch.Tensor, skipped: torch.Tensor | None = None,
@@ -87,28 +92,35 @@ class Tally:
         dropped = keys & 1
         places = (keys >> 1) - dropped.cumsum(dim=1) + dropped
         ranked = Ranked.of(places, 1 - dropped)
-        valid = ranked.total > 0
-        scores = torch.stack([function(ranked) for function in self._functions.values()])[:, valid]
-        self._sums += scores.sum(dim=1).cpu().numpy()
-        self._num_valid += scores.shape[1]
+        scores = torch.stack([function(ranked) for function in self._functions.values()])
         if first is None:
             first = places.masked_fill(dropped.bool(), torch.iinfo(torch.int64).max).amin(dim=1)
-        ranks = first[valid].cpu().numpy()
-        self._hits += np.bincount(ranks[ranks < len(self._hits)], minlength=len(self._hits))
+        first = first.masked_fill(ranked.total == 0, -1)
+        self._blocks.append(tuple(part.cpu().numpy() for part in (first, ranked.total, scores)))
 
-    def result(self) -> RankingResult:
+    def result(self, order: npt.NDArray[np.int64] | None = None) -> RankingResult:
         """Return the scores of all that was added.
+
+        Args:
+            order: the numbers of the queries in the order in which they were added; None where they came in their own order.
 
         Raises:
             InputError: no query was valid.
         """
-        if self._num_valid == 0:
+        first, positives = (np.concatenate([block[part] for block in self._blocks]).astype(np.int32) for part in (0, 1))
+        scores = np.concatenate([block[2] for block in self._blocks], axis=1)
+        if not (first >= 0).any():
             raise InputError(
                 "no overlap of query and gallery identities is left: the protocol makes every query skip all gallery "
                 "images of its identity, as when query and gallery come from the same camera; check the camera ids of "
                 "both"
             )
-        cmc = self._hits.cumsum() / self._num_valid
+        scores[:, first < 0] = np.nan
+        if order is not None:
+            back = np.empty_like(order)
+            back[order] = np.arange(len(order))
+            first, positives, scores = first[back], positives[back], scores[:, back]
+        queries = QueryScores(first, positives, self._num_gallery, dict(zip(self._functions, scores)))
+        cmc = queries.cmc(self._max_rank)
         cmc.flags.writeable = False
-        means = dict(zip(self._functions, (self._sums / self._num_valid).tolist()))
-        return RankingResult(cmc, means, self._num_valid)
+        return RankingResult(cmc, queries.means(), int(queries.valid.sum()), queries)
