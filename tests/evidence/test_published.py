@@ -1,0 +1,67 @@
+"""Published figures, and rows of a table that do not compare."""
+import pytest
+
+from torchreid_nas.errors import InputError
+from torchreid_nas.evidence.published import lint_table, published_figures, read_table
+
+HEADER = "method,dataset,protocol,rank1,mAP,source\n"
+ALL = "SYSU-MM01 all-search, 1-shot, random galleries"
+
+
+def findings(tmp_path, *rows):
+    path = tmp_path / "table.csv"
+    path.write_text(HEADER + "".join(f"{row}\n" for row in rows), encoding="utf-8")
+    return [(finding.line, finding.said) for finding in lint_table(read_table(path))]
+
+
+def test_shipped_figures_are_those_of_the_papers():
+    known = {(f.method, f.dataset, f.protocol): (f.rank1, f.mAP) for f in published_figures()}
+    assert known["CM-NAS", "sysu_mm01", ALL] == (61.99, 60.02)
+    assert known["CM-NAS", "regdb", "RegDB visible to infrared, ten trials"] == (84.54, 80.32)
+    assert known["CDNet pretrained", "msmt17", "Market-1501"] == (78.9, 54.7)
+    assert known["DEEN", "llcm", "LLCM paper"] == (62.5, 65.8) and known["DEEN", "llcm", "LLCM repository"] == (69.21, 55.52)
+    assert all(f.source and f.protocol for f in published_figures()) and len(known) == len(published_figures())
+
+
+def test_a_table_of_one_protocol_compares(tmp_path):
+    assert not findings(tmp_path, f'CM-NAS,sysu_mm01,"{ALL}",61.99,60.02,paper', f'ours,sysu_mm01,"{ALL}",62.5,60.9,run')
+
+
+def test_a_row_of_another_protocol_is_flagged(tmp_path):
+    official = ALL.replace("random", "official")
+    said = findings(tmp_path, *(f'm{i},sysu_mm01,"{ALL}",6{i},60,p' for i in range(2)), f'x,sysu_mm01,"{official}",70,66,p')
+    assert said == [(3, f'the protocol is "{official}", most rows of sysu_mm01 have "{ALL}"; put it in another table')]
+
+
+def test_figures_of_another_protocol_under_a_false_name_are_found(tmp_path):
+    ((line, said),) = findings(tmp_path, f'CAJ,sysu_mm01,"{ALL}",69.88,66.89,paper')
+    assert line == 1 and said.startswith("69.88 / 66.89 is published for CAJ under") and "flipped" in said
+
+
+def test_directions_that_were_exchanged_are_found(tmp_path):
+    ((_, said),) = findings(tmp_path, 'CM-NAS,regdb,"RegDB visible to infrared, ten trials",82.57,78.31,paper')
+    assert "RegDB infrared to visible" in said
+
+
+def test_fractions_missing_sources_and_unknown_protocols_are_named(tmp_path):
+    said = " | ".join(text for _, text in findings(tmp_path, "ours,regdb,RegDB visible to infared ten trials,0.84,0.8,"))
+    assert "look like fractions" in said and "names no source" in said and "nothing is published under" in said
+    assert "did you mean" in said
+
+
+@pytest.mark.parametrize("content, said", [
+    ("", 'has no column "method"'),
+    (HEADER, "has no rows"),
+    ("method,dataset,protocol,rank1,source\n", 'has no column "mAP"'),
+    (HEADER + "ours,regdb,RegDB,high,80,run\n", 'row 1 of the table .* has rank1 "high"'),
+    (HEADER + "ours,regdb,RegDB,84,180,run\n", 'has mAP "180", expected percent'),
+    (HEADER + "ours,regdb,RegDB,84,nan,run\n", 'has mAP "nan"'),
+    (b"\xff\xfe\x00", "is not UTF-8"),
+])
+def test_a_file_that_is_no_such_table_is_one_sentence(content, said, tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=said):
+        read_table(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_table(tmp_path / "none.csv")
