@@ -26,6 +26,9 @@ from torchreid_nas.run.folder import STAGES, RunFolder
 _COMMANDS = {
     "configs": ("torchreid_nas.cli.configs", "list, show and copy the configs that the package ships"),
     "report": ("torchreid_nas.cli.report", "show the table of a run and draw its pictures again"),
+    "compare": ("torchreid_nas.cli.compare", "say whether tested runs differ, with intervals"),
+    "verify": ("torchreid_nas.cli.verify", "hold the figures of a run against its features and certificate"),
+    "lint": ("torchreid_nas.cli.lint", "name the rows of a table of figures that do not compare"),
     "features": ("torchreid_nas.cli.features", "features of images, folders and videos into a file"),
     "match": ("torchreid_nas.cli.match", "rank a gallery for each query image"),
     "export": ("torchreid_nas.cli.export", "a trained network as a file for another runtime"),

@@ -58,7 +58,7 @@ def load_config(path: str | os.PathLike[str] | None = None, overrides: Sequence[
     cfg = default_config()
     if path is not None:
         path = find_config(path)
-        for name, value in _flatten(_read_yaml(path)):
+        for name, value in flatten(_read_yaml(path)):
             _set(cfg, name, value, f'the config "{path}"')
     file = next((word for word in overrides[::2] if word.endswith((".yaml", ".yml"))), None)
     if file is not None:
@@ -90,9 +90,9 @@ def changed_keys(old: Mapping[str, Any], new: CfgNode, among: Sequence[str]) -> 
         new: the config to compare with.
         among: keys and sections to look at.
     """
-    before = dict(_flatten(old))
+    before = dict(flatten(old))
     return [
-        f"{key}: {before.get(key)} -> {value}" for key, value in _flatten(new)
+        f"{key}: {before.get(key)} -> {value}" for key, value in flatten(new)
         if (key in among or key.split(".")[0] in among) and before.get(key) != value
     ]
 
@@ -115,10 +115,11 @@ def _read_yaml(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     return content
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the name of every key of a config with its value: ``train.lr``, 0.01."""
     for key, value in tree.items():
         if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

@@ -5,6 +5,9 @@
     architecture.json      what the search found; architecture.cfg is the same in the authors' format
     train/                 config.yaml, checkpoint.pth, history.jsonl, model.pth (the weights to test), TensorBoard events
     results.json           the protocol's figures
+    scores.npz             the scores of every query, from which the figures follow
+    test_features.npz      the features of the test, for ``torchreid-nas verify``
+    certificate.json       how the figures were made, with digests of all that they were made from
     figures/               architecture.png, training.png
 
 A series of runs holds a folder per run (``split_<t>``, or a variant of an
@@ -178,6 +181,21 @@ class RunFolder:
     def results(self) -> Path:
         """The protocol's figures."""
         return self.path / "results.json"
+
+    @property
+    def scores(self) -> Path:
+        """The scores of every query of the test, from which the figures follow."""
+        return self.path / "scores.npz"
+
+    @property
+    def test_features(self) -> Path:
+        """The features that the test scored."""
+        return self.path / "test_features.npz"
+
+    @property
+    def certificate(self) -> Path:
+        """How the figures were made, with digests of all that they were made from."""
+        return self.path / "certificate.json"
 
     @property
     def figures(self) -> Path:

@@ -12,6 +12,7 @@ from torchreid_nas import report
 from torchreid_nas.config import config_to_yaml
 from torchreid_nas.files import remove_leftovers, write_json, write_text
 from torchreid_nas.run import build, guards
+from torchreid_nas.run.evidence import keep_evidence
 from torchreid_nas.run.folder import RunFolder
 from torchreid_nas.run.lock import hold
 from torchreid_nas.run.pictures import draw_search, draw_training, try_to_draw
@@ -100,6 +101,7 @@ class Run:
         """Evaluate under the protocols of the targets; writes the results and shows their table."""
         cfg = self.setup.cfg
         engine = build.evaluation_engine(self.setup, trains)
+        engine.keeps_features = cfg.test.keep_features
         engine.run(
             save_dir=self.folder.path, test_only=True, dist_metric=cfg.test.dist_metric,
             normalize_feature=cfg.test.normalize_feature, ranks=cfg.test.ranks, rerank=cfg.test.rerank,
@@ -115,6 +117,7 @@ class Run:
             results["zoo"] = entry.name
         self._keep_config()
         write_json(self.folder.results, results)
+        keep_evidence(self.setup, engine, rows, trains)
         logger.info(report.results_table(results))
         if entry is not None:
             logger.info(comparison_table(entry, rows, cfg))

@@ -1,0 +1,195 @@
+"""``torchreid-nas compare``: what tested runs show of their methods, and what they do not."""
+from __future__ import annotations
+
+__all__ = ["Compared", "QueryChange", "Table", "compare_runs"]
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from torchreid_nas.errors import InputError, nearest
+from torchreid_nas.evidence.pairs import holm
+from torchreid_nas.evidence.runs import EvaluatedRun, Method, check_same_test, group_runs
+from torchreid_nas.evidence.sides import Comparison, Estimate, compare_sides, estimate
+from torchreid_nas.metrics.scores import SCORES, find_score
+
+_MOST_CHANGED = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class QueryChange:
+    """A query whose average precision differs most between two methods.
+
+    Attributes:
+        path: of the query image, below the root of the data.
+        pid: identity.
+        a, b: average precision under either method, a mean over trials and seeds.
+    """
+
+    path: str
+    pid: int
+    a: float
+    b: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """What is known of one target, feature and metric.
+
+    Attributes:
+        dataset, feature, protocol: what was tested, and how.
+        score: name of the metric.
+        estimates: by method.
+        comparisons: pairs of methods, the p-values corrected for their number.
+        changes: by pair, the queries that changed most, the largest gains of the first method first.
+        identities: by pair, the identities that changed most, with the difference of their mean average precision.
+    """
+
+    dataset: str
+    feature: str
+    protocol: str
+    score: str
+    estimates: dict[str, Estimate]
+    comparisons: list[Comparison]
+    changes: dict[tuple[str, str], list[QueryChange]]
+    identities: dict[tuple[str, str], list[tuple[int, float]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """All tables of a comparison.
+
+    Attributes:
+        methods: what was compared.
+        tables: per target and metric.
+        level: of the intervals.
+        generated: whether the images are generated, so that nothing follows for a real data set.
+    """
+
+    methods: Sequence[Method]
+    tables: Sequence[Table]
+    level: float
+    generated: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as JSON takes it."""
+        tables = []
+        for table in self.tables:
+            content = dataclasses.asdict(table)
+            content["changes"] = [{"a": a, "b": b, "queries": [dataclasses.asdict(q) for q in queries]}
+                                  for (a, b), queries in table.changes.items()]
+            content["identities"] = [{"a": a, "b": b, "identities": found} for (a, b), found in table.identities.items()]
+            tables.append(content)
+        methods = [
+            {"name": method.name, "runs": [run.path for run in method.runs], "seeds": [run.seed for run in method.runs]}
+            for method in self.methods
+        ]
+        return {"level": self.level, "generated_images": self.generated, "methods": methods, "tables": tables}
+
+
+def compare_runs(
+    runs: Sequence[EvaluatedRun], scores: Sequence[str] = ("rank1", "mAP"), dataset: str = "", feature: str = "",
+    control: str = "", level: float = 0.95, resamples: int = 10_000, seed: int = 0,
+) -> Compared:
+    """Return intervals of all methods of the runs, and the differences of pairs of methods.
+
+    Args:
+        runs: tested runs; those that differ in the seed alone are one method.
+        scores: names of metrics, see :data:`torchreid_nas.metrics.SCORES`.
+        dataset: one target; default all targets of the first run.
+        feature: one feature; default the last feature of each target, the one that counts.
+        control: folder of a run of the method to compare all others with; default all pairs.
+        level: of the intervals.
+        resamples: drawn test sets and exchanges.
+        seed: of the draws.
+
+    Raises:
+        InputError: the runs do not compare, or an argument names nothing.
+    """
+    for name in scores:
+        if not find_score(name).rank and name not in SCORES:
+            raise InputError(f'there is no metric "{name}", expected one of {", ".join(SCORES)}{nearest(name, SCORES)}')
+    methods = group_runs(runs)
+    pairs = _pairs(methods, control)
+    tables = []
+    for target, which in _targets(runs[0], dataset, feature):
+        first = runs[0].tests[target, which]
+        _check_all(runs, target, which)
+        for name in scores:
+            _check_known(runs, target, which, name)
+            sides = {method.name: method.side(target, which, name) for method in methods}
+            estimates = {key: estimate(side, level, resamples, seed) for key, side in sides.items()}
+            found = [compare_sides(sides[a.name], sides[b.name], level, resamples, seed) for a, b in pairs]
+            corrected = holm([comparison.p_value for comparison in found])
+            found = [dataclasses.replace(comparison, p_value=p_value) for comparison, p_value in zip(found, corrected)]
+            precision = {m.name: m.side(target, which, "mAP").scores.mean(axis=(0, 1)) for m in methods}
+            tables.append(Table(
+                target, which, first.protocol, name, estimates, found,
+                {(a.name, b.name): _changes(runs[0], target, which, precision[a.name], precision[b.name]) for a, b in pairs},
+                {(a.name, b.name): _identities(runs[0], target, which, precision[a.name] - precision[b.name]) for a, b in pairs},
+            ))
+    return Compared(methods, tables, level, any(run.generated for run in runs))
+
+
+def _targets(run: EvaluatedRun, dataset: str, feature: str) -> list[tuple[str, str]]:
+    """Return targets and features to compare on: of each target the last feature, unless others are asked for."""
+    last = dict(run.tests.keys())
+    if dataset and dataset not in last:
+        raise InputError(f'"{run.path}" was not tested on "{dataset}", but on {", ".join(last)}{nearest(dataset, last)}')
+    chosen = [dataset] if dataset else list(last)
+    if feature:
+        known = [which for target, which in run.tests if target in chosen]
+        if feature not in known:
+            raise InputError(
+                f'"{run.path}" has no feature "{feature}", but {", ".join(dict.fromkeys(known))}{nearest(feature, known)}'
+            )
+        return [(target, feature) for target in chosen if (target, feature) in run.tests]
+    return [(target, last[target]) for target in chosen]
+
+
+def _pairs(methods: Sequence[Method], control: str) -> list[tuple[Method, Method]]:
+    if not control:
+        return [(a, b) for place, a in enumerate(methods) for b in methods[place + 1:]]
+    owner = next((method for method in methods if any(run.path == control for run in method.runs)), None)
+    if owner is None:
+        raise InputError(f'--control names "{control}", which is none of the runs; name one of them')
+    return [(method, owner) for method in methods if method is not owner]
+
+
+def _check_all(runs: Sequence[EvaluatedRun], target: str, feature: str) -> None:
+    first = runs[0].tests[target, feature]
+    for run in runs[1:]:
+        if (target, feature) not in run.tests:
+            raise InputError(
+                f'"{runs[0].path}" was tested on {target} ({feature}) and "{run.path}" was not; test both on it, or name another '
+                "by --dataset and --feature"
+            )
+        check_same_test(runs[0], first, run, run.tests[target, feature])
+
+
+def _check_known(runs: Sequence[EvaluatedRun], target: str, feature: str, name: str) -> None:
+    for run in runs:
+        trial = run.tests[target, feature].trials[0]
+        if not find_score(name).rank and name not in trial.values:
+            raise InputError(f'"{run.path}" has no scores of {name}; test it again with {SCORES[name].key} True')
+
+
+def _changes(run: EvaluatedRun, target: str, feature: str, a: np.ndarray, b: np.ndarray) -> list[QueryChange]:
+    test = run.tests[target, feature]
+    queries = np.flatnonzero(test.valid)
+    order = np.argsort(b - a, kind="stable")
+    chosen = [*order[:_MOST_CHANGED], *order[-_MOST_CHANGED:]] if len(order) > 2 * _MOST_CHANGED else list(order)
+    return [
+        QueryChange(test.paths[queries[place]], int(test.pids[queries[place]]), float(a[place]), float(b[place]))
+        for place in chosen if a[place] != b[place]
+    ]
+
+
+def _identities(run: EvaluatedRun, target: str, feature: str, difference: np.ndarray) -> list[tuple[int, float]]:
+    test = run.tests[target, feature]
+    pids = test.pids[test.valid]
+    means = [(int(pid), float(difference[pids == pid].mean())) for pid in np.unique(pids)]
+    ordered = sorted((found for found in means if found[1]), key=lambda found: -found[1])
+    return [*ordered[:_MOST_CHANGED], *ordered[-_MOST_CHANGED:]] if len(ordered) > 2 * _MOST_CHANGED else ordered

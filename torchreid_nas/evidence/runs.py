@@ -1,0 +1,177 @@
+"""Tested runs as methods under comparison: runs that differ in the seed alone are one method."""
+from __future__ import annotations
+
+__all__ = ["Method", "EvaluatedRun", "group_runs", "read_run"]
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from torchreid_nas.config import flatten
+from torchreid_nas.errors import InputError
+from torchreid_nas.evidence.sides import Side
+from torchreid_nas.evidence.store import StoredTest, load_scores
+from torchreid_nas.metrics.scores import row_scores
+from torchreid_nas.run.folder import RunFolder
+
+# Two runs that differ in nothing but these keys are two trainings of one method.
+_NOT_THE_METHOD = ("train.seed", "data.root", "data.save_dir", "data.cache_dir", "data.workers", "device")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EvaluatedRun:
+    """What a run's folder says of its test.
+
+    Attributes:
+        path: the folder, as the user names it.
+        config: values by key.
+        tests: scores by target and feature.
+        generated: whether the images are generated.
+        data: digest of the images that were tested on, ``""`` in runs that keep none.
+    """
+
+    path: str
+    config: Mapping[str, Any]
+    tests: Mapping[tuple[str, str], StoredTest]
+    generated: bool
+    data: str
+
+    @property
+    def seed(self) -> int:
+        """The seed of the training."""
+        return int(self.config["train.seed"])
+
+    @property
+    def method(self) -> tuple[tuple[str, str], ...]:
+        """What the run has in common with other trainings of its method."""
+        return tuple((key, repr(value)) for key, value in sorted(self.config.items()) if key not in _NOT_THE_METHOD)
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """Runs that differ in the seed alone.
+
+    Attributes:
+        name: the values of the keys by which it differs from the other methods; the folder where it is one run.
+        runs: in the order of their seeds.
+    """
+
+    name: str
+    runs: tuple[EvaluatedRun, ...]
+
+    def side(self, dataset: str, feature: str, score: str) -> Side:
+        """Return the scores of all runs on the queries that count.
+
+        Raises:
+            InputError: the runs were not tested on the same queries, or a score is not finite.
+        """
+        tests = [_find(run, dataset, feature) for run in self.runs]
+        for run, test in zip(self.runs[1:], tests[1:]):
+            check_same_test(self.runs[0], tests[0], run, test)
+        scores = np.stack([test.scores(score) for test in tests])
+        if not np.isfinite(scores).all():
+            raise InputError(
+                f'"{self.runs[0].path}" has scores of {score} that are not finite; test the run again (--stages test)'
+            )
+        return Side(self.name, scores, tests[0].pids[tests[0].valid], tuple(run.seed for run in self.runs))
+
+
+def read_run(path: str | Path) -> EvaluatedRun:
+    """Return what a run's folder says of its test.
+
+    Raises:
+        InputError: the folder is no run, the run is not tested, or its scores are not those that its figures follow from.
+    """
+    folder = RunFolder(Path(path).expanduser())
+    if not folder.results.is_file():
+        raise InputError(
+            f'"{path}" holds no {folder.results.name}; name the folder of a run whose test stage is finished'
+        )
+    results = folder.read_results()
+    if "results" not in results or not folder.config.is_file():
+        raise InputError(
+            f'"{path}" is no run of one training; name the folders of its runs, for example one of split_0, split_1, …'
+        )
+    config = dict(flatten(yaml.safe_load(folder.config.read_text(encoding="utf-8"))))
+    tests = {(test.dataset, test.feature): test for test in load_scores(folder.scores)}
+    for row in results["results"]:
+        test = tests.get((row["dataset"], row["feature"]))
+        if test is None or any(test.mean(name) != value for name, value in row_scores(row).items()):
+            raise InputError(
+                f'"{folder.scores}" and "{folder.results}" are not of one test: the figures of {row["dataset"]}, '
+                f'{row["feature"]}, do not follow from the scores; test the run again (--stages test)'
+            )
+    source = results.get("data", {})
+    return EvaluatedRun(str(path), config, tests, bool(source.get("synthetic")), str(results.get("test_data", "")))
+
+
+def group_runs(runs: Sequence[EvaluatedRun]) -> list[Method]:
+    """Return the methods of runs, in the order of their first runs.
+
+    Raises:
+        InputError: two runs are one training: the same method and seed.
+    """
+    groups: dict[tuple[tuple[str, str], ...], list[EvaluatedRun]] = {}
+    for run in runs:
+        group = groups.setdefault(run.method, [])
+        twin = next((other for other in group if other.seed == run.seed), None)
+        if twin is not None:
+            raise InputError(
+                f'"{twin.path}" and "{run.path}" are one method with one seed ({run.seed}); compare runs that differ in a key '
+                "of the config or in train.seed"
+            )
+        group.append(run)
+    differing = _differing_keys(groups)
+    methods = []
+    for group in groups.values():
+        name = ", ".join(f"{key} {group[0].config.get(key)}" for key in differing) or group[0].path
+        methods.append(Method(name, tuple(sorted(group, key=lambda run: run.seed))))
+    return methods
+
+
+def check_same_test(a: EvaluatedRun, test_a: StoredTest, b: EvaluatedRun, test_b: StoredTest) -> None:
+    """Raise InputError where two runs were not tested in one way on the same queries, with both named."""
+    if test_a.protocol != test_b.protocol:
+        raise InputError(
+            f'"{a.path}" was tested under "{test_a.protocol}" and "{b.path}" under "{test_b.protocol}"; figures compare only '
+            "under one protocol: test both under the same"
+        )
+    if a.data != b.data:
+        raise InputError(
+            f'"{a.path}" and "{b.path}" were tested on other images (digests {a.data[:12] or "unknown"} and '
+            f'{b.data[:12] or "unknown"}); test both on one copy of {test_a.dataset}'
+        )
+    same = (
+        list(test_a.paths) == list(test_b.paths) and np.array_equal(test_a.pids, test_b.pids)
+        and np.array_equal(test_a.camids, test_b.camids) and len(test_a.trials) == len(test_b.trials)
+        and all(
+            np.array_equal(one.positives, other.positives) and one.gallery == other.gallery
+            for one, other in zip(test_a.trials, test_b.trials)
+        )
+    )
+    if not same:
+        raise InputError(
+            f'"{a.path}" and "{b.path}" were not tested with the same queries and galleries of {test_a.dataset}; test both on '
+            "one split"
+        )
+
+
+def _find(run: EvaluatedRun, dataset: str, feature: str) -> StoredTest:
+    test = run.tests.get((dataset, feature))
+    if test is None:
+        known = ", ".join(f"{name} ({feature})" for name, feature in run.tests)
+        raise InputError(f'"{run.path}" was not tested on {dataset} ({feature}), but on {known}; compare runs of one test')
+    return test
+
+
+def _differing_keys(groups: Mapping[Any, Sequence[EvaluatedRun]]) -> list[str]:
+    """Return the keys whose values differ between methods; the one that tells most apart comes first."""
+    firsts = [group[0].config for group in groups.values()]
+    keys = dict.fromkeys(key for config in firsts for key in config if key not in _NOT_THE_METHOD)
+    values = {key: {repr(config.get(key)) for config in firsts} for key in keys}
+    differing = [key for key in keys if len(values[key]) > 1]
+    return sorted(differing, key=lambda key: -len(values[key]))[:3]
