@@ -105,7 +105,7 @@ def _managers(case: _Case, root: str, cache: str | os.PathLike, options: Any) ->
     shared = {
         "root": root, "sources": case.name, "targets": [], "height": options.height, "width": options.width,
         "batch_size_train": options.batch, "num_batches": options.batches, "cache_dir": str(cache),
-        "transforms": case.transforms,
+        "transforms": case.transforms, "load_train_targets": [],
     }
     if case.camstyle:
         shared.update(load_train_targets=[case.name], camstyle=case.camstyle)

@@ -40,6 +40,31 @@ def test_read_image_refuses_what_is_broken(tmp_path, suffix):
             read_image(path)
 
 
+@pytest.mark.parametrize("number", [int, float, np.int64, np.float32, np.uint8, np.array(0).dtype.type])
+def test_whole_numbers_of_any_type_are_identities_and_cameras(number):
+    items = [("a.png", number(3), number(1)), ["b.png", number(4), number(2), number(0)]]
+    dataset = CrossModalityDataset(items, items, items, infrared_camids={2}, verbose=False)
+    assert dataset.train == dataset.query == [("a.png", 3, 1, 0), ("b.png", 4, 2, 0)]
+    assert all(type(value) is int for item in dataset.gallery_pool for value in item[1:])
+    assert dataset.modality_of(dataset.train[1][2]) == INFRARED
+
+
+@pytest.mark.parametrize("item, message", [
+    (("a.png", "7", 0), r"""identity of image 1 of the query part \("a.png"\) is '7', expected a whole number"""),
+    (("a.png", 7, "c1"), "camera of image 1 of the query part .* is 'c1'"),
+    (("a.png", 7.5, 0), "identity .* is 7.5"),
+    (("a.png", float("nan"), 0), "identity .* is nan"),
+    (("a.png", True, 0), "identity .* is True"),
+    (("a.png", 7, None), "camera .* is None"),
+    (("a.png", 7), r"image 1 of the query part is \('a.png', 7\), expected \(path, identity, camera\)"),
+    ((7, 7, 7), r"image 1 of the query part is \(7, 7, 7\)"),
+])
+def test_an_image_with_other_labels_is_named(item, message):
+    good = [("b.png", 0, 0)]
+    with pytest.raises(InputError, match=message):
+        CrossModalityDataset(good, [*good, item], good, verbose=False)
+
+
 def test_gray_images_become_rgb(tmp_path):
     Image.new("L", (4, 6), 7).save(tmp_path / "gray.png")
     assert read_image(tmp_path / "gray.png").getpixel((0, 0)) == (7, 7, 7)

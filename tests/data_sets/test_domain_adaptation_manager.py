@@ -32,6 +32,21 @@ def test_source_and_target_are_the_training_images_of_both(data_root):
     assert "unlabelled training images of the target: " + str(len(paths)) in data.summary()
 
 
+@pytest.mark.parametrize("named, targets", [(True, ["market1501"]), ("market1501", []), (["market1501"], [])])
+def test_torchreids_forms_of_load_train_targets_are_taken(data_root, named, targets):
+    data = manager(data_root, load_train_targets=named, targets=targets)
+    assert data.train_loader_t is not None and all("market1501" in item[0] for item in data.trainset_t.train)
+
+
+@pytest.mark.parametrize("without", [[], (), False])
+def test_no_target_must_be_said(data_root, without):
+    assert manager(data_root, load_train_targets=without).train_loader_t is None
+    with pytest.raises(InputError, match="load_train_targets is missing"):
+        manager(data_root, load_train_targets=None)
+    with pytest.raises(InputError, match="load_train_targets is True and targets names no data set"):
+        manager(data_root, load_train_targets=True, targets=[])
+
+
 @pytest.mark.parametrize("cache", ["off", "on"])
 def test_of_msmt17_the_images_of_its_validation_list_take_part_too(data_root, tmp_path, cache):
     folder = write_msmt17(tmp_path)

@@ -75,6 +75,22 @@ def test_galleries_of_a_fixed_and_of_a_drawn_protocol(regdb, make_sysu):
         make(regdb, targets="sysu_mm01", gallery_draw="official")
 
 
+def test_a_target_whose_queries_cannot_be_scored_is_found_before(tmp_path, monkeypatch):
+    def register(query, gallery):
+        class Toy(torchreid.data.ImageDataset):
+            def __init__(self, root="", **kwargs):
+                super().__init__([("a.png", 0, 0), ("b.png", 1, 1)], query, gallery, **kwargs)
+
+        monkeypatch.setitem(vars(torchreid.data.datasets)["__image_datasets"], "toy", Toy)
+        return IdentityDataManager(str(tmp_path), "toy", **{**SMALL, "batch_size_train": 2, "num_instances": 1})
+
+    register([("q.png", 5, 0), ("r.png", 6, 0)], [("g.png", 5, 1), ("h.png", 6, 0)])
+    with pytest.raises(InputError, match='none of the 2 queries of "toy".*the same person, seen by another camera'):
+        register([("q.png", 5, 0), ("r.png", 6, 0)], [("g.png", 5, 0), ("h.png", 6, 0)])
+    with pytest.raises(InputError, match='none of the 1 queries of "toy"'):
+        register([("q.png", 5, 0)], [("g.png", 6, 1)])
+
+
 def test_split_id_reaches_the_data_set(regdb):
     assert make(regdb, split_id=1).test_dataset["regdb"]["query"] == RegDB(regdb, split_id=1, verbose=False).query
 

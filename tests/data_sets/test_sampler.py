@@ -29,6 +29,13 @@ def make_items(visible, infrared):
     return items
 
 
+def test_labels_that_disagree_between_the_modalities_are_said_to():
+    visible = [(f"v{pid}", pid, 0, 0) for pid in range(10)]
+    infrared = [(f"i{pid}", 100 + pid, 2, 0) for pid in range(10)]
+    with pytest.raises(InputError, match="10 have visible images only and 10 infrared.*must be the same in both modalities"):
+        CrossModalityIdentitySampler(visible + infrared, modality_of, 8, 2)
+
+
 @pytest.mark.parametrize("num_pids, num_instances", [(3, 4), (5, 1), (1, 2)])
 def test_batches_are_visible_then_infrared_of_the_same_identities(num_pids, num_instances):
     items = make_items([7, 4, 9, 5, 6], [4, 8, 5, 6, 30])

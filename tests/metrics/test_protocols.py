@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.metrics import evaluate_market1501, evaluate_regdb, evaluate_sysu_mm01
+from torchreid_nas.metrics import PROTOCOLS, evaluate_market1501, evaluate_regdb, evaluate_sysu_mm01
 
 
 def trapezoid(hits):
@@ -88,6 +88,16 @@ def test_market1501_equals_the_naive_loop(seed, levels):
     )
     assert 0 < expected[4] < 60
     check(evaluate_market1501(distmat, q_pids, g_pids, q_camids, g_camids), expected)
+
+
+@pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
+@pytest.mark.parametrize("seed", range(4))
+def test_queries_are_counted_without_distances(protocol, seed):
+    distmat, q_pids, g_pids, q_camids, g_camids = random_case(seed, 30)
+    q_camids = np.random.default_rng(seed).integers(0, 3, size=60)
+    count = PROTOCOLS[protocol].count_valid(q_pids, g_pids, q_camids, g_camids)
+    result = PROTOCOLS[protocol].evaluate(distmat, q_pids, g_pids, q_camids, g_camids)
+    assert count == result.num_valid_queries < 60
 
 
 def test_equals_the_authors_numbers(golden):

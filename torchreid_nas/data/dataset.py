@@ -8,6 +8,7 @@ import contextlib
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,10 @@ class CrossModalityDataset(torchreid.data.ImageDataset):
     ``self.data``), so both pass through any collate function.
 
     Args:
-        train, query, gallery: 3- or 4-tuples, none of them empty.
+        train: (path, identity, camera) or torchreid's 4-tuples, at least one. Identities and cameras are whole numbers;
+            NumPy's, and floats without a fraction, become integers.
+        query: likewise.
+        gallery: likewise.
         infrared_camids: cameras that see infrared; default the class's own.
         gallery_pool: every image that a gallery may be drawn from, where the
             protocol draws galleries at random; default ``gallery``.
@@ -115,7 +119,7 @@ class CrossModalityDataset(torchreid.data.ImageDataset):
         val_pids: training labels of an official validation part, or empty.
 
     Raises:
-        InputError: a part is empty.
+        InputError: a part is empty, or the identity or the camera of an image is no whole number.
 
     Example:
         >>> class Campus(CrossModalityDataset):
@@ -157,10 +161,11 @@ class CrossModalityDataset(torchreid.data.ImageDataset):
                 )
         if infrared_camids is not None:
             self.infrared_camids = frozenset(infrared_camids)
-        self.left_out: list[Item] = _with_dsetid(left_out)
+        self.left_out: list[Item] = _as_items("left-out", left_out)
         # combine_all, which torchreid's constructor calls, reads the pool.
-        self.gallery_pool: list[Item] = _with_dsetid(gallery if gallery_pool is None else gallery_pool)
-        super().__init__(_with_dsetid(train), _with_dsetid(query), _with_dsetid(gallery), **kwargs)
+        self.gallery_pool: list[Item] = _as_items("gallery", gallery if gallery_pool is None else gallery_pool)
+        parts = (_as_items(part, items) for part, items in (("train", train), ("query", query), ("gallery", gallery)))
+        super().__init__(*parts, **kwargs)
 
     def modality_of(self, camid: int) -> int:
         """Return ``VISIBLE`` or ``INFRARED`` for a camera of this data set."""
@@ -338,5 +343,30 @@ def _left_out(dataset: torchreid.data.ImageDataset) -> Sequence[tuple]:
     return ()
 
 
-def _with_dsetid(items: Sequence[tuple]) -> list[Item]:
-    return [(*item, 0) if len(item) == 3 else item for item in items]
+def _as_items(part: str, items: Sequence[tuple]) -> list[Item]:
+    """Return the images of a part as torchreid's 4-tuples, with identities and cameras as Python's integers.
+
+    Raises:
+        InputError: an image has no path, or an identity or a camera that is no whole number.
+    """
+    return [_as_item(part, number, item) for number, item in enumerate(items)]
+
+
+def _as_item(part: str, number: int, item: Any) -> Item:
+    if not isinstance(item, (tuple, list)) or len(item) not in (3, 4) or not isinstance(item[0], (str, os.PathLike)):
+        raise InputError(
+            f"image {number} of the {part} part is {item!r}, expected (path, identity, camera) or (path, identity, camera, "
+            "number of the data set)"
+        )
+    path, *labels = item
+    for what, value in zip(("identity", "camera", "data set number"), labels):
+        # Accepted are NumPy's integers, too, and whole floats, such as those of np.loadtxt and of pandas.
+        if type(value) is not int and (
+            isinstance(value, (bool, np.bool_)) or not isinstance(value, Real) or value % 1 != 0
+        ):
+            raise InputError(
+                f'the {what} of image {number} of the {part} part ("{path}") is {value!r}, expected a whole number; number '
+                "identities and cameras, such as by their places in a sorted list"
+            )
+    pid, camid, dsetid = (int(value) for value in (*labels, 0)[:3])
+    return os.fspath(path), pid, camid, dsetid

@@ -15,6 +15,7 @@ from torchreid_nas.data.camstyle import STYLERS, CameraStyleDataset, CameraStyle
 from torchreid_nas.data.camstyle.names import is_msmt17
 from torchreid_nas.data.dataset import CrossModalityDataset
 from torchreid_nas.data.identity_manager import BoundedSampler, IdentityDataManager
+from torchreid_nas.data.manager import list_names
 from torchreid_nas.errors import InputError, nearest
 
 CAMERA_STYLES = (*STYLERS, "none")
@@ -31,9 +32,9 @@ class DomainAdaptationDataManager(IdentityDataManager):
 
     Args:
         load_train_targets: data sets whose training images take part without
-            labels, each image once, those of MSMT17's ``list_val`` too; none for
-            evaluation. (In torchreid's
-            manager this is a switch, and the targets are always those that are tested.)
+            labels, each image once, those of MSMT17's ``list_val`` too: a name or names, or
+            True for those of ``targets``, as in torchreid. ``[]`` or False leaves the target out,
+            for an evaluation or for a training on the source alone, and must be said: there is no default.
         batch_size_target: images per target batch; default ``batch_size_train``.
         camstyle: show a target image in the style of a camera drawn uniformly:
             ``"files"`` (released or trained images on disk, of the image's own
@@ -50,10 +51,19 @@ class DomainAdaptationDataManager(IdentityDataManager):
     """
 
     def __init__(
-        self, *args: Any, load_train_targets: Sequence[str] = (), batch_size_target: int | None = None,
+        self, *args: Any, load_train_targets: bool | str | Sequence[str] | None = None, batch_size_target: int | None = None,
         camstyle: str = "none", **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **{**kwargs, "also_load": load_train_targets})
+        if load_train_targets is None:
+            raise InputError(
+                "load_train_targets is missing, so that training would see no target; name data sets, or pass True for the "
+                "targets, or [] for an evaluation or a training on the source alone"
+            )
+        named = [] if isinstance(load_train_targets, bool) else list_names("load_train_targets", load_train_targets)
+        super().__init__(*args, **{**kwargs, "also_load": named})
+        names = list(self.targets) if load_train_targets is True else named
+        if load_train_targets is True and not names:
+            raise InputError("load_train_targets is True and targets names no data set; name the data sets to adapt to")
         if camstyle not in CAMERA_STYLES:
             raise InputError(
                 f'ecn.camstyle is "{camstyle}", expected one of {", ".join(CAMERA_STYLES)}'
@@ -62,8 +72,8 @@ class DomainAdaptationDataManager(IdentityDataManager):
         self.camera_styler: CameraStyler | None = None
         self.train_loader_t: DataLoader | None = None
         self.trainset_t: CrossModalityDataset | None = None
-        if load_train_targets:
-            self._set_train_targets(load_train_targets, batch_size_target or self.batch_size_train, camstyle)
+        if names:
+            self._set_train_targets(names, batch_size_target or self.batch_size_train, camstyle)
 
     def make_sampler(
         self, dataset: CrossModalityDataset, batch_size: int, num_instances: int, num_batches: int | None, seed: int,

@@ -1,7 +1,7 @@
 """From names of data sets to the loaders of search, training and test."""
 from __future__ import annotations
 
-__all__ = ["CACHE_MODES", "ImageLoader", "ReIDDataManager"]
+__all__ = ["CACHE_MODES", "ImageLoader", "ReIDDataManager", "list_names"]
 
 import contextlib
 import functools
@@ -119,7 +119,7 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         channels_last: bool = False,
         training: bool = True,
     ):
-        sources, targets = _names("sources", sources), None if targets is None else _names("targets", targets)
+        sources, targets = list_names("sources", sources), None if targets is None else list_names("targets", targets)
         if not sources:
             raise InputError("sources names no data set to train on; set data.sources")
         for key, value, least in (
@@ -332,7 +332,16 @@ class ImageLoader(DataLoader):
             raise InputError(str(error).rpartition(f"{InputError.__name__}: ")[2].strip()) from error
 
 
-def _names(key: str, value: str | Sequence[str] | None) -> list[str]:
+def list_names(key: str, value: str | Sequence[str] | None) -> list[str]:
+    """Return one name or several as a list; ``key`` is where they come from.
+
+    Raises:
+        InputError: a name comes twice.
+
+    Example:
+        >>> list_names("sources", "regdb"), list_names("sources", None)
+        (['regdb'], [])
+    """
     names = [value] if isinstance(value, str) else list(value or [])
     for name in names:
         if names.count(name) > 1:

@@ -86,6 +86,13 @@ class CrossModalityIdentitySampler(Sampler[int]):
         self.pids = tuple(pid for pid, group in groups.items() if all(group))
         self.left_out = tuple(pid for pid, group in groups.items() if not all(group))
         if len(self.pids) < self.num_pids_per_batch:
+            alone = [sum(bool(group[m]) and not group[1 - m] for group in groups.values()) for m in (VISIBLE, INFRARED)]
+            if min(alone) > len(self.pids):
+                raise InputError(
+                    f"{len(self.pids)} of {len(groups)} training identities have images in both modalities, {alone[0]} have "
+                    f"visible images only and {alone[1]} infrared images only, and a batch needs {self.num_pids_per_batch} with "
+                    "both; the label of a person must be the same in both modalities: check the labels of the training images"
+                )
             raise InputError(
                 f"a batch needs {self.num_pids_per_batch} identities (train.batch_size {batch_size} over 2 x "
                 f"sampler.num_instances {num_instances}), but {len(self.pids)} of {len(groups)} have images in both "

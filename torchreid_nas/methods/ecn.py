@@ -62,7 +62,7 @@ class ECNMethod(BaseMethod):
         """Return the targets that take part in training, and the styles of their cameras."""
         ecn = self.cfg.ecn
         if for_test or not ecn.weight_target:
-            return {}
+            return {"load_train_targets": []}
         if not self.cfg.data.targets:
             raise InputError("data.targets names no data set to adapt to; name one, or set ecn.weight_target 0")
         return {
