@@ -14,7 +14,8 @@ class FileServer:
 
     Words of the script: ``cut N`` (the connection breaks off after N bytes),
     ``ignore range``, ``too long`` and ``too short`` (of the announced length),
-    ``status N``, ``redirect``, ``html`` and ``disguised html``.
+    ``status N``, ``redirect`` (``redirect to URL``), ``html`` and ``disguised html``, ``endless``, and ``header VALUE``
+    (a Content-Length).
     """
 
     def __init__(self, address: tuple[str, int]) -> None:
@@ -39,12 +40,22 @@ def serving() -> Iterator[FileServer]:
             if word == "status":
                 self.answer(int(number), b"no", {})
                 return
+            if number.startswith("to "):
+                self.answer(302, b"", {"Location": number.removeprefix("to ")})
+                return
             if word == "redirect":
                 self.answer(302, b"", {"Location": f"/moved/{len(state.requests)}"})
                 return
             if word in ("html", "disguised"):
                 kind = "text/html; charset=utf-8" if word == "html" else "application/octet-stream"
                 self.answer(200, PAGE, {"Content-Type": kind})
+                return
+            if word == "endless":
+                self.send_response(200)
+                self.end_headers()
+                with contextlib.suppress(OSError):
+                    while True:
+                        self.wfile.write(b"\x80" * 65536)
                 return
             body, status, more = state.content, 200, {"ETag": state.version} if state.version else {}
             start = self.headers.get("Range", "").removeprefix("bytes=").removesuffix("-")
@@ -55,9 +66,10 @@ def serving() -> Iterator[FileServer]:
                 more["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
                 body, status = body[int(start):], 206
             announced = len(body) + {"long": 100, "short": -100}.get(number if word == "too" else "", 0)
-            self.answer(status, body[:int(number)] if word == "cut" else body[:announced], more, announced)
+            sent = body[:int(number)] if word == "cut" else body[:announced]
+            self.answer(status, sent, more, number if word == "header" else announced)
 
-        def answer(self, status: int, body: bytes, headers: dict[str, str], announced: int | None = None) -> None:
+        def answer(self, status: int, body: bytes, headers: dict[str, str], announced: int | str | None = None) -> None:
             self.send_response(status)
             for key, value in {"Content-Type": "application/octet-stream", **headers}.items():
                 self.send_header(key, value)

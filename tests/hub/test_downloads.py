@@ -8,6 +8,7 @@ import pytest
 
 from torchreid_nas import zoo
 from torchreid_nas.errors import InputError
+from torchreid_nas.hub import download as download_module
 from torchreid_nas.hub.checks import file_digest
 
 
@@ -141,10 +142,53 @@ def test_what_is_refused_says_what_to_do_by_hand_and_where_to_put_it(served, sma
     assert zoo.fetch("test_entry").read_bytes() == small_file
 
 
-def test_a_server_that_recovers_is_asked_again(served, small_file):
+def test_a_server_that_recovers_is_asked_again_and_that_is_said(served, small_file, caplog):
     server = served(small_file)
     server.script = ["status 500", "status 503", "status 429"]
     assert zoo.fetch("test_entry").read_bytes() == small_file
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 3 and "is in trouble (status 500); trying again in 0 s (3 of 4 attempts are left)" in said[0]
+
+
+@pytest.mark.parametrize("size", [4000, None])
+def test_a_server_without_end_does_not_fill_the_disk(served, small_file, home, size, monkeypatch):
+    monkeypatch.setattr(download_module, "MOST", 1 << 20)
+    server = served(small_file, size=size)
+    server.script = ["endless"]
+    assert f"sends more than the {size or 1 << 20:,} bytes that were expected" in refusal()
+    assert files(home) == []
+
+
+@pytest.mark.parametrize("address", ["ftp://127.0.0.1/weights.pth", "file:///etc/hostname", "javascript:x"])
+def test_a_redirect_to_another_protocol_is_refused_and_named(served, small_file, home, address):
+    server = served(small_file)
+    server.script = [f"redirect to {address}"]
+    assert f'redirects to "{address}", expected an address with https://' in refusal()
+    assert files(home) == []
+
+
+@pytest.mark.parametrize("address", ["http://[::1/x", "http://127.0.0.1:port/x"])
+def test_a_redirect_to_no_address_is_one_sentence(served, small_file, address):
+    server = served(small_file)
+    server.script = [f"redirect to {address}"]
+    assert "\n" not in refusal()
+
+
+@pytest.mark.parametrize("length", ["\xb2", "many", "-5", "9" * 5000])
+def test_a_length_that_is_no_number_is_not_believed(served, small_file, length):
+    server = served(small_file)
+    server.script = [f"header {length}"]
+    assert zoo.fetch("test_entry").read_bytes() == small_file
+
+
+@pytest.mark.parametrize("marks", ["[]", "5", "{", '{"url": 5, "version": []}', "[" * 5000, "\xff"])
+def test_marks_of_a_part_that_say_nothing_begin_anew(served, small_file, home, marks):
+    server = served(small_file)
+    home.mkdir()
+    (home / "test_entry.pth.part").write_bytes(small_file[:100])
+    (home / "test_entry.pth.part.json").write_text(marks, encoding="latin-1")
+    assert zoo.fetch("test_entry").read_bytes() == small_file
+    assert "Range" not in server.requests[0][1]
 
 
 def test_nobody_answers(add_entry):

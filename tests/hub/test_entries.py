@@ -119,6 +119,16 @@ def test_a_name_of_the_package_cannot_be_taken(add_entry):
     ({"published": [{"dataset": "market1501", "source": "x", "rank1": 951}]}, 'sets "rank1" to 951, expected percent'),
     ({"published": [{"dataset": "market1501", "source": "x", "rank": 1}]}, 'unknown key "rank"; did you mean "rank'),
     ({"architecture": {"space": "combined"}}, 'without "space" and "choices"'),
+    ({"architecture": {"space": "combined", "choices": {1: 2}}}, 'without "space" and "choices"'),
+    ({"source": {"kind": ["url"]}}, "sets \"source.kind\" to ['url']"),
+    ({"source": {"kind": "file", "path": "a\0b"}}, "expected text for kind, path"),
+    ({"file": "a\0b"}, "expected a file's name without folder"),
+    ({"norm_mean": [10**400, 0, 0]}, "expected three numbers"),
+    ({"size": 10**400}, "expected bytes"),
+    ({"feature_dim": 10**400}, "expected a whole number above 0"),
+    ({"options": {1: 2}}, "expected a mapping of the model's arguments"),
+    ({"generated": "yes"}, "expected true or false"),
+    ({"published": [{"dataset": "x", "source": "y", "rank1": 5, "feature": [1]}]}, 'sets "feature" to [1], expected text'),
 ])
 def test_a_wrong_key_is_named_with_its_file(add_entry, changes, says):
     path = add_entry(**changes)
@@ -132,6 +142,13 @@ def test_a_wrong_key_is_named_with_its_file(add_entry, changes, says):
     ("entries: {a: 1}", "expected a mapping and a list"),
     ("entries: [5]", "holds the entry 5"),
     ("entries: []\nother: 1", 'unknown key "other" beside `entries`'),
+    ("[" * 3000, "is not valid YAML"),
+    ("name: " + "9" * 5000, "is not valid YAML"),
+    ("name: 2024-13-45", "is not valid YAML"),
+    ("name: &a [*a]", "the name"),
+    ("name: 0x" + "f" * 9000, "a value of type int that is too long to show"),
+    ("? 0x" + "f" * 9000 + "\n: 1\n? name\n: a", 'unknown key "a value of type int that is too long to show"'),
+    ("{? [a] : b}", "is not valid YAML"),
 ])
 def test_a_malformed_file_is_named(tmp_path, monkeypatch, text, says):
     (tmp_path / "zoo.yaml").write_text(text)

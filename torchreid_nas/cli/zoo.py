@@ -80,7 +80,8 @@ def _list(arguments: argparse.Namespace) -> None:
         own = best if best is not None and best.dataset == entry.dataset else None
         here = "yes" if zoo.path_of(entry).exists() else "no"
         shown = [own.percent(score.name) if own else "" for score in scores]
-        rows.append([entry.name, entry.model, entry.dataset, *shown, entry.source.kind, here])
+        trained_on = f"{entry.dataset} (generated)" if entry.generated else entry.dataset
+        rows.append([entry.name, entry.model, trained_on, *shown, entry.source.kind, here])
     headers = ["entry", "model", "trained on", *(score.title for score in scores), "source", "here"]
     print(tabulate(rows, headers=headers, colalign=["left"] * 3 + ["right"] * 3 + ["left"] * 2, disable_numparse=True))
     print(
@@ -114,7 +115,7 @@ def _facts(entry: Entry) -> list[list[str]]:
         ["entry", f"{entry.name}  ({entry.origin})"],
         ["model", " ".join([entry.model, *(f"{key} {value}" for key, value in entry.options.items())])],
         ["architecture", str(entry.resolved_architecture() or entry.architecture or "as the model has it")],
-        ["trained on", entry.dataset],
+        ["trained on", f"{entry.dataset}, generated images" if entry.generated else entry.dataset],
         ["protocol", entry.protocol or "none"],
         ["modality", entry.modality],
         ["feature", f"{entry.feature_dim} values from images of {entry.height} x {entry.width} (height x width)"],

@@ -12,7 +12,7 @@ import yaml
 
 from torchreid_nas.architecture import Architecture
 from torchreid_nas.errors import InputError, nearest
-from torchreid_nas.hub.entry import ZOO_PREFIX, Entry
+from torchreid_nas.hub.entry import ZOO_PREFIX, Entry, described, key_text
 
 _OWN = Path(__file__).resolve().parent / "entries"
 _VARIABLE = "TORCHREID_NAS_ZOO"
@@ -101,7 +101,7 @@ def _contents(path: Path) -> Iterator[Mapping[str, Any]]:
         content = yaml.load(path.read_text(encoding="utf-8"), _LOADER)
     except OSError as error:
         raise InputError(f'the zoo file "{path}" cannot be read ({error.strerror}); check the path') from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except Exception as error:  # PyYAML fails on numbers, dates and depth in ways of their own
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise InputError(f'the zoo file "{path}"{where} is not valid YAML; mend the file') from error
@@ -113,10 +113,10 @@ def _contents(path: Path) -> Iterator[Mapping[str, Any]]:
     common, entries = content.get("common") or {}, content["entries"]
     for key in content:
         if key not in ("common", "entries"):
-            raise InputError(f'the zoo file "{path}" has the unknown key "{key}" beside `entries`, expected `common`')
+            raise InputError(f'the zoo file "{path}" has the unknown key "{key_text(key)}" beside `entries`, expected `common`')
     if not isinstance(entries, list) or not isinstance(common, Mapping):
         raise InputError(f'the zoo file "{path}" has a wrong `common` or `entries`; expected a mapping and a list')
     for entry in entries:
         if not isinstance(entry, Mapping):
-            raise InputError(f'the zoo file "{path}" holds the entry {entry!r}, expected a mapping with `name:`')
+            raise InputError(f'the zoo file "{path}" holds the entry {described(entry)}, expected a mapping with `name:`')
         yield {**common, **entry}

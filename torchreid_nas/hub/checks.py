@@ -31,7 +31,7 @@ def file_digest(path: str | os.PathLike[str], kind: str) -> str:
 def recorded_sha256(path: Path) -> str | None:
     """Return the sha256 that the first download of a file without published checksum left beside it."""
     record = _record_path(path)
-    words = record.read_text(encoding="utf-8").split() if record.exists() else []
+    words = record.read_text(encoding="utf-8", errors="replace").split() if record.is_file() else []
     return words[0] if words else None
 
 

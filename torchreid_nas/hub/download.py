@@ -5,6 +5,7 @@ __all__ = ["download", "looks_like_html"]
 
 import http.client
 import json
+import logging
 import re
 import time
 import urllib.error
@@ -15,13 +16,16 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from torchreid_nas.errors import InputError
+from torchreid_nas.errors import InputError, shown
 from torchreid_nas.files import write_json
 from torchreid_nas.hub.errors import DownloadFailed
 
 TRIES = 4
 PAUSE = 1.0
 """Attempts, and seconds before the second one; the pause doubles each time."""
+
+MOST = 16 * 2**30
+"""Bytes at which a download of unknown size ends: no network comes near, and a server without end fills the disk."""
 
 _TIMEOUT = 60
 _CHUNK = 1 << 18
@@ -32,7 +36,10 @@ _MEANING = {
 _PAGE = "the server {} sent a web page instead of the file"
 
 
-def download(url: str, part: Path, title: str = "") -> None:
+logger = logging.getLogger(__name__)
+
+
+def download(url: str, part: Path, title: str = "", size: int | None = None) -> None:
     """Download ``url`` into ``part``, from where an earlier download into it broke off.
 
     Beside the part, ``<part>.json`` keeps the address and the server's mark of
@@ -40,12 +47,13 @@ def download(url: str, part: Path, title: str = "") -> None:
     are still the same, and begun again otherwise.
 
     Args:
-        url: an http(s) address; redirects are followed.
+        url: an http(s) address; redirects to such addresses are followed.
         part: where the bytes go; whole when the function returns.
         title: of the progress bar.
+        size: bytes of the file, :data:`MOST` where unknown; a longer answer is given up, and what has arrived is removed.
 
     Raises:
-        DownloadFailed: refused, moved, a web page in the place of the file, or
+        DownloadFailed: refused, moved, too long, a web page in the place of the file, or
             broken off :data:`TRIES` times without a byte more.
         InputError: the disk is full or the folder cannot be written.
     """
@@ -53,7 +61,7 @@ def download(url: str, part: Path, title: str = "") -> None:
     while True:
         before = _length(part)
         try:
-            _attempt(url, part, title)
+            _attempt(url, part, title, MOST if size is None else size)
             _marks(part).unlink(missing_ok=True)
             return
         except _Again as error:
@@ -62,7 +70,9 @@ def download(url: str, part: Path, title: str = "") -> None:
                 arrived = _length(part)
                 kept = f" ({arrived:,} bytes have arrived)" if arrived else ""
                 raise DownloadFailed(f"{error}{kept}", resumable=arrived > 0) from error
-            time.sleep(PAUSE * 2 ** (failures - 1))
+            pause = PAUSE * 2 ** (failures - 1)
+            logger.warning(f"{error}; trying again in {pause:g} s ({TRIES - failures} of {TRIES} attempts are left)")
+            time.sleep(pause)
         except OSError as error:
             raise InputError(
                 f'"{part}" could not be written ({error.strerror or error}); free space, or name another folder by '
@@ -79,15 +89,33 @@ class _Again(Exception):
     """What another attempt may overcome."""
 
 
-def _attempt(url: str, part: Path, title: str) -> None:
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to http and https alone; urllib would follow those to ftp, too."""
+
+    def http_error_302(self, request: Any, response: Any, code: int, message: str, headers: Any) -> Any:
+        """Follow one redirect."""
+        target = urllib.parse.urljoin(request.full_url, headers.get("Location", ""))
+        if urllib.parse.urlsplit(target).scheme not in ("http", "https"):
+            raise DownloadFailed(
+                f'the server {_host(request.full_url)} redirects to "{shown(target)}", expected an address with https://'
+            )
+        return super().http_error_302(request, response, code, message, headers)
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
+
+def _attempt(url: str, part: Path, title: str, most: int) -> None:
     """Download once; everything that has arrived stays in ``part``."""
     offset, headers = _continuation(url, part)
+    opener = urllib.request.build_opener(_Redirects)
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT) as response:
+        with opener.open(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT) as response:
             offset = _accept(response, offset)
-            _receive(response, url, part, offset, title)
+            _receive(response, url, part, offset, title, most)
     except urllib.error.HTTPError as error:
         _refuse(error, offset, part)
+    except (http.client.InvalidURL, ValueError) as error:
+        raise DownloadFailed(f'the address "{shown(url)}", or one that it redirects to, is none ({error})') from error
     except urllib.error.URLError as error:
         raise _Again(f"the server {_host(url)} cannot be reached") from error
     except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
@@ -113,10 +141,10 @@ def _continuation(url: str, part: Path) -> tuple[int, dict[str, str]]:
     """Return how many bytes can be kept, and the headers that ask for the rest."""
     try:
         marks = json.loads(_marks(part).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        marks = {}
+    except (OSError, ValueError, RecursionError):
+        marks = None
     length = _length(part)
-    if not length or marks.get("url") != url or not marks.get("version"):
+    if not length or not isinstance(marks, dict) or not isinstance(marks.get("version"), str) or marks.get("url") != url:
         part.unlink(missing_ok=True)
         return 0, {}
     return length, {"Range": f"bytes={length}-", "If-Range": marks["version"]}
@@ -128,15 +156,16 @@ def _accept(response: http.client.HTTPResponse, offset: int) -> int:
         raise DownloadFailed(_PAGE.format(_host(response.url)))
     if response.status != 206:
         return 0
-    match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    match = re.match(r"bytes ([0-9]{1,18})-", response.headers.get("Content-Range", ""))
     if not match or int(match[1]) != offset:
         raise DownloadFailed(f"the server {_host(response.url)} sent another part of the file than asked for")
     return offset
 
 
-def _receive(response: http.client.HTTPResponse, url: str, part: Path, offset: int, title: str) -> None:
+def _receive(response: http.client.HTTPResponse, url: str, part: Path, offset: int, title: str, most: int) -> None:
     length = response.headers.get("Content-Length", "")
-    total = offset + int(length) if length.isdigit() else None
+    # str.isdigit would take "²" as well.
+    total = offset + int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
     # read1 gives what there is, and nothing is lost when the connection breaks off.
     chunk = response.read1(_CHUNK)
     if offset == 0:
@@ -149,6 +178,9 @@ def _receive(response: http.client.HTTPResponse, url: str, part: Path, offset: i
     # Unbuffered: what has arrived when the process is killed is on its way to the disk.
     with bar, part.open("ab" if offset else "wb", buffering=0) as file:
         while chunk:
+            if received + len(chunk) > most:
+                file.truncate(0)  # the disk has room again at once
+                raise DownloadFailed(f"the server {_host(response.url)} sends more than the {most:,} bytes that were expected")
             file.write(chunk)
             received += len(chunk)
             bar.update(len(chunk))

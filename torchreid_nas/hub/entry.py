@@ -1,7 +1,7 @@
 """The entry of a trained network: what it is, where it comes from, what it reaches, and how a file of it is checked."""
 from __future__ import annotations
 
-__all__ = ["FORMATS", "FROM_FILE", "MODALITIES", "ZOO_PREFIX", "Entry", "Figure", "Source"]
+__all__ = ["FORMATS", "FROM_FILE", "MODALITIES", "ZOO_PREFIX", "Entry", "Figure", "Source", "described", "key_text"]
 
 import dataclasses
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from torchreid_nas.architecture import Architecture, ArchitectureSpec
-from torchreid_nas.errors import InputError, nearest
+from torchreid_nas.errors import InputError, nearest, shown
 from torchreid_nas.metrics.scores import SCORES
 
 FORMATS = ("ours", "cdnet_authors", "cmnas_authors", "torchreid")
@@ -108,6 +108,7 @@ class Entry:
         published: figures of those who made it.
         measured: figures of this project.
         initial: whether ``pretrained=True`` of its model starts from it.
+        generated: whether the network was trained on generated images, whose figures compare with no other.
         note: what else is to be known.
         origin: the YAML file that holds the entry.
     """
@@ -134,6 +135,7 @@ class Entry:
     published: tuple[Figure, ...] = ()
     measured: tuple[Figure, ...] = ()
     initial: bool = False
+    generated: bool = False
     note: str = ""
     origin: str = ""
 
@@ -147,19 +149,19 @@ class Entry:
         name = content.get("name") if isinstance(content, Mapping) else None
         if not isinstance(name, str) or not re.fullmatch(r"[\w.+-]+", name):
             raise InputError(
-                f'the zoo file "{origin}" holds an entry with the name {name!r}, expected `name:` with letters, digits '
+                f'the zoo file "{origin}" holds an entry with the name {described(name)}, expected `name:` with letters, digits '
                 "and _ . + - only"
             )
         where = f'the zoo file "{origin}", entry "{name}"'
         known = {field.name for field in dataclasses.fields(cls)} - {"origin"}
         for key in content:
             if key not in known:
-                raise InputError(f'{where} has the unknown key "{key}"{nearest(key, known)}')
+                raise InputError(f'{where} has the unknown key "{key_text(key)}"{nearest(key_text(key), known)}')
         for key, (required, valid, expected) in _KEYS.items():
             if key not in content and required:
                 raise InputError(f'{where} lacks the key "{key}"; expected {expected}')
             if key in content and not valid(content[key]):
-                raise InputError(f'{where} sets "{key}" to {content[key]!r}, expected {expected}')
+                raise InputError(f'{where} sets "{key}" to {described(content[key])}, expected {expected}')
         values = dict(content, origin=str(origin), source=_source(content["source"], where))
         values["file"] = content.get("file") or f"{name}.pth"
         for key in ("norm_mean", "norm_std"):
@@ -185,7 +187,8 @@ class Entry:
         if not isinstance(self.architecture, Mapping):
             return self.architecture
         space, choices = self.architecture.get("space"), self.architecture.get("choices")
-        if not isinstance(space, str) or not isinstance(choices, Mapping) or not choices:
+        texts = isinstance(choices, Mapping) and all(isinstance(text, str) for item in choices.items() for text in item)
+        if not isinstance(space, str) or not isinstance(choices, Mapping) or not choices or not texts:
             raise InputError(
                 f'the zoo file "{self.origin}", entry "{self.name}" sets "architecture" to a mapping without "space" '
                 'and "choices" (a slot: choice mapping); see architecture.json of a run'
@@ -193,16 +196,42 @@ class Entry:
         return Architecture(space, tuple(choices.items()), {"zoo": self.name})
 
 
+def described(value: Any) -> str:
+    """Return a value of a parsed file as a message can hold it.
+
+    >>> described("a b"), described([1, None])
+    ("'a b'", '[1, None]')
+    """
+    try:
+        return shown(repr(value))
+    except (ValueError, RecursionError):  # numbers of thousands of digits, lists of thousands of levels
+        return f"a value of type {type(value).__name__} that is too long to show"
+
+
+def key_text(key: Any) -> str:
+    """Return a key of a parsed file, which may be no text, as a message can hold it."""
+    return shown(key) if isinstance(key, str) else described(key)
+
+
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
+def _is_line(value: Any) -> bool:
+    return _is_text(value) and value.isprintable()
+
+
 def _is_count(value: Any) -> bool:
-    return type(value) is int and value > 0
+    return type(value) is int and 0 < value < _LARGE
 
 
 def _is_triple(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and len(value) == 3 and all(type(x) in (int, float) for x in value)
+    return isinstance(value, (list, tuple)) and len(value) == 3 and all(
+        type(x) in (int, float) and -_LARGE < x < _LARGE for x in value
+    )
+
+
+_LARGE = 2**53
 
 
 _TEXT = (_is_text, "text")
@@ -218,12 +247,15 @@ _KEYS: dict[str, tuple[bool, Callable[[Any], bool], str]] = {
     "format": (True, lambda v: v in FORMATS, "one of " + ", ".join(FORMATS)),
     "source": (True, lambda v: isinstance(v, Mapping), "a mapping with kind: " + ", ".join(_SOURCES)),
     "licence": (True, *_TEXT),
-    "file": (False, lambda v: _is_text(v) and Path(v).name == v, "a file's name without folder"),
+    "file": (False, lambda v: _is_line(v) and Path(v).name == v, "a file's name without folder"),
     "architecture": (
         False, lambda v: v is None or _is_text(v) or isinstance(v, (list, Mapping)),
         f'a preset or genotype, the authors\' list, a mapping of space and choices, or "{FROM_FILE}"',
     ),
-    "options": (False, lambda v: isinstance(v, Mapping), "a mapping of the model's arguments"),
+    "options": (
+        False, lambda v: isinstance(v, Mapping) and all(isinstance(key, str) for key in v),
+        "a mapping of the model's arguments",
+    ),
     "protocol": (False, *_TEXT),
     "norm_mean": (False, _is_triple, "three numbers"),
     "norm_std": (False, lambda v: _is_triple(v) and all(x > 0 for x in v), "three numbers above 0"),
@@ -231,32 +263,35 @@ _KEYS: dict[str, tuple[bool, Callable[[Any], bool], str]] = {
     "published": (False, lambda v: v is None or isinstance(v, list), "a list of figures"),
     "measured": (False, lambda v: v is None or isinstance(v, list), "a list of figures"),
     "initial": (False, lambda v: isinstance(v, bool), "true or false"),
+    "generated": (False, lambda v: isinstance(v, bool), "true or false"),
     "note": (False, *_TEXT),
 }
 
 
 def _source(content: Mapping[str, Any], where: str) -> Source:
     kind = content.get("kind")
-    if kind not in _SOURCES:
-        raise InputError(f'{where} sets "source.kind" to {kind!r}, expected one of {", ".join(_SOURCES)}')
+    if not isinstance(kind, str) or kind not in _SOURCES:
+        raise InputError(f'{where} sets "source.kind" to {described(kind)}, expected one of {", ".join(_SOURCES)}')
     expected = {"kind", *_SOURCES[kind]}
-    if set(content) - _MORE.get(kind, set()) != expected or not all(_is_text(value) for value in content.values()):
+    if set(content) - _MORE.get(kind, set()) != expected or not all(_is_line(value) for value in content.values()):
         raise InputError(
-            f'{where} has a "source" of kind {kind} with {", ".join(map(str, content))}; expected text for '
+            f'{where} has a "source" of kind {kind} with {", ".join(map(key_text, content))}; expected text for '
             f"{', '.join(sorted(expected))}"
         )
     if kind == "url" and not content["url"].startswith(("https://", "http://")):
-        raise InputError(f'{where} sets "source.url" to {content["url"]!r}, expected an address with https://')
+        raise InputError(f'{where} sets "source.url" to {described(content["url"])}, expected an address with https://')
     return Source(**content)
 
 
 def _checksum(content: Any, where: str) -> tuple[str, str]:
     if isinstance(content, Mapping) and len(content) == 1:
         (kind, digest), = content.items()
-        if re.fullmatch(rf"[0-9a-f]{{{_DIGESTS.get(kind, 0)}}}", str(digest)) and kind in _DIGESTS:
+        # YAML takes a digest without letters for a number.
+        digest = str(digest) if type(digest) is int and 0 <= digest < 10**64 else digest
+        if kind in _DIGESTS and isinstance(digest, str) and re.fullmatch(rf"[0-9a-f]{{{_DIGESTS[kind]}}}", digest):
             return kind, digest
     expected = " or ".join(f"{kind}: {length} hexadecimal digits" for kind, length in _DIGESTS.items())
-    raise InputError(f'{where} sets "checksum" to {content!r}, expected {expected}, or null where unknown')
+    raise InputError(f'{where} sets "checksum" to {described(content)}, expected {expected}, or null where unknown')
 
 
 def _config(content: Any, where: str) -> tuple[str, dict[str, Any]]:
@@ -264,19 +299,22 @@ def _config(content: Any, where: str) -> tuple[str, dict[str, Any]]:
         overrides = content.get("overrides") or {}
         if isinstance(overrides, Mapping):
             return content["file"], dict(overrides)
-    raise InputError(f'{where} sets "config" to {content!r}, expected a file, and overrides (key: value), or null')
+    raise InputError(f'{where} sets "config" to {described(content)}, expected a file, and overrides (key: value), or null')
 
 
 def _figure(content: Any, where: str) -> Figure:
     texts = ("dataset", "source", "protocol", "feature")
     if not isinstance(content, Mapping):
-        raise InputError(f"{where} holds {content!r}, expected a mapping of dataset, source and scores")
+        raise InputError(f"{where} holds {described(content)}, expected a mapping of dataset, source and scores")
     for key, value in content.items():
         if key not in (*texts, *SCORES):
-            raise InputError(f'{where} has the unknown key "{key}"{nearest(key, (*texts, *SCORES))}')
+            raise InputError(f'{where} has the unknown key "{key_text(key)}"{nearest(key_text(key), (*texts, *SCORES))}')
         if key in SCORES and not (type(value) in (int, float) and 0 <= value <= 100):
-            raise InputError(f'{where} sets "{key}" to {value!r}, expected percent')
+            raise InputError(f'{where} sets "{key}" to {described(value)}, expected percent')
     scores = {key: float(content[key]) for key in SCORES if key in content}
+    for key in texts[2:]:
+        if not isinstance(content.get(key, ""), str):
+            raise InputError(f'{where} sets "{key}" to {described(content[key])}, expected text')
     if not _is_text(content.get("dataset")) or not _is_text(content.get("source")) or not scores:
         raise InputError(f'{where} lacks "dataset", "source" or a score ({", ".join(SCORES)})')
     return Figure(scores=scores, **{key: content[key] for key in texts if key in content})

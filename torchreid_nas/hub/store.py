@@ -158,6 +158,9 @@ def _download(entry: Entry, path: Path) -> None:
         # A server that announces too many bytes has given them all when the checksum fits.
         if not (error.resumable and entry.checksum and file_digest(part, entry.checksum[0]) == entry.checksum[1]):
             again = "the same command goes on from there, or " if error.resumable else ""
+            if not error.resumable:
+                part.unlink(missing_ok=True)
+                part.with_name(part.name + ".json").unlink(missing_ok=True)
             raise InputError(
                 f'the zoo entry "{entry.name}" could not be downloaded: {error}; {again}{by_hand(entry, path)}'
             ) from error
@@ -179,6 +182,6 @@ def _download(entry: Entry, path: Path) -> None:
 
 def _transfer(entry: Entry, part: Path) -> None:
     if entry.source.kind == "url":
-        download(entry.source.url, part, entry.name)
+        download(entry.source.url, part, entry.name, entry.size)
     else:
         download_from_folder(entry.source.folder, entry.source.pattern, part)

@@ -79,6 +79,7 @@ def add_run(
         "size": weights.stat().st_size,
         "checksum": {"sha256": file_digest(weights, "sha256")},
         "config": {"file": _relative(folder.config, output)},
+        **({"generated": True} if cfg.synthetic.enabled else {}),
         "measured": [_measured(row, cfg, results) for row in results["results"]],
     }
     # Only the network itself tells these two.
