@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One process of one thread per core. The tests of one file run in one process, because they share runs.
 PARALLEL := --numprocesses auto --dist loadfile
 
-.PHONY: demo test test-fast test-gpu lint type coverage bench setup clean
+.PHONY: demo test test-fast test-gpu lint type coverage matrix matrix-oldest matrix-newest bench setup clean
 
 demo: setup
 	$(BIN)/torchreid-nas --config demo --resume
@@ -30,6 +30,19 @@ type: setup
 coverage: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --cov --cov-report term tests
 
+# The oldest and the newest supported Python and torch. Each needs about 5 GB of disk; `make clean` removes both.
+OLDEST ?= python3.10
+NEWEST ?= python3.13
+matrix: matrix-oldest matrix-newest
+
+matrix-oldest: PYTHON := $(OLDEST)
+matrix-oldest: PINS := 'torch==2.4.*' 'torchvision==0.19.*'
+matrix-newest: PYTHON := $(NEWEST)
+matrix-oldest matrix-newest: matrix-%:
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --disable-pip-version-check --quiet --editable '.[test]' $(PINS)
+	OMP_NUM_THREADS=1 .venv-$*/bin/python -m pytest $(PARALLEL) -m "not slow" tests
+
 # Speed and memory, compared with the plain implementations; writes benchmarks/RESULTS.md.
 bench: setup
 	$(BIN)/python benchmarks/run_all.py
@@ -43,4 +56,4 @@ setup: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv build dist runs/demo reid-data/synthetic
+	rm -rf .venv .venv-oldest .venv-newest build dist runs/demo reid-data/synthetic

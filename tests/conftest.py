@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 from tiny import TINY
 
-DATA = Path(__file__).resolve().parent / "data"
+TESTS = Path(__file__).resolve().parent
+DATA = TESTS / "data"
+
+# Folders and files whose tests train, export, download or start processes: `make test-fast` leaves them out.
+SLOW = (
+    "camstyle/", "cli/", "engine/", "export/", "extending/", "run/", "stand_in_gpu/", "zoo/",
+    "search/test_planted", "test_plain_training.py", "test_registry.py", "test_wheel.py",
+)
+# Fixtures that train: whole runs of the command line.
+TRAININGS = {"finished", "copied"}
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +37,15 @@ def pytest_configure(config: pytest.Config) -> None:
     """Compare numbers on the CPU also where there is a GPU, which only ``-m gpu`` lets torch see."""
     if config.option.markexpr != "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow, before pytest chooses by marks."""
+    for item in items:
+        name = item.path.relative_to(TESTS).as_posix()
+        if name.startswith(SLOW) or TRAININGS & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
