@@ -1,2 +1,2 @@
-"""A StarGAN across the cameras of a data set: the camera-style images that ECN's authors left to other repositories."""
+"""A StarGAN across the cameras of a data set, which makes camera-style images; the authors of ECN publish no such code."""
 from __future__ import annotations

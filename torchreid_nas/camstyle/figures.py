@@ -1,4 +1,4 @@
-"""Pictures of a StarGAN in training: what it makes of some images, and its losses."""
+"""Pictures of a StarGAN in training: some images in the style of each camera, and the losses."""
 from __future__ import annotations
 
 __all__ = ["draw_losses", "sample_grid", "sample_indices"]
@@ -17,7 +17,7 @@ from torchreid_nas.report.style import FAINT, GRID, INK, SHARE_COLOURS, SPLIT_CO
 
 _MARGIN, _CAPTION = 6, 16
 _PAPER, _LETTERS = (250, 250, 250), (70, 70, 70)
-# Narrower columns have no room for the camera's name.
+# A narrower column has no room for the name of the camera.
 _LEAST_WIDTH = 56
 _PANELS = {
     "critic": "critic: E[D(fake)] − E[D(real)]",
@@ -31,7 +31,16 @@ _OF_GENERATOR = ("adversarial", "camera_fake", "reconstruction")
 
 
 def sample_indices(images: CameraImages, seed: int, rows: int = 8) -> list[int]:
-    """Choose the images to show, one camera after the other, the same for the same seed."""
+    """Choose the images to show, one camera after the other; the same seed chooses the same images.
+
+    Args:
+        images: to choose from.
+        seed: of the choice.
+        rows: number of images, at most.
+
+    Returns:
+        Indices of ``images``.
+    """
     order = torch.randperm(len(images), generator=derived_generator(seed, 2)).tolist()
     seen = [0] * len(images.camids)
     ranked = []
@@ -49,13 +58,13 @@ def sample_grid(
     """Draw a PNG with a row per image: the real one, then one column per camera, generated.
 
     Cameras are numbered from 1, as in file names. The column of an image's own
-    camera is framed: what is there should be the image itself.
+    camera has a frame: there the generator should give the image itself.
 
     Args:
-        generator: (images, labels) to images, on ``device``.
-        images: where ``indices`` point into.
+        generator: maps (images, labels) to images, on ``device``.
+        images: the images that ``indices`` count.
         indices: of the rows, at least one.
-        path: the PNG to write; its folder is made.
+        path: the PNG to write. Its folder is created.
         device: of the generator.
 
     Raises:
@@ -64,7 +73,7 @@ def sample_grid(
     scale = max(1, -(-_LEAST_WIDTH // images.width))
     width, height = images.width * scale, images.height * scale
     across, down = width + _MARGIN, height + _MARGIN + _CAPTION
-    # The caption of a row stands above its real image: whose it is.
+    # The caption of a row stands above the real image and names its camera.
     extent = across * (1 + len(images.camids)) + 2 * _MARGIN, down * len(indices) + _CAPTION + _MARGIN
     sheet = Image.new("RGB", extent, _PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default()
@@ -87,11 +96,11 @@ def sample_grid(
 
 
 def draw_losses(history: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
-    """Draw the terms of a training over its iterations as PNG, a panel each.
+    """Draw the terms of a training over its iterations as PNG, one panel for each term.
 
     Args:
         history: rows of :class:`~torchreid_nas.camstyle.training.Trainer`, at least one.
-        path: the picture; its folder is made.
+        path: the picture. Its folder is created.
 
     Raises:
         InputError: the picture cannot be written.

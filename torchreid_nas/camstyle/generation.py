@@ -1,20 +1,18 @@
-"""Writing every training image in the style of every other camera, one whole file after the other."""
+"""Write every training image in the style of every other camera, one whole file after the other."""
 from __future__ import annotations
 
 __all__ = ["MARKER", "CamStyleFiles", "generate", "weights_digest"]
 
 import hashlib
-import os
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from PIL import Image
 from torch import nn
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from torchreid_nas.camstyle.images import CameraImages, to_pillow
 from torchreid_nas.data.camstyle.names import camstyle_folder, camstyle_name, shared_camstyle_file
@@ -23,30 +21,29 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.files import atomic_path, read_json, remove_leftovers, write_json
 
 MARKER = "camstyle.json"
-"""Beside the images: which network they are of."""
+"""Name of the file beside the images that describes the network that made them."""
 
 _WRITERS = 8
 
 
 class CamStyleFiles:
-    """The files that a data set's camera-style images go to, and which of them are there.
+    """The files of a data set's camera-style images, and which of these files exist.
 
     Args:
         images: the training images.
-        msmt17: names as MSMT17 has them.
+        msmt17: whether the files are named as for MSMT17.
 
     Attributes:
-        folders: where they lie; one, unless the training part has several.
+        folders: of the files; one, unless the training part has several.
 
     Raises:
         InputError: two images would share a file.
     """
 
-    def __init__(self, images: CameraImages, msmt17: bool = False):
+    def __init__(self, images: CameraImages, msmt17: bool = False) -> None:
         self.images, self.msmt17 = images, msmt17
-        parents = {os.path.dirname(item[0]): camstyle_folder(item[0]) for item in images.items}
-        self._parents = parents
-        self.folders = sorted(set(parents.values()))
+        self._folder_of = {Path(item[0]).parent: camstyle_folder(item[0]) for item in images.items}
+        self.folders = sorted(set(self._folder_of.values()))
         shared = shared_camstyle_file(images.items, msmt17)
         if shared:
             folder, stem, count = shared
@@ -54,37 +51,39 @@ class CamStyleFiles:
                 f'{count} training images are named "{stem}", so that their camera-style images would share a file in '
                 f'"{folder}"; use a data set whose names differ, such as market1501, dukemtmcreid or msmt17'
             )
-        self._listed = {folder: set(os.listdir(folder)) if folder.is_dir() else set() for folder in self.folders}
+        self._listed = {
+            folder: {path.name for path in folder.iterdir()} if folder.is_dir() else set[str]() for folder in self.folders
+        }
 
     def __len__(self) -> int:
-        """Return how many files a complete set has."""
+        """Return the number of files of a complete set."""
         return len(self.images) * (len(self.images.camids) - 1)
 
     def path(self, index: int, label: int) -> Path:
-        """Return the file of an image in the style of a camera's label."""
+        """Return the file of image ``index`` in the style of the camera with ``label``."""
         image, _, camid, *_ = self.images.items[index]
-        folder = self._parents[os.path.dirname(image)]
+        folder = self._folder_of[Path(image).parent]
         return folder / camstyle_name(image, camid, self.images.camids[label], self.msmt17)
 
     def of(self, index: int) -> Iterator[tuple[int, Path]]:
-        """Yield label and file of every other camera for an image."""
+        """Yield label and file of every other camera for image ``index``."""
         own = self.images.label(index)
         for label in range(len(self.images.camids)):
             if label != own:
                 yield label, self.path(index, label)
 
     def has(self, path: Path) -> bool:
-        """Return whether a file was there when this was made."""
+        """Return whether a file existed when this list was made."""
         return path.name in self._listed[path.parent]
 
     def present(self) -> list[Path]:
-        """Return the files of the set that were there."""
+        """Return the files of the set that existed when this list was made."""
         if not any(self._listed.values()):
             return []
         return [path for index in range(len(self.images)) for _, path in self.of(index) if self.has(path)]
 
     def remove(self) -> None:
-        """Remove the files of the set that are there, and what says whose they are; no others."""
+        """Remove the files of the set and their :data:`MARKER`; no other files."""
         for folder in self.folders:
             (folder / MARKER).unlink(missing_ok=True)
         for path in self.present():
@@ -102,26 +101,26 @@ def generate(
     workers: int = 0,
     overwrite: bool = False,
 ) -> int:
-    """Write every image in the style of every other camera; returns how many files were new.
+    """Write every image in the style of every other camera, and return the number of new files.
 
-    Files have the size that the generator was trained at: ECN resizes what it
-    reads to that size anyway, whereas going back to the stored size (half of
-    it on Market-1501) would blur once more. Each appears under its name when
-    it is complete, and the same call goes on after an interruption, to the
-    same files. In float32 whatever training ran in.
+    The files have the size at which the generator was trained. ECN resizes the
+    images to that size anyway; a file of the stored size (half of it on
+    Market-1501) would be blurred once more. A file gets its name when it is
+    complete. After an interruption the same call goes on and makes the same files.
+    The generator computes in float32, also after a training in bfloat16.
 
     Args:
-        generator: (images, labels) to images.
-        images: of the size that it was trained at.
-        files: made for the same images.
-        origin: of the network, for :data:`MARKER`; files of another one are not added to.
+        generator: maps (images, labels) to images.
+        images: of the size at which the generator was trained.
+        files: of the same images.
+        origin: description of the network, for :data:`MARKER`. A folder with files of another network is refused.
         device: of the generator.
         batch_size: images at once.
         workers: processes that load images.
-        overwrite: replace files that are there, removing them first.
+        overwrite: remove the existing files first.
 
     Raises:
-        InputError: images of another network are there, an image is broken, or
+        InputError: a folder holds images of another network, an image is broken, or
             a file cannot be written.
     """
     for folder in files.folders:
@@ -133,19 +132,19 @@ def generate(
     _refuse_others(files, origin)
     for folder in files.folders:
         write_json(folder / MARKER, origin)
-    # Always the whole batch, though some of its files may be there: convolutions may round otherwise in a smaller one,
-    # and what a resumed call writes would differ.
+    # Always the whole batch, even where some of its files exist: convolutions may round differently in a smaller batch,
+    # and a resumed call would write other files.
     batches = [
-        batch for batch in torch.arange(len(images)).split(batch_size)
+        batch for batch in torch.split(torch.arange(len(images)), batch_size)
         if any(not files.has(path) for index in batch.tolist() for _, path in files.of(index))
     ]
-    loader = ImageLoader(
+    loader = cast(Iterable[tuple[torch.Tensor, torch.Tensor]], ImageLoader(
         images, batch_sampler=[batch.tolist() for batch in batches], num_workers=workers,
         pin_memory=device.type == "cuda",
-    )
+    ))
     written = 0
-    bar = tqdm(total=len(batches), desc="camera styles", unit="batch", disable=not sys.stderr.isatty(), leave=False)
-    # Leaving the pool waits for the files that are begun, so that Ctrl-C leaves no temporary ones.
+    bar = tqdm(total=len(batches), desc="camera styles", unit="batch", disable=None, leave=False)
+    # The end of the pool waits for the files in work, so that Ctrl-C leaves no temporary files.
     with bar, ThreadPoolExecutor(_WRITERS) as pool, torch.no_grad():
         for indices, (batch, _) in zip(batches, loader):
             wanted: dict[int, list[tuple[int, Path]]] = {}
@@ -162,7 +161,11 @@ def generate(
 
 
 def weights_digest(module: nn.Module) -> str:
-    """Return the SHA-256 of a module's parameters and buffers, equal where they are."""
+    """Return the SHA-256 of a module's parameters and buffers; equal tensors give equal digests.
+
+    >>> weights_digest(nn.ReLU())[:8]
+    'e3b0c442'
+    """
     digest = hashlib.sha256()
     for name, tensor in module.state_dict().items():
         digest.update(name.encode())

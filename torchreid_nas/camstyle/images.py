@@ -1,4 +1,4 @@
-"""The images that a StarGAN learns from: a data set's training part, its cameras, and the order of drawing."""
+"""The images that a StarGAN learns from: the training part of a data set, its cameras, and the order of the images."""
 from __future__ import annotations
 
 __all__ = ["CameraImages", "ImageStream", "derived_generator", "load_camera_images", "to_pillow", "to_tensor"]
@@ -17,33 +17,34 @@ from torchreid_nas.data.loading import load_dataset
 from torchreid_nas.errors import InputError
 
 
-class CameraImages(Dataset):
+class CameraImages(Dataset[tuple[torch.Tensor, int]]):
     """Images with the label of their camera: ``self[i]`` is ((3, H, W) float32 in [-1, 1], label).
 
-    Labels count the cameras that are there, so that gaps in a data set's
-    numbers cost nothing. The images are in the order of their paths, whatever
-    the file system's was.
+    Labels count the cameras of the images, so that gaps in the numbers of a data
+    set cost nothing. The images are in the order of their paths, on every file
+    system.
 
     Args:
         items: torchreid's (path, pid, camid, …).
-        height, width: that images are resized to, in pixels.
+        height: of the resized images, in pixels.
+        width: of the resized images, in pixels.
 
     Attributes:
-        items: sorted.
-        camids: of the labels 0, 1, …, ascending, 0-based as torchreid's.
+        items: the items, sorted.
+        camids: cameras of the labels 0, 1, …, ascending, 0-based as in torchreid.
 
     Raises:
         InputError: fewer than two cameras.
     """
 
-    def __init__(self, items: Sequence[Item], height: int, width: int):
+    def __init__(self, items: Sequence[Item], height: int, width: int) -> None:
         self.items = sorted(items)
         self.height, self.width = height, width
         self.camids = tuple(sorted({item[2] for item in items}))
         if len(self.camids) < 2:
             raise InputError(
-                f"the training part has images of {len(self.camids)} camera, but a style comes from another one: "
-                "at least 2 are needed; use a data set of several cameras"
+                f"the training part has images of {len(self.camids)} camera, expected at least 2: a style comes from "
+                "another camera; use a data set of several cameras"
             )
         self._labels = {camid: label for label, camid in enumerate(self.camids)}
 
@@ -64,19 +65,19 @@ class CameraImages(Dataset):
         return self._labels[self.items[index][2]]
 
 
-class ImageStream(Dataset):
-    """An endless shuffled run through the images, mirrored half of the time, as a function of the seed alone.
+class ImageStream(Dataset[tuple[torch.Tensor, int]]):
+    """An endless shuffled stream of the images, half of them mirrored; a function of the seed alone.
 
-    ``self[position]`` is the image at that place of permutation after
-    permutation, so that whoever begins in the middle reads what everybody
-    reads there: a resumed training needs no stored random state.
+    The stream is one permutation of the images after the other, and
+    ``self[position]`` is the image at ``position``. A resumed training reads the
+    same images from its position on, without a stored random state.
 
     Args:
-        images: what is drawn from.
+        images: the images of the stream.
         seed: of permutations and mirroring.
     """
 
-    def __init__(self, images: CameraImages, seed: int):
+    def __init__(self, images: CameraImages, seed: int) -> None:
         self.images, self.seed = images, seed
         self._epoch, self._order, self._mirrored = -1, torch.empty(0), torch.empty(0)
 
@@ -97,7 +98,11 @@ class ImageStream(Dataset):
 
 
 def derived_generator(seed: int, *parts: int) -> torch.Generator:
-    """Return a CPU generator seeded by ``seed`` and further numbers, all at least 0."""
+    """Return a CPU generator seeded by ``seed`` and further numbers, all at least 0.
+
+    >>> derived_generator(1, 2).initial_seed() == derived_generator(1, 2).initial_seed() != derived_generator(1, 3).initial_seed()
+    True
+    """
     state = np.random.SeedSequence((seed, *parts)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]))
 
@@ -116,13 +121,22 @@ def load_camera_images(name: str, root: str | os.PathLike, height: int, width: i
 
 
 def to_tensor(image: Image.Image, height: int, width: int) -> torch.Tensor:
-    """Return an RGB image, resized, as (3, ``height``, ``width``) float32 in [-1, 1]."""
+    """Return an RGB image, resized, as (3, ``height``, ``width``) float32 in [-1, 1].
+
+    >>> to_tensor(Image.new("RGB", (2, 2), (255, 0, 51)), height=1, width=1).flatten()
+    tensor([ 1.0000, -1.0000, -0.6000])
+    """
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BILINEAR)
-    return TF.pil_to_tensor(image).float() / 127.5 - 1
+    pixels: torch.Tensor = TF.pil_to_tensor(image)
+    return pixels.float() / 127.5 - 1
 
 
 def to_pillow(image: torch.Tensor) -> Image.Image:
-    """Return a (3, H, W) tensor in [-1, 1], on any device, as an RGB image."""
+    """Return a (3, H, W) tensor in [-1, 1], on any device, as an RGB image.
+
+    >>> to_pillow(torch.tensor([1.0, -1.0, -0.6]).view(3, 1, 1)).getpixel((0, 0))
+    (255, 0, 51)
+    """
     pixels = ((image.detach().float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())

@@ -1,4 +1,4 @@
-"""The two networks of StarGAN: one generator for all cameras, and a discriminator that also names the camera."""
+"""The two networks of StarGAN: one generator for all cameras, and one discriminator that also names the camera."""
 from __future__ import annotations
 
 __all__ = ["Discriminator", "Generator", "label_planes"]
@@ -13,27 +13,37 @@ def label_planes(cameras: torch.Tensor, num_cameras: int, height: int, width: in
 
     Args:
         cameras: (N,) int64 labels below ``num_cameras``.
+        num_cameras: number of planes.
+        height: of the planes.
+        width: of the planes.
+
+    >>> label_planes(torch.tensor([1]), num_cameras=2, height=1, width=1).flatten().tolist()
+    [0.0, 1.0]
     """
     one_hot = F.one_hot(cameras, num_cameras).float()
     return one_hot[:, :, None, None].expand(-1, -1, height, width)
 
 
 class Generator(nn.Module):
-    """G(x, c) of StarGAN (Choi et al., CVPR 2018, appendix): an image as another camera would show it.
+    """G(x, c) of StarGAN (Choi et al., CVPR 2018, appendix): an image in the style of another camera.
 
     A 7x7 convolution, two halvings, residual blocks, two doublings and a 7x7
-    convolution, instance norm after all but the last, tanh at the end. The
-    camera enters as further planes of the input. Padding is with zeros, and
-    has to be: instance norm takes away what a constant plane adds inside, so
+    convolution, with instance norm after every convolution but the last, and tanh
+    at the end. The camera enters as further planes of the input. The padding must
+    be zeros: instance norm removes what a constant plane adds inside the image, so
     that the label enters at the borders.
 
     Args:
-        num_cameras: domains.
+        num_cameras: number of domains.
         channels: of the first convolution.
-        residual_blocks: at a quarter of the size.
+        residual_blocks: number of blocks at a quarter of the size.
+
+    >>> generator = Generator(num_cameras=2, channels=4, residual_blocks=1)
+    >>> generator(torch.zeros(1, 3, 8, 8), torch.tensor([1])).shape
+    torch.Size([1, 3, 8, 8])
     """
 
-    def __init__(self, num_cameras: int, channels: int = 64, residual_blocks: int = 6):
+    def __init__(self, num_cameras: int, channels: int = 64, residual_blocks: int = 6) -> None:
         super().__init__()
         self.num_cameras = num_cameras
         self.layers = nn.Sequential(
@@ -67,20 +77,25 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """D of StarGAN (Choi et al., CVPR 2018, appendix): is each patch real, and whose camera is the image.
+    """D of StarGAN (Choi et al., CVPR 2018, appendix): whether each patch is real, and the camera of the image.
 
     Convolutions that halve the map, without norm (the gradient penalty is per
-    image), then two heads on the last map: a 3x3 convolution that scores
-    patches, and one as large as the map that scores cameras.
+    image), then two heads on the last map: a 3x3 convolution scores patches, and a
+    convolution as large as the map scores cameras.
 
     Args:
-        num_cameras: domains.
-        height, width: of the images in pixels.
-        channels: of the first convolution; each further one has twice as many.
-        layers: convolutions that halve; the shorter side divided by 2^layers is at least 1.
+        num_cameras: number of domains.
+        height: of the images in pixels.
+        width: of the images in pixels.
+        channels: of the first convolution; each further convolution has twice as many.
+        layers: number of convolutions that halve; the shorter side divided by 2^layers is at least 1.
+
+    >>> discriminator = Discriminator(num_cameras=3, height=16, width=8, channels=4, layers=2)
+    >>> [output.shape for output in discriminator(torch.zeros(1, 3, 16, 8))]
+    [torch.Size([1, 1, 4, 2]), torch.Size([1, 3])]
     """
 
-    def __init__(self, num_cameras: int, height: int, width: int, channels: int = 64, layers: int = 6):
+    def __init__(self, num_cameras: int, height: int, width: int, channels: int = 64, layers: int = 6) -> None:
         super().__init__()
         convolutions: list[nn.Module] = []
         inputs = 3
@@ -93,21 +108,21 @@ class Discriminator(nn.Module):
         self.cameras = nn.Conv2d(inputs, num_cameras, (height >> layers, width >> layers), bias=False)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return D_src and the logits of D_cls.
+        """Return the scores of D_src and the logits of D_cls.
 
         Args:
             images: (N, 3, H, W) in [-1, 1].
 
         Returns:
             (N, 1, H / 2^layers, W / 2^layers) scores of patches, high for real
-            ones, and (N, num_cameras) logits.
+            patches, and (N, num_cameras) logits.
         """
         features = self.layers(images)
         return self.patches(features), self.cameras(features).flatten(1)
 
 
 class _ResidualBlock(nn.Module):
-    def __init__(self, channels: int):
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
@@ -121,5 +136,5 @@ class _ResidualBlock(nn.Module):
 
 
 def _normalised(channels: int) -> tuple[nn.Module, nn.Module]:
-    """Instance norm of each image's own statistics with a learned affine map, as in the authors' networks, and ReLU."""
+    """Return instance norm with a learned affine map, as in the authors' networks, and ReLU."""
     return nn.InstanceNorm2d(channels, affine=True), nn.ReLU(inplace=True)

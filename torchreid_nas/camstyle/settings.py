@@ -1,4 +1,4 @@
-"""What a StarGAN across cameras depends on: one frozen value, checked on creation, stored in its checkpoint."""
+"""The settings of a StarGAN across cameras: one frozen value, checked on creation, stored in the checkpoint."""
 from __future__ import annotations
 
 __all__ = ["PRECISIONS", "StarGANSettings"]
@@ -11,9 +11,9 @@ from typing import Any
 from torchreid_nas.errors import InputError, nearest
 
 PRECISIONS = ("none", "bf16")
-"""Names of the autocast that training runs in."""
+"""Names of the autocast of the training."""
 
-# Inclusive range of every number. Below 8 pixels nothing is left after two halvings; weights of 0 leave a term out.
+# Inclusive range of every number. Below 8 pixels nothing is left after two halvings. A loss weight of 0 leaves a term out.
 _RANGES: dict[str, tuple[float, float]] = {
     "height": (8, 4096),
     "width": (8, 4096),
@@ -36,18 +36,18 @@ _RANGES: dict[str, tuple[float, float]] = {
 class StarGANSettings:
     """Settings of a StarGAN (Choi et al., CVPR 2018) whose domains are cameras.
 
-    The defaults of everything but the size of the images are the paper's
-    (Sections 3 to 5 and the appendix, on CelebA): channels, residual blocks, Adam, batch
-    size, five updates of the discriminator to one of the generator, and the
-    weights of Eq. 5, 6 and 8. The paper trains for 20 epochs, the learning
-    rate falling to 0 over the second half; the 200,000 iterations are its
-    authors' code's, the same decay over the second half of them.
+    All defaults but the size of the images are the paper's (Sections 3 to 5 and
+    the appendix, on CelebA): channels, residual blocks, Adam, batch size, five
+    updates of the discriminator to one of the generator, and the loss weights of
+    Eq. 5, 6 and 8. The paper trains for 20 epochs, and its learning rate falls to 0
+    over the second half. The 200,000 iterations come from the authors' code, with
+    the same decay over the second half.
 
     Attributes:
-        height, width: of the images in pixels, divisible by 4: those of the
-            re-ID network that the images are for, where the paper has 128 x 128.
+        height, width: of the images in pixels, divisible by 4. The defaults are the
+            size of the re-ID network that reads the images; the paper has 128 x 128.
         channels: of the first convolution of both networks.
-        residual_blocks: of the generator.
+        residual_blocks: number of residual blocks of the generator.
         iterations: updates of the discriminator.
         batch_size: real images per update.
         n_critic: updates of the discriminator per update of the generator.
@@ -55,12 +55,15 @@ class StarGANSettings:
         gradient_penalty: λ_gp of Eq. 8.
         classification: λ_cls of Eq. 5 and 6.
         reconstruction: λ_rec of Eq. 6.
-        amp: ``"none"`` or ``"bf16"``, autocast of everything but the
+        amp: ``"none"`` or ``"bf16"``, the autocast of everything but the
             gradient penalty (ours).
-        seed: of everything.
+        seed: of the weights, of the images and of every draw.
 
     Raises:
-        InputError: a value of the wrong type or out of its range.
+        InputError: a value has the wrong type or is out of its range.
+
+    >>> StarGANSettings(height=64, width=32, iterations=100).learning_rate(75)
+    5e-05
     """
 
     height: int = 256
@@ -90,7 +93,7 @@ class StarGANSettings:
             whole = isinstance(field.default, int)
             kind = numbers.Integral if whole else numbers.Real
             low, high = _RANGES[field.name]
-            if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+            if isinstance(value, bool) or not isinstance(value, kind) or not low <= float(value) <= high:
                 raise InputError(
                     f"StarGAN: {field.name} is {value!r}, expected a {'whole ' * whole}number from {low} to {high}"
                 )
@@ -103,28 +106,29 @@ class StarGANSettings:
                 )
 
     def learning_rate(self, iteration: int) -> float:
-        """Return the rate of a 0-based iteration: ``lr`` in the first half, then falling linearly towards 0."""
+        """Return the learning rate of a 0-based iteration: ``lr`` in the first half, then a linear fall towards 0."""
         falling = self.iterations - self.iterations // 2
         return self.lr * min(1.0, (self.iterations - iteration) / falling)
 
     @property
     def discriminator_layers(self) -> int:
-        """Convolutions that halve the map, the paper's 6 where the shorter side then keeps 2 pixels, fewer on
-        smaller images (ours).
+        """Number of convolutions that halve the map.
+
+        The paper's 6 where the shorter side then keeps 2 pixels, fewer on smaller images (ours).
         """
         return min(6, int(math.log2(min(self.height, self.width))) - 1)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> StarGANSettings:
-        """Restore ``dataclasses.asdict``.
+        """Make the settings from the dict that ``dataclasses.asdict`` returns.
 
         Raises:
-            InputError: other names than those of the settings, or see the class.
+            InputError: the names are not the names of the settings, or see the class.
         """
         names = [field.name for field in dataclasses.fields(cls)]
         if not isinstance(values, dict) or set(values) != set(names):
             raise InputError(
-                f"the settings of a StarGAN are {', '.join(names)}, but the checkpoint has others; "
+                f"the settings of a StarGAN are {', '.join(names)}, but the checkpoint has other names; "
                 "choose another --output to train anew"
             )
         return cls(**values)

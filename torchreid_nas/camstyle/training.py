@@ -1,20 +1,21 @@
-"""Training a StarGAN across cameras: a function of its settings and images that an interruption does not change."""
+"""Training of a StarGAN across cameras: a function of its settings and images, also after an interruption."""
 from __future__ import annotations
 
 __all__ = ["CHECKPOINT", "HISTORY", "Schedule", "Trainer"]
 
 import dataclasses
+import functools
 import json
+import logging
 import math
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from torchreid_nas.camstyle.images import CameraImages, ImageStream, derived_generator
 from torchreid_nas.camstyle.losses import discriminator_terms, generator_terms
@@ -26,19 +27,24 @@ from torchreid_nas.files import save_checkpoint, write_text
 
 CHECKPOINT, HISTORY = "checkpoint.pth", "history.jsonl"
 
+_LOG = logging.getLogger(__name__)
+
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """When training looks up, in iterations; changes no weight.
+    """The intervals of logs, checkpoints and pictures in iterations, and the loaders; changes no weight.
 
     Args:
         log_every: between two rows of the history.
         checkpoint_every: between two checkpoints.
         sample_every: between two pictures.
-        workers: processes that load images; 0 loads in this one.
+        workers: processes that load images; 0 loads in the process of the training.
 
     Raises:
-        InputError: a number out of range.
+        InputError: a number is out of range.
+
+    >>> Schedule(workers=0)
+    Schedule(log_every=500, checkpoint_every=5000, sample_every=5000, workers=0)
     """
 
     log_every: int = 500
@@ -56,27 +62,27 @@ class Schedule:
 class Trainer:
     """Generator, discriminator and their optimisers (Choi et al., CVPR 2018).
 
-    The targets of a batch are its own cameras, permuted, as in the authors'
-    code: generated images then have the cameras in the shares in which real
-    ones have them. Everything drawn for an iteration (images, targets, the
-    mixtures of the gradient penalty) depends on the seed and its number only,
-    and is drawn on the CPU, so that any device sees the same.
+    The targets of a batch are the cameras of the batch, permuted, as in the
+    authors' code: the generated images have each camera as often as the real
+    images. All draws of an iteration (images, targets, the mixtures of the
+    gradient penalty) depend on the seed and the number of the iteration only. The
+    CPU draws them, so that every device sees the same values.
 
     Args:
         settings: see :class:`StarGANSettings`.
         images: to learn from, of the size of the settings.
         name: of the data set, for the checkpoint.
-        device: where the networks live.
+        device: of the networks.
 
     Attributes:
-        iteration: how many are done.
-        history: rows of means since the row before: ``iteration``, the terms
-            of :mod:`torchreid_nas.camstyle.losses` without weights, ``lr``.
+        iteration: number of iterations done.
+        history: rows of means since the last row: ``iteration``, the terms
+            of :mod:`torchreid_nas.camstyle.losses` without loss weights, ``lr``.
     """
 
-    def __init__(self, settings: StarGANSettings, images: CameraImages, name: str, device: torch.device):
+    def __init__(self, settings: StarGANSettings, images: CameraImages, name: str, device: torch.device) -> None:
         self.settings, self.images, self.name, self.device = settings, images, name, device
-        # The weights are drawn on the CPU: the same on every device, and nobody else's random numbers change.
+        # The CPU draws the weights: they are the same on every device, and the global random state does not change.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             self.generator = Generator(len(images.camids), settings.channels, settings.residual_blocks)
@@ -94,7 +100,7 @@ class Trainer:
         self._sums: dict[str, tuple[torch.Tensor, int]] = {}
 
     def step(self, real: torch.Tensor, cameras: torch.Tensor) -> None:
-        """Do one iteration: the discriminator's update, and in every ``n_critic``-th the generator's.
+        """Do one iteration: update the discriminator, and in every ``n_critic``-th iteration the generator.
 
         Args:
             real: (N, 3, H, W) in [-1, 1], on any device.
@@ -114,7 +120,7 @@ class Trainer:
             terms = discriminator_terms(self.discriminator, real, cameras, fake.float(), mix)
         self._update("discriminator", terms)
         if (self.iteration + 1) % settings.n_critic == 0:
-            # The discriminator only passes the gradient on: its own would be computed for nothing.
+            # The discriminator only passes the gradient on: the gradients of its weights are not needed.
             self.discriminator.requires_grad_(False)
             with self._autocast():
                 terms = generator_terms(self.generator, self.discriminator, real, cameras, targets)
@@ -123,26 +129,24 @@ class Trainer:
         self.iteration += 1
 
     def run(self, folder: Path, schedule: Schedule, picture: Callable[[int], None]) -> None:
-        """Train to the end, from wherever this is; writes checkpoint and history into ``folder``.
+        """Train from the current iteration to the end, and write checkpoint and history into ``folder``.
 
         Args:
             folder: of the run.
             schedule: see :class:`Schedule`.
-            picture: called with the number of iterations done, every ``sample_every`` and at the end.
+            picture: called every ``sample_every`` iterations and at the end, with the number of iterations done.
 
         Raises:
-            InputError: a broken image, a loss that is no number, or a full disk.
+            InputError: an image is broken, a loss is not finite, or the disk is full.
         """
         settings, start, begun = self.settings, self.iteration, time.time()
         stream = ImageStream(self.images, settings.seed)
         positions = range(start * settings.batch_size, settings.iterations * settings.batch_size)
-        loader = ImageLoader(
+        loader = cast(Iterable[tuple[torch.Tensor, torch.Tensor]], ImageLoader(
             stream, settings.batch_size, sampler=positions, num_workers=schedule.workers,
             pin_memory=self.device.type == "cuda",
-        )
-        with tqdm(
-            total=settings.iterations, initial=start, desc="StarGAN", disable=not sys.stderr.isatty(), leave=False
-        ) as bar:
+        ))
+        with tqdm(total=settings.iterations, initial=start, desc="StarGAN", disable=None, leave=False) as bar:
             for real, cameras in loader:
                 self.step(real, cameras)
                 bar.update()
@@ -151,10 +155,11 @@ class Trainer:
                     self._log()
                     write_text(folder / HISTORY, "".join(f"{json.dumps(row)}\n" for row in self.history))
                     left = (time.time() - begun) / (self.iteration - start) * (settings.iterations - self.iteration)
-                    tqdm.write(self._report(left))
+                    with tqdm.external_write_mode():
+                        _LOG.info("%s", self._report(left))
                 if last or self.iteration % schedule.sample_every == 0:
                     picture(self.iteration)
-                # Last: a checkpoint at the end says that the training is finished.
+                # The last step: a checkpoint of the last iteration means that the training is finished.
                 if last or self.iteration % schedule.checkpoint_every == 0:
                     self._finite()
                     save_checkpoint(folder / CHECKPOINT, self.state_dict())
@@ -162,7 +167,7 @@ class Trainer:
     # -- state ----------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next iteration depends on, and what generation has to know: tensors and plain values."""
+        """Return all values that the next iteration and the generation need: tensors and plain values."""
         return {
             "settings": dataclasses.asdict(self.settings),
             "dataset": self.name,
@@ -176,10 +181,10 @@ class Trainer:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore :meth:`state_dict`.
+        """Load the values of :meth:`state_dict`.
 
         Raises:
-            InputError: the state is not that of such a trainer.
+            InputError: the state does not fit this trainer.
         """
         try:
             for name, network in self._networks.items():
@@ -212,14 +217,18 @@ class Trainer:
             "camera_fake": settings.classification, "reconstruction": settings.reconstruction,
         }
         self.optimizers[network].zero_grad(set_to_none=True)
-        sum(weights.get(name, 1.0) * term for name, term in terms.items()).backward()
+        functools.reduce(torch.add, [weights.get(name, 1.0) * term for name, term in terms.items()]).backward()
         self.optimizers[network].step()
         for name, term in terms.items():
             total, count = self._sums.get(name, (torch.zeros((), device=self.device), 0))
             self._sums[name] = total + term.detach(), count + 1
 
     def _finite(self) -> dict[str, float]:
-        """Return the means since the last row; a loss that is no number ends the training before it is saved."""
+        """Return the means since the last row.
+
+        Raises:
+            InputError: a loss is not finite; the training then ends before the next checkpoint.
+        """
         means = {name: total.item() / count for name, (total, count) in self._sums.items()}
         for name, value in means.items():
             if not math.isfinite(value):

@@ -44,7 +44,7 @@ _SCHEDULE_HELP = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do what ``argv`` (default: the command line) says, tell where the images lie, and return 0.
+    """Train and write images as ``argv`` (default: the command line) says, print their folder, and return 0.
 
     Raises:
         InputError: data, an option, the run's folder or the device is at fault.
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _refuse_other_data(state, arguments, images)
     msmt17 = is_msmt17(arguments.dataset)
     files = CamStyleFiles(images, msmt17)
-    # Before a training of days: images lie beside the training folder, which may be one that is only read.
+    # Before a training of days: the images go beside the training folder, which may be read-only.
     for place in files.folders:
         check_folder(place, "--root")
     if not arguments.only_generate:
@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         trainer.run(folder, schedule, lambda iteration: _draw(trainer, iteration, folder))
         print(f"sample grids and losses: {folder / 'samples'}, {folder / 'figures' / 'losses.png'}")
     print(f"== camera styles: {len(files):,} images of the network after {trainer.iteration:,} iterations")
-    # Listed anew: the training may have taken days.
+    # The files are listed again: the training may have taken days.
     written = generate(
         trainer.generator, images, CamStyleFiles(images, msmt17), _origin(trainer), device, settings.batch_size,
         schedule.workers, arguments.overwrite,
@@ -117,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="torchreid-nas camstyle",
         description="Train a StarGAN across the cameras of a data set's training part, and write every training image "
-        "in the style of every other camera, as ECN reads them. The defaults are the paper's but for the images' size.",
+        "in the style of every other camera, as ECN reads them. All defaults but the image size are the paper's.",
     )
     parser.add_argument("--dataset", required=True, metavar="NAME", help="in torchreid's registry, e.g. market1501")
     parser.add_argument("--root", required=True, metavar="DIR", help="folder of the data sets")
@@ -126,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--resume", action="store_true",
-        help="go on with what --output holds, with its settings, to the same numbers as without the interruption",
+        help="go on with the training in --output, with its settings, to the same numbers as without the interruption",
     )
     parser.add_argument(
         "--only-generate", action="store_true", help="write images with the network that --output holds; train nothing"
@@ -134,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--overwrite", action="store_true", help="replace camera-style images of another network")
     parser.add_argument("--device", default="", help="cpu, cuda, cuda:1, …; default: a GPU where there is one")
     for field in dataclasses.fields(StarGANSettings):
-        # Without a default, what was asked for can be told from what was not, and --resume needs to repeat nothing.
+        # No default: options that were given differ from options that were not, and --resume repeats nothing.
         parser.add_argument(
             f"--{field.name.replace('_', '-')}", type=type(field.default), default=argparse.SUPPRESS,
             metavar=field.name[0].upper(), help=f"{_HELP[field.name]} (default {field.default})",
@@ -185,7 +185,7 @@ def _refuse_other_data(state: Mapping[str, Any], arguments: argparse.Namespace, 
             "choose another --output"
         )
     changed = {"cameras": (len(state["camids"]), len(images.camids))} if state["camids"] != list(images.camids) else {}
-    # More images of the same cameras are no harm to generation, but training would go another way.
+    # More images of the same cameras do not disturb the generation, but they change a training.
     if not arguments.only_generate and state["images"] != len(images):
         changed["images"] = state["images"], len(images)
     for name, (before, now) in changed.items():
@@ -196,7 +196,7 @@ def _refuse_other_data(state: Mapping[str, Any], arguments: argparse.Namespace, 
 
 
 def _refuse_existing(files: CamStyleFiles) -> None:
-    """Ask before a training of days, not after it."""
+    """Refuse existing images before a training of days, not after it."""
     present = files.present()
     if present:
         raise InputError(

@@ -1,9 +1,10 @@
-"""``torchreid-nas synthetic``: generate a stand-in for a data set that is not at hand."""
+"""``torchreid-nas synthetic``: generate a stand-in for a data set."""
 from __future__ import annotations
 
 __all__ = ["main"]
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import fields
 
 from torchreid_nas.data.synthetic.layouts import LAYOUTS, generated_images, write_dataset
@@ -23,8 +24,8 @@ _HELP = {
 }
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Generate the data set that ``argv`` (default: the command line) describes, say where it is, and return 0.
+def main(argv: Sequence[str] | None = None) -> int:
+    """Generate the data set that ``argv`` (default: the command line) describes, print its folder, and return 0.
 
     Raises:
         InputError: a setting, the layout or the folder is at fault.
@@ -35,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         description="Write procedurally drawn pedestrians in the layout of a real data set, as a stand-in for it.",
     )
     parser.add_argument("layout", metavar="LAYOUT", help=", ".join(LAYOUTS))
-    parser.add_argument("--root", required=True, metavar="DIR", help="where the data set's folder is made")
+    parser.add_argument("--root", required=True, metavar="DIR", help="parent of the data set's folder")
     for field in fields(SyntheticSettings):
         kind = int if isinstance(field.default, int) else float
         metavar = "N" if field.name in ("identities", "images", "trials", "cameras") else field.name[0].upper()

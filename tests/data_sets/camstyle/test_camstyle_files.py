@@ -144,7 +144,7 @@ def test_released_styles_of_msmt17_are_told_from_those_of_torchreids(market):
         FileStyler(items, [CamstyleNames(msmt17=True)])
     message = str(caught.value)
     assert "holds other files, but none of the 24 camera-style images" in message and "put there" not in message
-    for part in ("authors' own copy", "torchreid's MSMT17", "so make them with torchreid-nas camstyle", "fourier"):
+    for part in ("authors' own copy", "torchreid's MSMT17", "so make images with torchreid-nas camstyle", "fourier"):
         assert part in message
 
 

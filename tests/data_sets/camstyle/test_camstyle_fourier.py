@@ -189,5 +189,5 @@ def test_references_are_few_small_and_seeded(items):
 
 @pytest.mark.parametrize("beta", [-0.1, 0.5])
 def test_a_window_out_of_range_is_refused(items, beta):
-    with pytest.raises(InputError, match=rf"\(beta\) of the Fourier styler is {beta}, expected from 0"):
+    with pytest.raises(InputError, match=rf"beta .the window of the Fourier styler. is {beta}, expected from 0"):
         FourierStyler(items, beta=beta)

@@ -34,7 +34,7 @@ from torchreid_nas.data.synthetic.settings import generator
 from torchreid_nas.data.sysu_mm01 import SYSUMM01
 from torchreid_nas.errors import InputError
 
-SMALL = dict(identities=6, images=2, height=48, width=24, trials=2)
+SMALL = {"identities": 6, "images": 2, "height": 48, "width": 24, "trials": 2}
 
 
 @pytest.fixture(scope="module")
@@ -371,7 +371,7 @@ def test_root_that_is_a_file(tmp_path: Path) -> None:
 def test_settings_out_of_range(name: str, value: object, limits: str) -> None:
     with pytest.raises(InputError) as error:
         SyntheticSettings(**{name: value})
-    assert f"{name}={value!r}" in str(error.value) and limits in str(error.value)
+    assert f"{name} is {value!r}, expected" in str(error.value) and limits in str(error.value)
 
 
 def test_settings_take_numpy_numbers() -> None:
@@ -446,8 +446,8 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert str(tmp_path / "RegDB") in said and "4 synthetic identities, 16 images" in said
     assert "no substitute for the real RegDB" in said and (tmp_path / "sheet.png").is_file()
     settings = json.loads((tmp_path / "RegDB" / "synthetic.json").read_text())["settings"]
-    assert settings == dict(
-        identities=4, images=2, height=40, width=20, gap=0.3, difficulty=0.2, seed=5, trials=1
-    )
+    assert settings == {
+        "identities": 4, "images": 2, "height": 40, "width": 20, "gap": 0.3, "difficulty": 0.2, "seed": 5, "trials": 1
+    }
     with pytest.raises(InputError, match="did you mean"):
         main(["regbd", "--root", str(tmp_path)])

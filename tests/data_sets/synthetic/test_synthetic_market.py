@@ -221,9 +221,9 @@ def test_bad_boxes_miss_the_person(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 def test_only_settings_that_a_layout_uses_count(market: Path, tmp_path: Path) -> None:
     marker = json.loads((market / "synthetic.json").read_text())
-    assert marker["settings"] == dict(
-        identities=12, images=3, height=48, width=24, difficulty=0.5, seed=0, cameras=6
-    )
+    assert marker["settings"] == {
+        "identities": 12, "images": 3, "height": 48, "width": 24, "difficulty": 0.5, "seed": 0, "cameras": 6
+    }
     before = digests(market)
     assert write_market1501(market.parent, replace(SMALL, gap=0.1, trials=3)) == market
     with pytest.raises(InputError, match=r"cameras=6 instead of 4\); remove it or choose another root"):
@@ -257,7 +257,7 @@ def test_more_cameras_than_market_has_fill_it(market: Path) -> None:
 
 @pytest.mark.parametrize("cameras", [1, 10, 2.5])
 def test_cameras_out_of_range(cameras: object) -> None:
-    with pytest.raises(InputError, match=f"cameras={cameras} must be a whole number from 2 to 9"):
+    with pytest.raises(InputError, match=f"cameras is {cameras}, expected a whole number from 2 to 9"):
         SyntheticSettings(cameras=cameras)
 
 

@@ -33,16 +33,21 @@ STYLERS = ("files", "fourier", "statistics")
 def make_camera_styler(
     kind: str, items: Sequence[Item], names: Sequence[CamstyleNames] = (CamstyleNames(),), seed: int = 0,
 ) -> CameraStyler:
-    """Make the styler of a name with its defaults.
+    """Make a styler by its name, with the defaults of its class.
 
     Args:
-        kind: from ``STYLERS``.
+        kind: one of ``STYLERS``.
         items: (path, pid, camid, dsetid) of the target's training images.
-        names: for files, how those of each data set are called, by the dsetid of its items.
-        seed: of the images that the other two learn the cameras from.
+        names: for ``"files"``: the names of the files of each data set, by the dsetid of its items.
+        seed: for the others: of the choice of images from which they learn the cameras.
 
     Raises:
-        InputError: unknown kind, or see the styler.
+        InputError: the kind is unknown, or see the styler.
+
+    .. code-block:: python
+
+        styler = make_camera_styler("fourier", dataset.train)
+        print(styler.summary())
     """
     if kind == "files":
         return FileStyler(items, names)

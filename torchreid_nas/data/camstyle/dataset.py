@@ -1,4 +1,4 @@
-"""A training set whose images come in the style of a camera drawn at random: ECN's camera invariance."""
+"""A training set with each image in the style of a random camera, for the camera invariance of ECN."""
 from __future__ import annotations
 
 __all__ = ["CameraStyleDataset", "Style"]
@@ -17,34 +17,32 @@ from torchreid_nas.errors import InputError
 
 
 class Style(NamedTuple):
-    """What was drawn for an image: the camera, and which of its styles where the styler has several."""
+    """A drawn style: the camera, and the number of the style where the styler has several for this camera."""
 
     camid: int
     drawn: int = 0
 
 
-class CameraStyleDataset(Dataset):
-    """Images in the style of a camera drawn uniformly from all that the styler has for them, the own camera included.
+class CameraStyleDataset(Dataset[dict[str, Any]]):
+    """Images in the style of a camera that is drawn uniformly from the cameras of the styler, the own camera included.
 
-    As in ECN (Zhong et al., CVPR 2019, Section 3.3), where the own camera
-    gives the real image: of C cameras, that happens once in C draws. At each
-    access a style is drawn with torch's global generator, which a
-    ``DataLoader`` seeds in each of its workers; a loader of decoded images
-    draws with its own, and styles in threads.
+    As in ECN (Zhong et al., CVPR 2019, Section 3.3) the own camera gives the real
+    image, with C cameras once in C draws. Each access draws a style with torch's
+    global generator, which a ``DataLoader`` seeds in each of its workers. A loader
+    of decoded images draws with a generator of its own, and styles in threads.
 
-    ``self[i]`` is the dict of ``dataset[i]`` (``img`` after the same
-    transform) plus ``style_camid``; ``camid`` and ``modality`` remain those of
-    the real image.
+    ``self[i]`` is the dict of ``dataset[i]`` (``img`` after the same transform) and
+    ``style_camid``; ``camid`` and ``modality`` are those of the real image.
 
     Args:
         dataset: the target's training images.
-        styler: made for the same items.
+        styler: of the same items.
 
     Raises:
-        InputError: a camera of the data set is none of the styler's.
+        InputError: the styler does not know a camera of the data set.
     """
 
-    def __init__(self, dataset: CrossModalityDataset, styler: CameraStyler):
+    def __init__(self, dataset: CrossModalityDataset, styler: CameraStyler) -> None:
         unknown = {item[2] for item in dataset.data}.difference(styler.camids)
         if unknown:
             raise InputError(
@@ -60,8 +58,8 @@ class CameraStyleDataset(Dataset):
         return self.dataset.data
 
     @property
-    def transform(self) -> Callable | None:
-        """What is applied to each image after styling."""
+    def transform(self) -> Callable[..., Any] | None:
+        """The transform of each image after styling."""
         return self.dataset.transform
 
     def modality_of(self, camid: int) -> int:
@@ -76,7 +74,7 @@ class CameraStyleDataset(Dataset):
         """Return the item of the data set with its image in a drawn style.
 
         Raises:
-            InputError: the image, or that of its style, is missing or broken.
+            InputError: the image, or the image of its style, is missing or broken.
         """
         index = range(len(self))[index]
         style = self.draw(index)
@@ -90,22 +88,22 @@ class CameraStyleDataset(Dataset):
         return Style(camid) if camid == item[2] else Style(camid, self.styler.draw(camid, generator))
 
     def pixels(self, index: int, style: Style, read: Callable[[str], np.ndarray] = read_pixels) -> np.ndarray:
-        """Return an image in a style, RGB as uint8 (H, W, 3) before the transform; the real one for its own camera.
+        """Return an image in a style, RGB as uint8 (H, W, 3) before the transform. The own camera gives the real image.
 
         Args:
             index: of the image, from 0.
             style: from :meth:`draw`.
-            read: gives the pixels of the image at a path; may be called from several threads.
+            read: returns the pixels of the image at a path; several threads may call it.
 
         Raises:
-            InputError: the image, or that of its style, is missing or broken.
+            InputError: the image, or the image of its style, is missing or broken.
         """
         return self.pixels_of([index], [style], read)[0]
 
     def pixels_of(
         self, indices: Sequence[int], styles: Sequence[Style], read: Callable[[str], np.ndarray] = read_pixels,
     ) -> list[np.ndarray]:
-        """Return several images as :meth:`pixels` returns each, at less cost."""
+        """Return several images, each as :meth:`pixels` returns it, at less cost."""
         items = [self.data[index] for index in indices]
         images = [read(self.styler.source(item, style.camid)) for item, style in zip(items, styles)]
         return self.styler.style_all(images, items, styles)

@@ -1,4 +1,4 @@
-"""Camera styles without training: the low frequencies of another camera's images (FDA)."""
+"""Camera styles without training: the low frequencies of the images of another camera (FDA)."""
 from __future__ import annotations
 
 __all__ = ["FourierStyler", "transfer_amplitude"]
@@ -14,46 +14,49 @@ from torchreid_nas.data.camstyle.styler import CameraStyler, round_to_pixels, sa
 from torchreid_nas.data.dataset import Item, read_image
 from torchreid_nas.errors import InputError
 
-# The size of Market-1501, (width, height): larger references are reduced to it.
+# The size of Market-1501, (width, height): larger references are reduced to this size.
 _REFERENCE_SIZE = (64, 128)
-# So many amplitudes of references are kept, where images are of few sizes; each is a few hundred bytes.
+# Number of amplitudes of references that are kept for images of few sizes; each takes a few hundred bytes.
 _KEPT = 4096
 
 
 class FourierStyler(CameraStyler):
     """Fourier domain adaptation (FDA; Yang and Soatto, CVPR 2020, Eq. 3) with cameras as domains (ours).
 
-    The amplitude of the lowest frequencies of an image is replaced by that of
-    an image of the new camera, drawn at random from up to
-    ``images_per_camera`` that are decoded here; phases stay. The reference is
-    one picture, so its person's clothes take part in the style. Colour of
-    higher frequencies stays: the style of an infrared camera takes the cast of
-    an image but not its colours (``StatisticsStyler`` takes both).
+    The amplitude of the lowest frequencies of an image is replaced by the amplitude
+    of a reference, an image of the new camera; the phases stay. The reference is
+    drawn at random from up to ``images_per_camera`` images, which are decoded when
+    the styler is made. The reference is one picture, so the clothes of its person
+    take part in the style. Colours of higher frequencies stay: the style of an
+    infrared camera removes the cast of an image but not its colours
+    (``StatisticsStyler`` removes both).
 
-    References larger than 64 x 128 are reduced to it (only low frequencies of
-    them are read), so one takes at most 24 KiB: the default needs 14 MiB for
-    the six cameras of Market-1501, 35 MiB for the 15 of MSMT17, shared by
-    forked loader workers.
+    References larger than 64 x 128 are reduced to this size, since only their low
+    frequencies are read. A reference takes at most 24 KiB: the default needs 14 MiB
+    for the six cameras of Market-1501 and 35 MiB for the 15 cameras of MSMT17,
+    shared by forked loader workers.
 
     Args:
         items: (path, pid, camid, dsetid) of one data set's training images.
-        beta: half of the window's side over the image's, see
+        beta: half of the window's side over the side of the image, see
             :func:`transfer_amplitude`. The default is the least of the paper's
-            0.01, 0.05 and 0.09: it takes brightness, cast and the gradient
-            over the height; a person fills the image, so anything finer is
-            the clothes and not the camera.
-        images_per_camera: references of a camera.
+            0.01, 0.05 and 0.09. It takes brightness, cast and the gradient over the
+            height. A person fills the image, so finer frequencies belong to the
+            clothes and not to the camera.
+        images_per_camera: number of references of a camera.
         seed: of the choice of references.
 
     Attributes:
         camids: the cameras of ``items``, ascending.
 
     Raises:
-        InputError: an image is broken, fewer than two cameras, or a number is
-            out of range.
+        InputError: an image is broken, the items have fewer than two cameras, or a number
+            is out of range.
     """
 
-    def __init__(self, items: Sequence[Item], beta: float = 0.01, images_per_camera: int = 100, seed: int = 0):
+    def __init__(
+        self, items: Sequence[Item], beta: float = 0.01, images_per_camera: int = 100, seed: int = 0,
+    ) -> None:
         _check_beta(beta)
         chosen = sample_cameras(items, images_per_camera, seed)
         self.camids = tuple(chosen)
@@ -62,7 +65,7 @@ class FourierStyler(CameraStyler):
         self._amplitudes: dict[tuple[int, int, int, int], np.ndarray] = {}
 
     def draw(self, new_camid: int, generator: torch.Generator | None = None) -> int:
-        """Draw which image of the camera is the reference."""
+        """Draw the number of the reference of the camera."""
         return int(torch.randint(len(self._references[new_camid]), (), generator=generator))
 
     def __call__(self, pixels: np.ndarray, item: Item, new_camid: int, drawn: int = 0) -> np.ndarray:
@@ -72,7 +75,7 @@ class FourierStyler(CameraStyler):
     def style_all(
         self, pixels: Sequence[np.ndarray], items: Sequence[Item], styles: Sequence[tuple[int, int]],
     ) -> list[np.ndarray]:
-        """Return several images; those of one size are computed together, whose single operations are too small to pay."""
+        """Return several images. Images of one size are computed together, since a single image makes operations too small."""
         styled = list(pixels)
         together: dict[tuple[int, ...], list[int]] = {}
         for place, (image, item, (new_camid, _)) in enumerate(zip(pixels, items, styles)):
@@ -86,14 +89,14 @@ class FourierStyler(CameraStyler):
         return styled
 
     def summary(self) -> str:
-        """Return how many references there are."""
+        """Return in one sentence the number of references and cameras."""
         return (
             f"camera styles by Fourier domain adaptation (beta {self.beta:g}) from "
             f"{sum(map(len, self._references.values())):,} images of {len(self.camids)} cameras"
         )
 
     def _amplitude(self, camid: int, drawn: int, height: int, width: int) -> np.ndarray:
-        """Return the amplitudes of a reference for images of a size."""
+        """Return the amplitudes of a reference for images of a size; they are kept."""
         key = camid, drawn, height, width
         amplitude = self._amplitudes.get(key)
         if amplitude is None:
@@ -105,32 +108,38 @@ class FourierStyler(CameraStyler):
 
 
 def transfer_amplitude(pixels: np.ndarray, reference: Image.Image, beta: float) -> np.ndarray:
-    """Replace the low-frequency amplitude of an image by that of ``reference`` and keep the phase.
+    """Replace the low-frequency amplitude of an image by the amplitude of ``reference``, and keep the phase.
 
-    Of an image of H x W pixels the frequencies of up to floor(beta H) cycles
-    over the height and floor(beta W) over the width are replaced, in each
-    channel by itself (the paper's M_beta; its code takes the shorter side for
-    both). Zero is no window: the image comes back as it is. A frequency that
-    the image lacks altogether (a plain picture, not a photograph) has no phase
-    to keep: but for rounding it gets zero, as in the authors' code.
+    In an image of H x W pixels the frequencies of up to floor(beta H) cycles over
+    the height and floor(beta W) over the width are replaced, in each channel
+    separately (the paper's M_beta; the authors' code takes the shorter side for
+    both). With beta = 0 there is no window, and the image is returned unchanged. A
+    frequency that the image does not have (in a plain picture, not in a photograph)
+    has no phase to keep; up to rounding it gets the phase 0, as in the authors' code.
 
-    Only the frequencies of the window are computed, and only what they change
-    is added: as exact as two whole transforms, in a fraction of their time.
+    Only the frequencies of the window are computed, and only their change is added
+    to the image. The result is as exact as two whole transforms and takes a
+    fraction of their time.
 
     Args:
         pixels: RGB, uint8 (H, W, 3).
-        reference: RGB, resized to the image where its size differs.
+        reference: RGB image. A reference of another size is resized to the image.
         beta: from 0 to below 0.5.
 
     Raises:
         InputError: ``beta`` is out of range.
+
+    >>> dark, bright = np.full((64, 32, 3), 50, dtype=np.uint8), Image.new("RGB", (32, 64), (200, 200, 200))
+    >>> int(transfer_amplitude(dark, bright, beta=0.02)[0, 0, 0])
+    200
     """
     _check_beta(beta)
-    return _with_amplitude(pixels[None], _low_amplitude(reference, *pixels.shape[:2], beta)[None], beta)[0]
+    height, width, _ = pixels.shape
+    return _with_amplitude(pixels[None], _low_amplitude(reference, height, width, beta)[None], beta)[0]
 
 
 def _low_amplitude(reference: Image.Image, height: int, width: int, beta: float) -> np.ndarray:
-    """Return the amplitudes within the window, of ``reference`` resized to (height, width) where it differs."""
+    """Return the amplitudes within the window of ``reference``, resized to (height, width)."""
     if reference.size != (width, height):
         reference = reference.resize((width, height), Image.Resampling.BILINEAR)
     window = _Window(height, width, beta)
@@ -147,7 +156,7 @@ def _with_amplitude(pixels: np.ndarray, amplitudes: np.ndarray, beta: float) -> 
     own = window.transform(values)
     size = window.amplitude(own)
     if not size.all():
-        # As if it were real and barely there.
+        # A missing frequency becomes a very small real one.
         own[:, 0][size == 0] = size[size == 0] = 1e-3
     own *= (amplitudes / size - 1)[:, None]
     change = window.invert(own).reshape(count * height, -1)
@@ -155,10 +164,11 @@ def _with_amplitude(pixels: np.ndarray, amplitudes: np.ndarray, beta: float) -> 
 
 
 class _Window:
-    """The discrete Fourier transform of images of a size, at the frequencies of the window alone: products with its waves.
+    """The discrete Fourier transform of images of one size at the frequencies of the window: products with its waves.
 
-    Frequencies are float32 (B, 2, rows, columns * 3): real parts and imaginary parts. Of real numbers those from 0 on over
-    the width say all. Stacks of products give each image the bits that it has by itself; larger products would not.
+    Frequencies are float32 (B, 2, rows, columns * 3): real parts and imaginary parts. Real images need the frequencies
+    from 0 on over the width only. A stack of products gives each image the same bits as the image alone; one larger
+    product does not.
     """
 
     def __init__(self, height: int, width: int, beta: float) -> None:
@@ -173,7 +183,7 @@ class _Window:
         return (self._over_height @ rows).reshape(count, 2, -1, rows.shape[2])
 
     def invert(self, frequencies: np.ndarray) -> np.ndarray:
-        """Return the images, float32 (B, H, W * 3), that have these frequencies and no others."""
+        """Return the images, float32 (B, H, W * 3), with these frequencies and no others."""
         count, height = len(frequencies), self._over_height.shape[1] // 2
         rows = self._over_height.T @ (frequencies * self._weights).reshape(count, len(self._over_height), -1)
         return rows.reshape(count, height, -1) @ self._over_width
@@ -184,7 +194,7 @@ class _Window:
         return np.hypot(frequencies[:, 0], frequencies[:, 1])
 
 
-# Kept: images of many sizes share their heights and widths.
+# Cached: images of many sizes share their heights and widths.
 @functools.lru_cache(maxsize=512)
 def _waves_over_height(height: int, rows: int) -> np.ndarray:
     """Return the transform over the height of real and imaginary parts, float32 (2 * (2 * rows + 1), height * 2)."""
@@ -204,16 +214,16 @@ def _waves_over_width(width: int, columns: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=512)
 def _weights(pixels: int, columns: int) -> np.ndarray:
-    """Return what each frequency counts in the inverse, float32 (columns * 3,): those above 0 for their negatives too."""
+    """Return the factor of each frequency in the inverse, float32 (columns * 3,): twice above 0, for the negative one."""
     return (np.where(np.arange(columns + 1) > 0, 2, 1).repeat(3) / pixels).astype(np.float32)
 
 
 def _check_beta(beta: float) -> None:
     if not 0 <= beta < 0.5:
-        raise InputError(f"the window (beta) of the Fourier styler is {beta}, expected from 0 to below 0.5")
+        raise InputError(f"beta (the window of the Fourier styler) is {beta}, expected from 0 to below 0.5")
 
 
 def _reference(path: str) -> Image.Image:
     image = read_image(path)
-    size = tuple(min(side, most) for side, most in zip(image.size, _REFERENCE_SIZE))
+    size = min(image.width, _REFERENCE_SIZE[0]), min(image.height, _REFERENCE_SIZE[1])
     return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)

@@ -18,41 +18,41 @@ _MOST_GAIN = 4.0
 
 
 class StatisticsStyler(CameraStyler):
-    r"""Maps colours so that a camera's mean and standard deviation become those of another camera.
+    r"""A map of colours: the mean and standard deviation of one camera become those of another camera.
 
     Colour transfer of Reinhard et al. ("Color Transfer between Images", 2001)
-    with cameras in place of images (ours): with x a pixel's colour in
+    with cameras in place of images (ours). With x the colour of a pixel in
     decorrelated axes, y = (x - mean_own) std_new / std_own + mean_new. The
-    statistics are the *cameras'*, so a red shirt stays red in a camera that
-    saw none; images' own statistics would repaint it.
+    statistics belong to the cameras, so a red shirt stays red in a camera that saw
+    no red; the statistics of single images would repaint the shirt.
 
     The axes are those of Reinhard's space (brightness, red against blue, green
-    against magenta, the principal axes of natural images), on RGB values
-    instead of logarithms of cone responses (ours): black stays finite, a grey
-    image has exactly no colour, and a pair of cameras is one affine map of RGB
-    values, which is rounded and clipped to 0..255 at the end.
+    against magenta, the principal axes of natural images), on RGB values instead
+    of logarithms of cone responses (ours): black stays finite, and a grey image has
+    exactly no colour. A pair of cameras is one affine map of RGB values, whose
+    result is rounded and clipped to 0..255.
 
-    An infrared camera has no deviation of colour: images mapped to it become
-    grey, and where the own deviation is zero only the mean is moved. No
-    contrast is multiplied by more than 4, so that the compression noise of
-    nearly grey images is not blown up to colour.
+    An infrared camera has no deviation of colour: images mapped to it become grey.
+    Where the own deviation is zero, only the mean moves. No contrast is multiplied
+    by more than 4, so that the compression noise of nearly grey images does not
+    become colour.
 
     Args:
         items: (path, pid, camid, dsetid) of one data set's training images.
-        images_per_camera: at most so many, drawn at random, are read here for
-            the statistics of a camera; each counts alike, whatever its size.
-        seed: of that draw.
+        images_per_camera: the largest number of images, drawn at random, that are read
+            for the statistics of a camera. Each image counts alike, at every size.
+        seed: of the draw of images.
 
     Attributes:
         camids: the cameras of ``items``, ascending.
         mean, std: camid -> float64 (3,) in the axes above, in grey levels.
 
     Raises:
-        InputError: an image is broken, fewer than two cameras, or a number is
-            out of range.
+        InputError: an image is broken, the items have fewer than two cameras, or a number
+            is out of range.
     """
 
-    def __init__(self, items: Sequence[Item], images_per_camera: int = 200, seed: int = 0):
+    def __init__(self, items: Sequence[Item], images_per_camera: int = 200, seed: int = 0) -> None:
         chosen = sample_cameras(items, images_per_camera, seed)
         self.camids = tuple(chosen)
         self.num_read = sum(map(len, chosen.values()))
@@ -68,11 +68,11 @@ class StatisticsStyler(CameraStyler):
         """Return ``pixels`` with their colours mapped from the camera of ``item`` to ``new_camid``."""
         if new_camid == item[2]:
             return pixels
-        # In single precision: of integers OpenCV's map is coarser.
+        # In single precision: OpenCV maps integers more coarsely.
         return round_to_pixels(cv2.transform(pixels.astype(np.float32), self._maps[item[2], new_camid]))
 
     def summary(self) -> str:
-        """Return how many images the statistics come from."""
+        """Return in one sentence how many images the statistics come from."""
         return (
             f"camera styles by colour statistics of {len(self.camids)} cameras, "
             f"estimated from {self.num_read:,} of their images"

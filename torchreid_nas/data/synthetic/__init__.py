@@ -1,9 +1,9 @@
 """Synthetic pedestrians in the layouts of real data sets: stand-ins where the real files cannot be shipped.
 
 A :class:`Person` is drawn in a :class:`Pose` before a :class:`Scene` and taken
-by a :class:`Camera` (:func:`photograph`); the writers of :data:`LAYOUTS` store
-such photographs as RegDB, SYSU-MM01, Market-1501 and DukeMTMC-reID do. No figure from them is
-one of those data sets.
+by a :class:`Camera` (:func:`photograph`). The writers of :data:`LAYOUTS` store
+such photographs in the layouts of RegDB, SYSU-MM01, Market-1501 and DukeMTMC-reID.
+A figure measured on them says nothing about the real data sets.
 """
 from torchreid_nas.data.synthetic.camera import Camera, photograph
 from torchreid_nas.data.synthetic.dukemtmcreid import write_dukemtmcreid

@@ -1,4 +1,4 @@
-"""Cameras: the sensor that turns what it sees into stored pixels, and the photograph that joins all parts."""
+"""Cameras: the sensor that turns light into stored pixels, and the photograph that joins person, scene and camera."""
 from __future__ import annotations
 
 __all__ = ["Camera", "photograph"]
@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from torchreid_nas.data.synthetic.canvas import Canvas
 from torchreid_nas.data.synthetic.figure import Pose, draw_person
-from torchreid_nas.data.synthetic.person import Person
+from torchreid_nas.data.synthetic.person import Person, triple
 from torchreid_nas.data.synthetic.scene import Light, Scene, occlude
 from torchreid_nas.data.synthetic.settings import generator
 
@@ -42,8 +42,8 @@ class Camera:
         gain, offset = np.clip(rng.standard_normal((2, 3)), -2, 2)
         return cls(
             "visible",
-            gain=tuple(float(g) for g in np.exp(cast * gain)),
-            offset=tuple(float(o) for o in 0.5 * cast * offset),
+            gain=triple(np.exp(cast * gain)),
+            offset=triple(0.5 * cast * offset),
         )
 
     @classmethod
@@ -59,13 +59,16 @@ class Camera:
         gain = 0.25**gap * math.exp(0.14 * gap * gain)
         offset = gap * (-0.2 + 0.05 * offset)
         return cls(
-            "infrared", gain=(gain,) * 3, offset=(offset,) * 3, contrast=0.7**gap, blur=0.6, noise=0.012
+            "infrared", gain=(gain, gain, gain), offset=(offset, offset, offset), contrast=0.7**gap, blur=0.6, noise=0.012
         )
 
     def expose(self, image: np.ndarray, rng: np.random.Generator, difficulty: float) -> np.ndarray:
-        """Return the stored pixels, uint8 (H, W, 3), of ``image``, float32 (H, W, 3 or 1) in [0, 1].
+        """Return the stored pixels, uint8 (H, W, 3).
 
-        Blur and noise vary from image to image and grow with ``difficulty``.
+        Args:
+            image: the light, float32 (H, W, 3 or 1) in [0, 1].
+            rng: of blur and noise, which vary from image to image.
+            difficulty: 0 to 1; blur and noise grow with it.
         """
         soft, grain = rng.random(2)
         sigma = (self.blur + 1.1 * difficulty * soft) * len(image) / 128
@@ -87,11 +90,27 @@ def photograph(
     width: int,
     difficulty: float,
 ) -> np.ndarray:
-    """Return one bounding box: ``person`` in ``pose`` before ``scene``, taken by ``camera``; uint8 (H, W, 3)."""
+    """Return one bounding box, uint8 (H, W, 3): ``person`` in ``pose`` before ``scene``, taken by ``camera``.
+
+    Args:
+        person: the person.
+        pose: of the person.
+        scene: the background.
+        camera: the sensor.
+        rng: of background, light, occlusion and noise.
+        height: of the box, in pixels.
+        width: of the box, in pixels.
+        difficulty: 0 to 1, see :class:`~.settings.SyntheticSettings`.
+
+    >>> rng = generator(0, "example")
+    >>> person, pose = Person.of(0, 1, 0.5), Pose.sample(rng, 0.5)
+    >>> photograph(person, pose, Scene(0, 1), Camera.visible(0, 1), rng, 32, 16, 0.5).shape
+    (32, 16, 3)
+    """
     visible = camera.spectrum == "visible"
     image = scene.background(rng, camera.spectrum, height, width)
     light = Light.sample(rng, difficulty)
-    # A box narrower than usual is scaled to its width, so that the person still fits.
+    # In a narrow box the width sets the scale, so that the person fits.
     scale = 0.95 * min(height, 2.2 * width) * person.stature * pose.scale
     canvas = Canvas(
         image, scale, light=light.direction, shading=0.45 if visible else 0.16, contrast=camera.contrast

@@ -1,4 +1,4 @@
-"""Data sets of several visible cameras: one writer, and what tells one such data set from another."""
+"""Data sets of several visible cameras: one writer, and the properties of each such data set."""
 from __future__ import annotations
 
 __all__ = ["CameraNetwork", "Look"]
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from torchreid_nas.data.synthetic.camera import Camera, photograph
 from torchreid_nas.data.synthetic.figure import Pose
@@ -32,14 +32,14 @@ _DISTRACTORS, _JUNK, _LONE = "distractors", "junk", "persons whom one camera saw
 
 @dataclass(frozen=True)
 class Look:
-    """What all photographs of a data set have in common. The default adds nothing.
+    """The look that all photographs of a data set share. The default adds nothing.
 
     Attributes:
-        wardrobe: what its persons wear.
-        outdoors: whether all places are, instead of every other one.
+        wardrobe: clothes of the persons.
+        outdoors: whether all places are outdoors, not only every other place.
         paint, foliage, illuminant: of each :class:`~.scene.Scene`.
         blur, noise: of each :class:`~.camera.Camera`.
-        zoom: how large the persons are in their boxes; they stay in the middle.
+        zoom: size of the persons in their boxes; the persons stay in the middle.
     """
 
     wardrobe: Wardrobe = Wardrobe()
@@ -52,11 +52,11 @@ class Look:
     zoom: float = 1.0
 
     def person(self, seed: int, identity: int, difficulty: float) -> Person:
-        """Return person ``identity`` as this data set knows it."""
+        """Return person ``identity`` of this data set."""
         return Person.of(seed, identity, difficulty, self.wardrobe)
 
     def scene(self, seed: int, number: int) -> Scene:
-        """Return what camera ``number`` looks at."""
+        """Return the scene of camera ``number``."""
         return Scene(seed, number, self.outdoors or number % 2 == 0, self.paint, self.foliage, self.illuminant)
 
     def camera(self, seed: int, number: int, cast: float) -> Camera:
@@ -64,14 +64,14 @@ class Look:
         return dataclasses.replace(Camera.visible(seed, number, cast), blur=self.blur, noise=self.noise)
 
     def frame(self, pose: Pose) -> Pose:
-        """Return ``pose`` in the boxes of this data set."""
-        # The feet stand near the lower edge: a smaller person is lifted by half of the room gained.
+        """Return ``pose`` with the size that persons have in the boxes of this data set."""
+        # The feet stand near the lower edge: a smaller person moves up by half of the free room.
         return dataclasses.replace(pose, scale=pose.scale * self.zoom, dy=pose.dy - 0.475 * (1 - self.zoom))
 
 
 @dataclass(frozen=True)
 class _Box:
-    """One file: where it lies, whom it shows, and its number within its ``stream`` of random numbers.
+    """One file: its path, the person, and its number within its ``stream`` of random numbers.
 
     Streams are ``"image"`` for good boxes and the keys of ``_OFFSETS``.
     """
@@ -88,18 +88,18 @@ class CameraNetwork:
     """A data set in which several visible cameras, each at its own place, see persons who walk from one to another.
 
     Attributes:
-        title: the data set as people write it.
-        domain: its name in torchreid's registry, also that of the layout.
-        folder, subfolder: torchreid's reader looks into ``<root>/<folder>/<subfolder>``.
+        title: the name of the data set as people write it.
+        domain: the name of the data set in torchreid's registry, and of the layout.
+        folder, subfolder: the reader of torchreid reads ``<root>/<folder>/<subfolder>``.
         file_name: format of a file's name, of ``label``, ``camera``, ``sequence``, ``frame`` and ``detection``.
         interval: frames between two labelled ones.
-        most_identities, most_cameras: what the layout holds.
+        most_identities, most_cameras: the largest numbers that the layout holds.
         attendance: share of the cameras that see a person.
         cast: spread of the cameras' colour casts.
         distractors, junk: bad boxes in the gallery, labelled 0000 and -1, as shares of
             its good ones; where the share is not 0 there is at least one.
         lone: persons whom one camera saw, all in the gallery, as a share of the test
-            identities; at least one as well. Their labels follow ``most_identities``.
+            identities; where the share is not 0 at least one. Their labels follow ``most_identities``.
         look: of all photographs.
     """
 
@@ -121,14 +121,13 @@ class CameraNetwork:
     def write(self, root: str | os.PathLike, settings: SyntheticSettings) -> Path:
         """Write ``<root>/<folder>``, which torchreid's reader takes from ``root``, and return it.
 
-        Each camera has its own colour cast and looks at its own place;
-        ``attendance`` of them saw an identity, at least two, with
-        ``settings.images`` images each. Of two consecutive identities one,
-        drawn at random, is for training and the other for test. The first
-        image of a test identity in a camera is its query there, the others are
-        gallery, so every query has matches in another camera. Where
-        ``settings.cameras`` is more than the layout holds, it is filled: one
-        number serves two data sets.
+        Each camera has its own colour cast and its own place. The share
+        ``attendance`` of the cameras, and at least two cameras, saw an identity, with
+        ``settings.images`` images each. Of two consecutive identities one, drawn at
+        random, is for training and the other for test. The first image of a test
+        identity in a camera is the query of this camera, and the others are gallery,
+        so every query has matches in another camera. A ``settings.cameras`` above
+        ``most_cameras`` is cut: one number serves two data sets.
 
         Raises:
             InputError: fewer than 2 images, more identities than the layout
@@ -150,17 +149,17 @@ class CameraNetwork:
 
     @property
     def image_folders(self) -> tuple[str, ...]:
-        """Where the images lie below ``<root>/<folder>``."""
+        """Folders of the images below ``<root>/<folder>``."""
         return tuple(f"{self.subfolder}/{part}" for part in (_TRAIN, _QUERY, _GALLERY))
 
     @property
     def asides(self) -> tuple[str, ...]:
-        """What else the gallery holds beside the identities: the values of :meth:`aside`."""
+        """Kinds of gallery boxes beside the identities: the values of :meth:`aside`."""
         shares = {_DISTRACTORS: self.distractors, _JUNK: self.junk, _LONE: self.lone}
         return tuple(name for name, share in shares.items() if share)
 
     def aside(self, label: int) -> str | None:
-        """Return what a box with ``label`` is beside the identities, None where it shows one of them."""
+        """Return the kind of a box with ``label`` beside the identities, or None where the box shows an identity."""
         return {0: _DISTRACTORS, -1: _JUNK}.get(label, _LONE if label > self.most_identities else None)
 
     def _fill(self, folder: Path, settings: SyntheticSettings) -> None:
@@ -211,7 +210,7 @@ class CameraNetwork:
     def _visit(
         self, seed: int, identity: int, camera: int, images: int, first: str, others: str
     ) -> Iterator[_Box]:
-        """Yield the boxes of one person in one camera, of which the first and the others belong to these parts."""
+        """Yield the boxes of one person in one camera: the first belongs to part ``first``, the others to ``others``."""
         rng = generator(seed, "frames", camera, identity)
         sequence, start = int(rng.integers(1, 7)), int(rng.integers(3000))
         for number in range(1, images + 1):
@@ -225,7 +224,7 @@ class CameraNetwork:
         return self.file_name.format(label=label, camera=camera, sequence=sequence, frame=frame, detection=detection)
 
     def _attendance(self, seed: int, identity: int, cameras: int) -> list[int]:
-        """Return the cameras that saw ``identity``: at least two, so that a query can be answered."""
+        """Return the cameras that saw ``identity``: at least two, so that a query has a match."""
         chance = generator(seed, "attendance", identity).random(cameras)
         certain = np.argsort(chance)[:2]
         return [
@@ -239,7 +238,7 @@ def _count(share: float, whole: int) -> int:
 
 
 def _is_test(seed: int, identity: int) -> bool:
-    """Return whether ``identity`` is for test, the one of its pair or the other, however many pairs there are."""
+    """Return whether ``identity`` is for test: one of each pair is, for every number of pairs."""
     pair = (identity + 1) // 2
     return identity % 2 == int(generator(seed, "half", pair).integers(2))
 

@@ -1,4 +1,4 @@
-"""A canvas with one primitive, the shaded and patterned tube, of which bodies are built."""
+"""A canvas with one primitive, the shaded and patterned tube; bodies consist of tubes."""
 from __future__ import annotations
 
 __all__ = ["Canvas"]
@@ -55,19 +55,20 @@ class Canvas:
         """Draw a body of revolution between two points.
 
         Args:
-            start, end: (x, y) of the axis in pixels.
+            start: (x, y) of one end of the axis, in pixels.
+            end: (x, y) of the other end of the axis, in pixels.
             stations: positions along the axis from 0 to 1, increasing.
             widths: half width in body heights at each station.
-            material: surface; its pattern runs along and around the tube.
+            material: of the surface. The pattern runs along and around the tube.
             turn: angle in radians by which the body faces away from the viewer.
-            begin: where the pattern stands at ``start``, in body heights.
+            begin: position of the pattern at ``start``, in body heights.
             ends: ``"cut"`` straight, ``"round"`` as half circles, or ``"socket"``: round
                 at the start and cut at the end, as a short sleeve.
             folds: phase of faint creases; 0 for a smooth surface.
         """
         (ax, ay), (bx, by) = start, end
         length = math.hypot(bx - ax, by - ay) + 1e-6
-        # A point becomes a ball: any axis does, but it needs one.
+        # A point becomes a ball, which needs an axis; every axis gives the same ball.
         ux, uy = ((bx - ax) / length, (by - ay) / length) if length > 1e-3 else (0.0, 1.0)
         reach = max(widths) * self.scale + 1.0
         height, width = self.image.shape[:2]
@@ -105,19 +106,19 @@ class Canvas:
         region += cover[..., None] * (colour - region)
 
     def _mask(self, material: Material, along: np.ndarray, around: np.ndarray, radius: float) -> np.ndarray:
-        """Return the figure's share per pixel; ``along`` in body heights, ``around`` in radians from the front."""
+        """Return the share of the figure per pixel; ``along`` in body heights, ``around`` in radians from the front."""
         if material.pattern == "horizontal":
             return self._stripes(along, material.period)
         if material.pattern == "vertical":
             return self._stripes(around * radius, material.period)
         if material.pattern == "checks":
-            # Gingham: where warp and weft cross, the figure is full.
+            # Gingham: the figure is full where the two stripes cross.
             return (self._stripes(along, material.period) + self._stripes(around * radius, material.period)) / 2
         if material.pattern == "yoke":
             return np.clip((material.centre - along) * self.scale + 0.5, 0.0, 1.0)
         edge = np.clip((material.extent - np.abs(along - material.centre)) * self.scale + 0.5, 0.0, 1.0)
         if material.pattern == "print":
-            # On chest and back: angles half a turn apart are the same.
+            # On chest and back: angles that differ by half a turn are equal.
             sideways = np.abs((around + math.pi / 2) % math.pi - math.pi / 2) * radius
             edge = edge * np.clip((0.9 * radius - sideways) * self.scale + 0.5, 0.0, 1.0)
         return edge

@@ -1,4 +1,4 @@
-"""DukeMTMC-reID in synthetic pedestrians: other people than Market-1501's, outdoors on a dull winter day."""
+"""DukeMTMC-reID in synthetic pedestrians: other persons than in Market-1501, outdoors on a dull winter day."""
 from __future__ import annotations
 
 __all__ = ["DUKEMTMCREID", "write_dukemtmcreid"]
@@ -10,9 +10,9 @@ from torchreid_nas.data.synthetic.camera_network import CameraNetwork, Look
 from torchreid_nas.data.synthetic.person import Wardrobe
 from torchreid_nas.data.synthetic.settings import SyntheticSettings
 
-# The real cameras stood on a campus in winter. How far apart the two domains
-# look is ours: bluish light, pale ground, bare shrubs, softer pictures, looser
-# boxes, and coats, jackets, trousers and backpacks in darker colours.
+# The real cameras stood on a campus in winter. The distance between the two domains
+# is ours: bluish light, pale ground, bare shrubs, softer pictures, looser boxes, and
+# coats, jackets, trousers and backpacks in darker colours.
 _WINTER = Look(
     wardrobe=Wardrobe(
         tops=((0, 1, 6, 7, 6), (0, 1, 2, 2, 2)),
@@ -38,13 +38,13 @@ DUKEMTMCREID = CameraNetwork(
     file_name="{label}_c{camera}_f{frame:07d}.jpg",
     # One frame in 120, that is one in two seconds, was labelled in the real set.
     interval=120,
-    # Labels have four digits; those from 5000 on are for the persons whom one camera saw.
+    # Labels have four digits. Labels from 5000 on belong to the persons whom one camera saw.
     most_identities=4999,
     most_cameras=8,
-    # More than the 3.17 of eight of the real set: with those, equal settings
-    # would give it far fewer images than Market-1501 has (ours).
+    # The real set has 3.17 of eight cameras. With this share, equal settings would give
+    # far fewer images than Market-1501 has (ours).
     attendance=0.5,
-    # Three quarters of Market-1501's: eight cameras are to be learned from no more images.
+    # Three quarters of the cast of Market-1501: a network learns eight cameras from no more images.
     cast=0.09,
     # The real gallery holds 408 persons whom one camera saw beside the 702 test identities; no bad boxes.
     lone=408 / 702,
@@ -55,14 +55,14 @@ DUKEMTMCREID = CameraNetwork(
 def write_dukemtmcreid(root: str | os.PathLike, settings: SyntheticSettings) -> Path:
     """Write ``<root>/dukemtmc-reid``, which torchreid's ``DukeMTMCreID`` reads from ``root``, and return it.
 
-    See :meth:`.CameraNetwork.write`; up to eight cameras. Boxes are drawn by
-    hand, so none is bad; beside the test identities the gallery has persons
-    whom one camera saw, in the real share, labelled from 5000 on.
+    See :meth:`.CameraNetwork.write`; up to eight cameras. Boxes are drawn by hand,
+    so none is bad. Beside the test identities the gallery has persons whom one
+    camera saw, in the share of the real set, labelled from 5000 on.
 
     Names are like ``0001_c2_f0046182.jpg``: identity, camera, frame.
 
-    Of equal settings the persons, cameras and places are others than those of
-    :func:`~.market1501.write_market1501`, and so is the look: a network
-    trained on one of the two data sets loses much on the other.
+    With equal settings the persons, cameras, places and the look differ from
+    :func:`~.market1501.write_market1501`: a network trained on one of the two data
+    sets loses much on the other.
     """
     return DUKEMTMCREID.write(root, settings)

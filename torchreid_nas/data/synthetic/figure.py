@@ -1,4 +1,4 @@
-"""Posing and drawing a person: a small 3-D skeleton, projected, dressed with tubes from back to front."""
+"""Pose and drawing of a person: a small projected 3-D skeleton, dressed with tubes from back to front."""
 from __future__ import annotations
 
 __all__ = ["Pose", "draw_person"]
@@ -11,14 +11,14 @@ import numpy as np
 from torchreid_nas.data.synthetic.canvas import Canvas
 from torchreid_nas.data.synthetic.person import Person
 
-# How much lower on the picture a point is that is nearer by the same length:
+# A point that is nearer by a length stands lower in the picture by this share of the length:
 # surveillance cameras look down.
 _PITCH = 0.18
 
 
 @dataclass(frozen=True)
 class Pose:
-    """How one image shows a person.
+    """The pose of a person in one image.
 
     Attributes:
         yaw: 0 faces the camera, pi shows the back, +-pi/2 the sides (radians).
@@ -41,7 +41,7 @@ class Pose:
 
     @classmethod
     def sample(cls, rng: np.random.Generator, difficulty: float) -> Pose:
-        """Draw a pose; the views spread from mostly frontal (difficulty 0) to even ones (1)."""
+        """Draw a pose. The views are mostly frontal at difficulty 0, and evenly spread at difficulty 1."""
         views = (0.0, math.pi, math.pi / 2, -math.pi / 2)
         share = np.cumsum((1.0 - 0.72 * difficulty, 0.28 * difficulty, 0.22 * difficulty, 0.22 * difficulty))
         view = views[min(int(np.searchsorted(share, rng.random(), side="right")), 3)]
@@ -59,7 +59,7 @@ class Pose:
 
     @property
     def view(self) -> str:
-        """``"front"``, ``"back"`` or ``"side"``."""
+        """The side that the camera sees: ``"front"``, ``"back"`` or ``"side"``."""
         facing = math.cos(self.yaw)
         return "front" if facing > 0.6 else "back" if facing < -0.6 else "side"
 
@@ -166,7 +166,7 @@ class _Figure:
         if person.bottom not in ("skirt", "dress"):
             return
         waist, hip = self._wide(person.waist, person.waist * 0.75), self._wide(person.hip * 1.08, person.hip * 0.9)
-        # From the side a step widens the hem.
+        # Seen from the side, a step widens the hem.
         flare = hip * (0.75 + 0.45 * person.cut) + 0.05 * self.pose.stride * abs(self.sin)
         top = person.legs + 0.11
         self.canvas.tube(
@@ -193,8 +193,8 @@ class _Figure:
         axis = self._at(0, top, 0), self._at(0, end, 0)
         canvas.tube(*axis, stations, widths, person.upper, turn=self.pose.yaw, folds=self.pose.folds)
         if person.top in ("open", "coat") and self.cos > 0.1:
-            # The opening shows what is worn below, and turns away with the body: a strip down to the hem
-            # of a jacket, a V at the collar of a coat.
+            # The opening shows the inner garment and turns away with the body: a strip down to the hem of a
+            # jacket, a V at the collar of a coat.
             jacket = person.top == "open"
             shift = 0.8 * self.sin * waist * canvas.scale
             (ax, ay), (bx, by) = axis
@@ -239,17 +239,19 @@ class _Figure:
             canvas.tube(elbow, wrist, (0, 1), (girth * 0.8, girth * 0.58), person.skin, ends="round")
         if covered < 1:
             canvas.tube(shoulder, elbow, (0, 1), (girth * 0.98, girth * 0.8), person.skin, ends="round")
-        style = dict(turn=self.pose.yaw, folds=self.pose.folds)
         if covered > 1:
             share = covered - 1
             cuff = tuple(e + share * (w - e) for e, w in zip(elbow, wrist))
-            canvas.tube(elbow, cuff, (0, 1), (girth * 1.0, girth * 0.85), person.upper, begin=0.2, **style)
+            canvas.tube(
+                elbow, cuff, (0, 1), (girth * 1.0, girth * 0.85), person.upper, turn=self.pose.yaw, begin=0.2,
+                folds=self.pose.folds,
+            )
         if covered > 0:
             share = min(covered, 1.0)
             end = tuple(s + share * (e - s) for s, e in zip(shoulder, elbow))
             canvas.tube(
-                shoulder, end, (0, 1), (girth * 1.12, girth * 1.02), person.upper, begin=0.035,
-                ends="round" if share == 1.0 else "socket", **style,
+                shoulder, end, (0, 1), (girth * 1.12, girth * 1.02), person.upper, turn=self.pose.yaw, begin=0.035,
+                ends="round" if share == 1.0 else "socket", folds=self.pose.folds,
             )
 
     def _head(self) -> None:
@@ -274,8 +276,8 @@ class _Figure:
             )
         if person.hair == "cap":
             rim = self._at(0, top - wide, 0)
-            crown = (wide * 0.6, wide, wide * 1.18)
-            canvas.tube(self._at(0, top + 0.006, 0), rim, (0, 0.3, 1), crown, person.bag_material)
+            widths = (wide * 0.6, wide, wide * 1.18)
+            canvas.tube(self._at(0, top + 0.006, 0), rim, (0, 0.3, 1), widths, person.bag_material)
             peak = (rim[0] + 1.7 * wide * self.sin * canvas.scale, rim[1])
             canvas.tube(rim, peak, (0, 1), (0.014, 0.008), person.bag_material, ends="round")
         if person.hair == "bun":
@@ -290,7 +292,7 @@ class _Figure:
                 )
 
     def _mane(self) -> None:
-        """Hair that falls behind the head: under the torso from the front, over the head from behind."""
+        """Draw the hair behind the head: under the torso from the front, over the head from behind."""
         person = self.person
         if person.hair not in ("long", "bob"):
             return
@@ -312,7 +314,7 @@ class _Figure:
         )
 
     def _strap(self) -> None:
-        """A bag at the hip, with its strap across chest and back from the other shoulder."""
+        """Draw a bag at the hip, with its strap across chest and back from the other shoulder."""
         person = self.person
         x = person.bag_side * (person.hip + 0.02)
         front = 0.06 if self.cos > 0 else -0.06

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 from PIL import Image
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from torchreid_nas.data.synthetic.camera import Camera, photograph
 from torchreid_nas.data.synthetic.camera_network import CameraNetwork
@@ -26,7 +26,7 @@ from torchreid_nas.data.synthetic.store import stored
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.files import write_text
 
-# Where the images of each modality lie, for whoever looks at a data set as a whole.
+# Folders of the images of each modality.
 MODALITY_FOLDERS: dict[str, dict[str, tuple[str, ...]]] = {
     "regdb": {"visible": ("Visible",), "infrared": ("Thermal",)},
     "sysu_mm01": {"visible": ("cam1", "cam2", "cam4", "cam5"), "infrared": ("cam3", "cam6")},
@@ -35,7 +35,7 @@ MODALITY_FOLDERS: dict[str, dict[str, tuple[str, ...]]] = {
 # The data sets of visible cameras alone, by layout.
 CAMERA_NETWORKS: dict[str, CameraNetwork] = {network.domain: network for network in (MARKET1501, DUKEMTMCREID)}
 
-# What the files of both visible-infrared layouts depend on.
+# The settings that the files of both visible-infrared layouts depend on.
 _USES = (*COMMON_SETTINGS, "gap", "trials")
 _REGDB_PLACES = 16
 # SYSU-MM01: camera -> (spectrum, place, outdoor). Cameras 2 and 3 look at the
@@ -50,7 +50,7 @@ _SYSU_CAMERAS = {
 }
 # Shares of train and val in the real set: 296 and 99 of 491 identities.
 _SYSU_TRAIN, _SYSU_VAL = 296 / 491, 99 / 491
-# The protocol draws ten galleries, however few splits RegDB is asked for.
+# The protocol draws ten galleries, also where RegDB gets fewer splits.
 _SYSU_RUNS = 10
 _ATTENDANCE = 0.8
 
@@ -58,11 +58,11 @@ _ATTENDANCE = 0.8
 def write_regdb(root: str | os.PathLike, settings: SyntheticSettings) -> Path:
     """Write ``<root>/RegDB`` and return it.
 
-    ``settings.images`` visible and as many infrared images per identity, and
-    the index files of ``settings.trials`` trials, each with a random half of
-    the identities for training and the other half for test; labels count from
-    0 in both, as in the original. Unlike there the images of one person show
-    different places, so that a background never tells who it is (ours).
+    The data set has ``settings.images`` visible and as many infrared images per
+    identity, and the index files of ``settings.trials`` trials. A trial takes a
+    random half of the identities for training and the other half for test; labels
+    count from 0 in both halves, as in the original. Ours: the images of one person
+    show different places, so that a background never tells the identity.
 
     Raises:
         InputError: the number of identities is odd, or see :func:`~.store.stored`.
@@ -185,8 +185,8 @@ def _write_sysu_permutations(folder: Path, settings: SyntheticSettings, present:
 
 
 def _blank_date(path: Path) -> None:
-    """Overwrite the descriptive text of a MATLAB file, which holds the date: equal settings give equal bytes."""
-    with open(path, "r+b") as file:
+    """Overwrite the text at the head of a MATLAB file, which holds the date: equal settings give equal bytes."""
+    with path.open("r+b") as file:
         file.write(b"MATLAB 5.0 MAT-file, written by torchreid_nas".ljust(116))
 
 
@@ -207,12 +207,23 @@ LAYOUTS: dict[str, Callable[[str | os.PathLike, SyntheticSettings], Path]] = {
 
 
 def write_dataset(layout: str, root: str | os.PathLike, settings: SyntheticSettings) -> Path:
-    """Write the synthetic data set ``layout`` (a key of :data:`LAYOUTS`) under ``root`` and return its folder.
+    """Write the synthetic data set ``layout`` under ``root`` and return its folder.
 
-    Where it is already there with the same settings nothing is written.
+    Nothing is written where the folder exists with the same settings.
+
+    Args:
+        layout: a key of :data:`LAYOUTS`.
+        root: folder of the data sets.
+        settings: of the generator.
 
     Raises:
         InputError: the layout is unknown, or see the writers.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as root:
+    ...     folder = write_dataset("regdb", root, SyntheticSettings(4, images=1, height=32, width=16, trials=1))
+    ...     sorted(path.name for path in folder.iterdir()), len(generated_images(folder, "regdb"))
+    (['Thermal', 'Visible', 'idx', 'synthetic.json'], 8)
     """
     if layout not in LAYOUTS:
         raise InputError(
@@ -222,7 +233,7 @@ def write_dataset(layout: str, root: str | os.PathLike, settings: SyntheticSetti
 
 
 def generated_images(folder: Path, layout: str) -> list[Path]:
-    """Return the images of a generated data set, but not the camera styles that were made of them since."""
+    """Return the images of a generated data set, without the camera styles that were made later."""
     network = CAMERA_NETWORKS.get(layout)
     places = network.image_folders if network else sum(MODALITY_FOLDERS[layout].values(), ())
     return [file for place in places for suffix in ("bmp", "jpg") for file in (folder / place).rglob(f"*.{suffix}")]

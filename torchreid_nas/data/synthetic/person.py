@@ -1,10 +1,10 @@
-"""Persons: what one identity wears and how it is built, independent of any image of it."""
+"""Persons: clothes and body of an identity, independent of its images."""
 from __future__ import annotations
 
-__all__ = ["Material", "Person", "Wardrobe", "PATTERNS"]
+__all__ = ["Material", "Person", "Wardrobe", "PATTERNS", "triple"]
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,15 +14,25 @@ from torchreid_nas.data.synthetic.settings import generator
 PATTERNS = ("plain", "horizontal", "vertical", "checks", "print", "band", "yoke")
 
 
+def triple(values: Iterable[float]) -> tuple[float, float, float]:
+    """Return three values, one per colour channel, as a tuple of plain numbers.
+
+    >>> triple(np.array([0.0, 0.5, 1.0]))
+    (0.0, 0.5, 1.0)
+    """
+    red, green, blue = map(float, values)
+    return red, green, blue
+
+
 @dataclass(frozen=True)
 class Material:
-    """A surface in both spectra: two tones and the pattern that they form.
+    """A surface in both spectra: two tones and their pattern.
 
     Attributes:
         rgb, rgb2: reflectance of ground and figure in visible light, in [0, 1].
-        emission, emission2: the same in infrared; drawn independently of the
-            colours, so that brightness says nothing across the modalities
-            while the geometry of the pattern does.
+        emission, emission2: brightness of ground and figure in infrared, drawn
+            independently of the colours: across the modalities the brightness says
+            nothing, and the geometry of the pattern does.
         pattern: one of :data:`PATTERNS`.
         period: of stripes and checks, in body heights.
         centre, extent: of print, band and yoke below the upper edge, in body heights.
@@ -40,7 +50,9 @@ class Material:
     def tones(self, spectrum: str, contrast: float) -> tuple[np.ndarray, np.ndarray]:
         """Return ground and figure as float32 arrays of 3 (visible) or 1 (infrared) channels.
 
-        ``contrast`` scales the distance of the figure from the ground.
+        Args:
+            spectrum: ``"visible"`` or ``"infrared"``.
+            contrast: factor on the distance of the figure from the ground.
         """
         pair = (self.rgb, self.rgb2) if spectrum == "visible" else ((self.emission,), (self.emission2,))
         ground, figure = (np.array(tone, dtype=np.float32) for tone in pair)
@@ -49,16 +61,17 @@ class Material:
 
 @dataclass(frozen=True)
 class Wardrobe:
-    """What the persons of one population wear. The default is that of all seasons.
+    """The clothes of the persons of one population. The default wardrobe has the clothes of all seasons.
 
-    Each choice is a pair of relative frequencies, for persons who look alike
-    (difficulty 1) and for diverse ones (0); between them the two are blended.
+    Each choice is a pair of relative frequencies: for persons who look alike
+    (difficulty 1) and for diverse persons (difficulty 0). Between the two the
+    frequencies are blended.
 
     Attributes:
         tops: of sleeveless, short, long, open and coat.
         men, women: of trousers, shorts, skirt and dress.
         bags: of none, backpack, shoulder bag and handbag; men carry half as many handbags.
-        darkness: exponent of the clothes' brightness; above 1 they are darker.
+        darkness: exponent of the brightness of the clothes; above 1 the clothes are darker.
     """
 
     tops: tuple[Sequence[float], Sequence[float]] = ((1, 8, 10, 3, 2), (1, 1, 1, 1, 1))
@@ -118,24 +131,30 @@ class Person:
     def of(cls, seed: int, identity: int, difficulty: float, wardrobe: Wardrobe = Wardrobe()) -> Person:
         """Return person ``identity`` of the population ``seed``, dressed from ``wardrobe``.
 
-        The number of random values used never depends on their outcome, so a
-        person changes smoothly with ``difficulty``: the higher, the closer to
-        the mean body and the commonest clothes, the fainter the patterns, and
-        the wider the spread of what only one of the sensors sees.
+        The number of random values never depends on their outcome, so a person
+        changes smoothly with ``difficulty``. With a higher difficulty the body is
+        closer to the mean, the clothes are commoner, the patterns are fainter, and
+        the properties that only one sensor sees spread wider.
+
+        Args:
+            seed: of the population.
+            identity: number of the person.
+            difficulty: 0 to 1.
+            wardrobe: the clothes of the population.
         """
         draw = _Draw(generator(seed, "person", identity), difficulty, wardrobe)
         sex = draw.choice(("male", "female"), (1, 1))
         man = sex == "male"
-        body = dict(
-            stature=draw.between(0.9, 1.0),
-            shoulder=draw.between(0.098, 0.142) + (0.008 if man else -0.006),
-            waist=draw.between(0.066, 0.112),
-            hip=draw.between(0.074, 0.108) + (-0.004 if man else 0.006),
-            limb=draw.between(0.75, 1.25),
-            legs=draw.between(0.465, 0.535),
-            head=draw.between(0.058, 0.074),
-            stride=draw.between(0.6, 1.4),
-        )
+        body = {
+            "stature": draw.between(0.9, 1.0),
+            "shoulder": draw.between(0.098, 0.142) + (0.008 if man else -0.006),
+            "waist": draw.between(0.066, 0.112),
+            "hip": draw.between(0.074, 0.108) + (-0.004 if man else 0.006),
+            "limb": draw.between(0.75, 1.25),
+            "legs": draw.between(0.465, 0.535),
+            "head": draw.between(0.058, 0.074),
+            "stride": draw.between(0.6, 1.4),
+        }
         top = draw.choice(("sleeveless", "short", "long", "open", "coat"), *wardrobe.tops)
         sleeves = draw.between(0.0, 1.0)
         worn = wardrobe.men if man else wardrobe.women
@@ -174,11 +193,11 @@ class Person:
 
 
 class _Draw:
-    """Random attributes that draw together as ``alike`` goes from 0 to 1.
+    """Random attributes of persons, which become more alike as ``alike`` goes from 0 to 1.
 
-    That holds for what both sensors see: shape, garments, patterns. Colour and
-    emission tell persons apart within one modality only; to a network they are
-    the shortcut that does not carry over, so they spread with ``alike``.
+    Only the attributes that both sensors see become more alike: shape, garments,
+    patterns. Colour and emission tell persons apart within one modality only. For a
+    network they are a shortcut that does not carry over, so they spread with ``alike``.
     """
 
     def __init__(self, rng: np.random.Generator, alike: float, wardrobe: Wardrobe) -> None:
@@ -202,12 +221,12 @@ class _Draw:
         hue, saturation, value = self.rng.random(3)
         vivid = colorsys.hsv_to_rgb(hue, 0.9 * saturation**1.6, 0.1 + 0.85 * value**self.wardrobe.darkness)
         muted = (0.38, 0.39, 0.42)
-        return tuple(v + 0.5 * (1 - self.alike) * (m - v) for v, m in zip(vivid, muted))
+        return triple(v + 0.5 * (1 - self.alike) * (m - v) for v, m in zip(vivid, muted))
 
     def garment(self, common: Sequence[float], diverse: Sequence[float] | None = None) -> Material:
         pattern = self.choice(PATTERNS, common, diverse)
         rgb, rgb2 = np.array(self.colour()), np.array(self.colour())
-        # Two tones that happen to be alike would hide the pattern: push the second one away in brightness.
+        # Two tones that are alike would hide the pattern: the brightness of the second tone moves away.
         distance = rgb2.mean() - rgb.mean()
         least = 0.45 * (1 - 0.6 * self.alike)
         if abs(distance) < least:
@@ -216,8 +235,8 @@ class _Draw:
         step = self.between(0.2, 0.36) * (1 - 0.55 * self.alike)
         sign = 1 if self.rng.random() < 0.5 else -1
         return Material(
-            rgb=tuple(map(float, rgb)),
-            rgb2=tuple(map(float, np.clip(rgb2, 0.03, 0.97))),
+            rgb=triple(rgb),
+            rgb2=triple(np.clip(rgb2, 0.03, 0.97)),
             emission=emission,
             emission2=emission + sign * step,
             pattern=pattern,
@@ -228,10 +247,8 @@ class _Draw:
 
     def skin(self) -> Material:
         light, dark = np.array((0.93, 0.74, 0.62)), np.array((0.38, 0.24, 0.17))
-        return Material(tuple(map(float, light + self.between(0, 1) * (dark - light))), self.between(0.84, 0.97))
+        return Material(triple(light + self.between(0, 1) * (dark - light)), self.between(0.84, 0.97))
 
     def hair(self) -> Material:
         fair, black = np.array((0.78, 0.62, 0.38)), np.array((0.07, 0.06, 0.06))
-        return Material(
-            tuple(map(float, black + self.between(0, 1) ** 2 * (fair - black))), self.between(0.4, 0.66)
-        )
+        return Material(triple(black + self.between(0, 1) ** 2 * (fair - black)), self.between(0.4, 0.66))

@@ -1,4 +1,4 @@
-"""Scenes: the place behind a person, and what light and chance put into one image of it."""
+"""Scenes: the place behind a person, and the light and occlusion of one image."""
 from __future__ import annotations
 
 __all__ = ["Scene", "Light", "occlude"]
@@ -20,10 +20,10 @@ class Scene:
     Attributes:
         seed: of the data set.
         place: number of the place.
-        outdoor: whether plants and sky stand behind the person instead of walls.
+        outdoor: whether plants and sky, not walls, are behind the person.
         paint: factor per colour channel on walls, ground and things, clipped at white.
         foliage: mean colour of the plants.
-        illuminant: colour of the daylight, a factor per channel on all that it falls on.
+        illuminant: colour of the daylight, a factor per channel on the whole image.
     """
 
     seed: int
@@ -46,7 +46,7 @@ def _panorama(scene: Scene, spectrum: str, height: int, width: int) -> np.ndarra
     """Paint the place six windows wide: ground, back wall, upright things, texture.
 
     Both spectra use the same random numbers in the same order, so the geometry
-    agrees while the levels do not. The result is shared: read only.
+    agrees and the levels differ. The result is shared: do not write to it.
     """
     rng = generator(scene.seed, "scene", scene.place)
     rows, columns = height + max(height // 8, 1), width * 6
@@ -93,10 +93,10 @@ def _panorama(scene: Scene, spectrum: str, height: int, width: int) -> np.ndarra
 
 @dataclass(frozen=True)
 class Light:
-    """Illumination of one image: strength, side it comes from, and colour.
+    """Illumination of one image: strength, side and colour of the light.
 
-    In infrared the same numbers stand for the state of the air: ``strength``
-    for how strongly warm things stand out, no colour.
+    In infrared the same numbers stand for the state of the air: ``strength`` is the
+    contrast of warm things, and there is no colour.
     """
 
     strength: float
@@ -106,7 +106,7 @@ class Light:
 
     @classmethod
     def sample(cls, rng: np.random.Generator, difficulty: float) -> Light:
-        """Draw a light that differs more from image to image the higher ``difficulty``."""
+        """Draw a light; with a higher ``difficulty`` the light differs more from image to image."""
         normal = np.clip(rng.standard_normal(4), -2, 2)
         return cls(
             strength=math.exp((0.05 + 0.2 * difficulty) * float(normal[0])),
@@ -125,10 +125,10 @@ class Light:
 
 
 def occlude(image: np.ndarray, rng: np.random.Generator, difficulty: float) -> None:
-    """With probability 0.45 times ``difficulty`` hide part of ``image`` (in place) behind something near.
+    """Hide part of ``image`` (in place) behind a near thing, with probability 0.45 times ``difficulty``.
 
-    A post (upright), a barrier (from below) or a passer-by at the side; the
-    random numbers used do not depend on the outcome.
+    The thing is a post (upright), a barrier (from below) or a passer-by at the
+    side. The number of random values does not depend on the outcome.
     """
     chance, kind, place, size, level = rng.random(5)
     tint = rng.random(3)
@@ -138,8 +138,8 @@ def occlude(image: np.ndarray, rng: np.random.Generator, difficulty: float) -> N
     colour = 0.15 + 0.55 * level + (0.1 * (tint - 0.5) if image.shape[2] == 3 else np.zeros(1) - 0.1)
     colour = colour.astype(np.float32)
     if kind < 0.35:
-        x = int(place * width)
-        image[:, x : x + 2 + int(0.14 * size * width)] = colour
+        left = int(place * width)
+        image[:, left : left + 2 + int(0.14 * size * width)] = colour
     elif kind < 0.7:
         top = int(height * (0.92 - (0.1 + 0.2 * size)))
         image[top:] += 0.97 * (colour - image[top:])

@@ -1,4 +1,4 @@
-"""What a synthetic data set depends on: one frozen value, checked on creation, stored beside the files."""
+"""The settings of a synthetic data set: one frozen value, checked on creation, stored beside the files."""
 from __future__ import annotations
 
 __all__ = ["COMMON_SETTINGS", "SyntheticSettings", "domain_seed", "generator"]
@@ -10,8 +10,8 @@ import numpy as np
 
 from torchreid_nas.errors import InputError
 
-# Inclusive range of every setting. Four-digit folder names limit the numbers
-# of identities and of images; below 32 x 16 pixels nothing of a person is left.
+# Inclusive range of every setting. Folder names of four digits limit the numbers
+# of identities and of images. Below 32 x 16 pixels nothing of a person is left.
 _RANGES: dict[str, tuple[float, float]] = {
     "identities": (4, 9999),
     "images": (1, 9999),
@@ -21,11 +21,11 @@ _RANGES: dict[str, tuple[float, float]] = {
     "difficulty": (0.0, 1.0),
     "seed": (0, 2**32 - 1),
     "trials": (1, 1000),
-    # A query needs another camera to be found in; file names have one digit for it.
+    # A query needs matches in another camera. File names have one digit for the camera.
     "cameras": (2, 9),
 }
 
-# What every layout depends on; its writer adds what it alone does.
+# The settings of every layout. The writer of a layout adds the settings of this layout alone.
 COMMON_SETTINGS = ("identities", "images", "height", "width", "difficulty", "seed")
 
 
@@ -37,24 +37,25 @@ class SyntheticSettings:
         identities: number of persons.
         images: images per identity and modality (RegDB) or camera (all others).
         height, width: size of the stored images in pixels.
-        gap: how far the infrared sensor is from the visible one. 0: unit gain,
-            no offset, full pattern contrast; 1: gain 0.25, clearly darker,
-            patterns fainter; values above 1 go on in the same direction.
-        difficulty: 0 to 1; scales what changes between images of one person
-            (view, gait, box, light, noise, blur, occlusion) and how alike
-            different persons are in what both sensors see, their shape and
-            patterns. Colours do not get more alike: they help within a
-            modality and mislead across.
-        seed: of everything. Person ``i`` is the same for every number of
-            identities, and so is each of its images.
-        trials: RegDB's train/test splits, and at least ten gallery draws in
-            SYSU-MM01's ``rand_perm_cam.mat``.
-        cameras: of Market-1501, which holds at most six, and DukeMTMC-reID, at
-            most eight: each uses as many as it holds. Both have no use for
-            ``gap`` and ``trials``.
+        gap: distance of the infrared sensor from the visible one. 0: unit gain,
+            no offset, full pattern contrast. 1: gain 0.25, clearly darker,
+            fainter patterns. Values above 1 go on in the same direction.
+        difficulty: 0 to 1. Scales the changes between images of one person (view,
+            gait, box, light, noise, blur, occlusion), and the likeness of different
+            persons in what both sensors see, shape and patterns. Colours do not
+            become more alike: colours help within a modality and mislead across.
+        seed: of every draw. Person ``i``, and each of its images, is the same for
+            every number of identities.
+        trials: train/test splits of RegDB, and gallery draws (at least ten) in
+            ``rand_perm_cam.mat`` of SYSU-MM01.
+        cameras: cameras of Market-1501 (at most six) and DukeMTMC-reID (at most
+            eight); a larger number is cut. Both do not read ``gap`` and ``trials``.
 
     Raises:
-        InputError: a value of the wrong type or out of its range.
+        InputError: a value has the wrong type or is out of its range.
+
+    >>> SyntheticSettings(identities=12, gap=1).gap
+    1.0
     """
 
     identities: int = 200
@@ -73,31 +74,36 @@ class SyntheticSettings:
             whole = isinstance(field.default, int)
             kind = numbers.Integral if whole else numbers.Real
             low, high = _RANGES[field.name]
-            if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+            if isinstance(value, bool) or not isinstance(value, kind) or not low <= float(value) <= high:
                 raise InputError(
-                    f"synthetic data: {field.name}={value!r} must be {'a whole' if whole else 'a'} number "
-                    f"from {low} to {high}; choose one in that range"
+                    f"synthetic data: {field.name} is {value!r}, expected a {'whole ' * whole}number from {low} to {high}"
                 )
-            # NumPy scalars become plain numbers, so that settings compare and store as JSON.
-            object.__setattr__(self, field.name, int(value) if whole else float(value))
+            # NumPy scalars become plain numbers, which compare as equal and are stored as JSON.
+            object.__setattr__(self, field.name, int(value) if isinstance(value, numbers.Integral) and whole else float(value))
 
 
 def generator(seed: int, stream: str, *indices: int) -> np.random.Generator:
-    """Return the random generator of one purpose, independent of every other one.
+    """Return the random generator of one purpose, independent of the generators of all other purposes.
 
     Args:
         seed: the seed of the settings.
         stream: the purpose, e.g. ``"person"`` or ``"image"``.
-        indices: which person, camera, image, ... of that purpose.
+        indices: number of the person, camera, image, ... of that purpose.
+
+    >>> generator(0, "person", 1).random() == generator(0, "person", 1).random() != generator(0, "person", 2).random()
+    True
     """
     return np.random.default_rng([seed, *stream.encode(), *indices])
 
 
 def domain_seed(seed: int, domain: str) -> int:
-    """Return the seed of one domain: persons, cameras and places drawn from it are those of no other domain.
+    """Return the seed of one domain: no other domain has the persons, cameras and places drawn from this seed.
 
     Args:
         seed: the seed of the settings.
         domain: torchreid's name of the data set, e.g. ``"market1501"``.
+
+    >>> domain_seed(0, "market1501") != domain_seed(0, "dukemtmcreid")
+    True
     """
     return int(generator(seed, domain).integers(2**32))

@@ -1,4 +1,4 @@
-"""A contact sheet of a generated data set: what the persons look like in each modality or camera."""
+"""A contact sheet of a generated data set: the persons in each modality or camera."""
 from __future__ import annotations
 
 __all__ = ["check_sheet_name", "contact_sheet"]
@@ -21,12 +21,15 @@ _MARGIN = 8
 _LINE, _NARROWEST = 12, 320
 _PAPER, _INK = (250, 250, 250), (70, 70, 70)
 
-# What one identity shows: rows of files, None where there is no image.
+# The pictures of one identity: rows of files, None where there is no image.
 _Block = list[list["Path | None"]]
 
 
 def check_sheet_name(path: str | os.PathLike) -> None:
-    """Raise InputError unless ``path`` names a PNG, which a sheet is written as."""
+    """Raise InputError unless ``path`` ends in .png, the format of a sheet.
+
+    >>> check_sheet_name("sheet.png")
+    """
     if Path(path).suffix.lower() != ".png":
         raise InputError(f'the contact sheet "{path}" must end in .png; name it so')
 
@@ -41,16 +44,17 @@ def contact_sheet(
 ) -> Path:
     """Draw a PNG with the first identities of a generated data set and return its path.
 
-    With two modalities each identity is a block of ``images`` columns, visible
-    images above infrared ones, of different cameras where there are several.
-    Otherwise it is a block of ``images`` rows with one column per camera, empty
-    where a camera did not see it, and the last blocks show what else is in the
-    gallery (distractors, junk). A caption says that the pictures are synthetic.
+    With two modalities an identity is a block of ``images`` columns, visible
+    images above infrared images, of different cameras where the modality has
+    several. Otherwise an identity is a block of ``images`` rows with one column per
+    camera, empty where the camera did not see the identity; the last blocks show
+    the other boxes of the gallery (distractors, junk). A caption says that the
+    pictures are synthetic.
 
     Args:
-        folder: the data set's folder, or the root that holds it.
+        folder: the data set's folder, or the root that holds this folder.
         path: the PNG to write.
-        identities: blocks on the sheet, fewer where the data set has fewer.
+        identities: blocks on the sheet, fewer where the data set has fewer identities.
         images: images per identity and modality or camera.
         columns: blocks per row (default: 6 with two modalities, otherwise 2).
         scale: enlargement of the stored images.
@@ -139,10 +143,14 @@ def _by_modality(folder: Path, modalities: dict[str, tuple[str, ...]], identity:
 def _by_camera(folder: Path, network: CameraNetwork, cameras: int, identities: int, images: int) -> list[_Block]:
     """Return one block per identity and one for each aside, with one column per camera."""
     shown = [*range(1, identities + 1), *network.asides]
-    columns = {(who, camera): [] for who in shown for camera in range(1, cameras + 1)}
+    columns: dict[tuple[int | str, int], list[Path]] = {
+        (who, camera): [] for who in shown for camera in range(1, cameras + 1)
+    }
     for file in sorted(generated_images(folder, network.domain), key=lambda file: file.name):
-        label, camera = map(int, re.match(r"(-?\d+)_c(\d)", file.name).groups())
-        columns.get((network.aside(label) or label, camera), []).append(file)
+        found = re.match(r"(-?\d+)_c(\d)", file.name)
+        if found:
+            label, camera = map(int, found.groups())
+            columns.get((network.aside(label) or label, camera), []).append(file)
     return [
         [list(row) for row in zip(*(_padded(columns[who, camera], images) for camera in range(1, cameras + 1)))]
         for who in shown

@@ -1,4 +1,4 @@
-"""Putting a synthetic data set on disk: whole or not at all, marked as synthetic, reused when the same."""
+"""Storage of a synthetic data set: whole or not at all, marked as synthetic, used again for equal settings."""
 from __future__ import annotations
 
 __all__ = ["MARKER", "find_synthetic", "in_synthetic", "read_marker", "stored"]
@@ -16,7 +16,7 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.files import read_json, write_json
 
 MARKER = "synthetic.json"
-# Raised whenever the same settings begin to give other files.
+# Raised when a new version of the code gives other files for the same settings.
 _VERSION = 1
 
 
@@ -28,17 +28,24 @@ def stored(
     uses: Collection[str],
     fill: Callable[[Path], None],
 ) -> Path:
-    """Return the folder ``<root>/<name>``, written by ``fill`` unless it is already there with the same settings.
+    """Return the folder ``<root>/<name>``; ``fill`` writes the folder unless it exists with the same settings.
 
-    ``fill`` writes into a temporary folder beside it, which takes its name at
-    the end; when anything fails, the temporary folder is removed. ``uses`` names
-    the settings that the layout depends on: only they are written down and
-    compared, so a setting of another layout, or a new one, does not turn down
-    what is already there.
+    ``fill`` writes into a temporary folder beside it, which gets the name at the
+    end. After an error the temporary folder is removed.
+
+    Args:
+        root: folder of the data sets.
+        name: of the data set's folder.
+        layout: name of the layout, for the marker.
+        settings: of the generator.
+        uses: names of the settings that the layout depends on. Only these settings
+            are stored and compared, so that a setting of another layout, or a new
+            setting, does not refuse an existing folder.
+        fill: writes the files into the folder that it is given.
 
     Raises:
-        InputError: the folder exists and was not generated, or with other
-            settings; it cannot be written or the disk is full.
+        InputError: the folder exists and was not generated, or was generated with other
+            settings; or the folder cannot be written; or the disk is full.
     """
     folder = Path(root) / name
     used = {key: value for key, value in asdict(settings).items() if key in uses}
@@ -46,7 +53,7 @@ def stored(
     if os.path.lexists(folder):
         _require_same(folder, wanted)
         return folder
-    # Random, since containers that share a disk also share process numbers.
+    # A random name: containers that share a disk may have the same process numbers.
     staging = folder.with_name(f".{name}.{secrets.token_hex(4)}.tmp")
     try:
         staging.mkdir(parents=True)
@@ -56,7 +63,7 @@ def stored(
         try:
             staging.rename(folder)
         except OSError:
-            # Another process may have finished the same data set first.
+            # Another process may have written the same data set first.
             if not os.path.lexists(folder):
                 raise
             _require_same(folder, wanted)
@@ -71,10 +78,10 @@ def stored(
 
 
 def read_marker(folder: str | os.PathLike) -> dict[str, Any] | None:
-    """Return what :data:`MARKER` says of a generated data set, or None where ``folder`` is none.
+    """Return the content of the :data:`MARKER` of a generated data set, or None where ``folder`` is no generated data set.
 
     Raises:
-        InputError: the marker is there but is not valid JSON.
+        InputError: the marker exists and is no valid JSON.
     """
     path = Path(folder) / MARKER
     if not path.is_file():
@@ -92,7 +99,7 @@ def find_synthetic(folder: str | os.PathLike) -> tuple[Path, dict[str, Any]]:
     """Return folder and marker of the one generated data set that ``folder`` is or holds.
 
     Raises:
-        InputError: there is none or more than one.
+        InputError: ``folder`` holds no generated data set, or several ones.
     """
     folder = Path(folder)
     places = [folder, *(sorted(p for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else ())]
@@ -111,7 +118,7 @@ def _require_same(folder: Path, wanted: dict[str, Any]) -> None:
     marker = read_marker(folder)
     if marker is None:
         raise InputError(
-            f'"{folder}" exists and is no generated data set (it has no {MARKER}), so it is left alone; '
+            f'"{folder}" exists and is no generated data set (it has no {MARKER}), so nothing was written; '
             "choose another root"
         )
     present = {key: marker.get(key) for key in wanted}
