@@ -124,7 +124,7 @@ def _from_mot(path: Path, rows: Sequence[tuple[int, list[str]]]) -> Boxes:
 
 def _from_csv(path: Path, header: Sequence[str], rows: Sequence[tuple[int, list[str]]]) -> Boxes:
     places = {name: place for place, name in enumerate(header)}
-    corners = not set(_SIZED) <= set(places)
+    corners = sum(name in places for name in _CORNERS) > sum(name in places for name in _SIZED)
     missing = [name for name in (_CORNERS if corners else _SIZED) if name not in places]
     if missing:
         raise InputError(

@@ -155,16 +155,16 @@ def _upright(image: Image.Image) -> Image.Image:
 def _by_opencv(path: Path) -> Image.Image | None:
     import cv2
 
+    stored: np.ndarray | None = None
     pixels: np.ndarray | None = None
     with contextlib.suppress(cv2.error):
-        pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
+        # As stored for the depth; with channels in an order that does not depend on the format for the values.
+        stored, pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED), cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if stored is None or pixels is None:
         return None
-    if pixels.dtype != np.uint8:
+    if stored.dtype != np.uint8:
         raise InputError(
-            f'the image "{path}" has values of {pixels.dtype}, expected 8 bits; save it again with the values that matter '
+            f'the image "{path}" has values of {stored.dtype}, expected 8 bits; save it again with the values that matter '
             "scaled to 0 to 255"
         )
-    if pixels.ndim == 2:
-        return Image.fromarray(pixels).convert("RGB")
-    return Image.fromarray(np.ascontiguousarray(pixels[..., 2::-1]))
+    return Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))

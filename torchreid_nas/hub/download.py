@@ -12,7 +12,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tqdm.auto import tqdm
 
@@ -92,14 +92,16 @@ class _Again(Exception):
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects to http and https alone; urllib would follow those to ftp, too."""
 
-    def http_error_302(self, request: Any, response: Any, code: int, message: str, headers: Any) -> Any:
+    def http_error_302(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: http.client.HTTPMessage,
+    ) -> Any:
         """Follow one redirect."""
-        target = urllib.parse.urljoin(request.full_url, headers.get("Location", ""))
+        target = urllib.parse.urljoin(req.full_url, headers.get("Location", ""))
         if urllib.parse.urlsplit(target).scheme not in ("http", "https"):
             raise DownloadFailed(
-                f'the server {_host(request.full_url)} redirects to "{shown(target)}", expected an address with https://'
+                f'the server {_host(req.full_url)} redirects to "{shown(target)}", expected an address with https://'
             )
-        return super().http_error_302(request, response, code, message, headers)
+        return super().http_error_302(req, fp, code, msg, headers)
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
