@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from torchreid_nas.__main__ import main as torchreid_nas
+from torchreid_nas.data.synthetic.store import MARKER
 
 DOCS = Path(__file__).resolve().parent
 PERSONS = ("29", "53", "12")
@@ -26,6 +27,8 @@ def main() -> int:
     options = parser.parse_args()
     data = Path(options.data).resolve()
     with tempfile.TemporaryDirectory() as folder:
+        # The mark of generated data, which the picture names.
+        shutil.copy(data / MARKER, folder)
         queries, gallery = Path(folder, "queries"), Path(folder, "gallery")
         for number, person in enumerate(options.persons):
             image = _test_images(data, "thermal", person)[0]
