@@ -24,7 +24,8 @@ def test_every_need_names_a_key_and_values_that_it_may_take():
     for key in KEYS.values():
         for need in key.needs:
             other = KEYS[need.key]
-            assert all(isinstance(value, type(other.default)) for value in need.values)
+            kind = type(other.default[0] if isinstance(other.default, list) else other.default)
+            assert all(isinstance(value, kind) for value in need.values)
             assert other.check is None or all(other.check.valid(value) for value in need.values)
 
 
@@ -34,7 +35,8 @@ def test_only_places_and_tests_decide_no_stage():
         "device", "data.root", "data.targets", "data.cache_dir", "data.save_dir",
     }
     assert set(keys_that_bind("train")) == {
-        "model.last_stride", "data.split_id", "data.height", "data.width", "data.norm_mean", "data.norm_std",
+        "model.last_stride", "data.split_id", "data.height", "data.width", "data.interpolation", "data.norm_mean",
+        "data.norm_std",
     }
 
 

@@ -170,6 +170,39 @@ def test_a_rate_that_is_no_finite_number_is_refused(write, value):
         load_config(write(f"train:\n  lr: .{value}\n"))
 
 
+@pytest.mark.parametrize(("text", "message"), [
+    ("train: &a {lr: *a}", "is nested without end"),
+    ("train: " + "[" * 3000, "is nested without end"),
+    ("train: " + "{a: " * 30 + "1" + "}" * 30, "is nested 31 levels deep, expected at most 20"),
+    (f"train: {{lr: {'1' * 400}}}", "train.lr to a whole number of more than 64 bits, expected a number that fits"),
+    (f"train: {{lr: 0x{'f' * 5000}}}", "train.lr to a whole number of more than 64 bits"),
+    (f"train: {{stepsize: [{'1' * 400}]}}", "train.stepsize to a whole number of more than 64 bits"),
+    (f"train: {{seed: {'1' * 5000}}}", "is not valid YAML"),
+    ("train: {lr: 2020-13-45}", "is not valid YAML"),
+    ("train: {lr: 0b_}", "is not valid YAML"),
+    (f"model: {{width: {'x' * 5000}}}", r"model.width to 'x{199}… \(5,002 characters\), expected a number"),
+    ('"\\e[31m": 1', r'unknown key "\\u001b\[31m"'),
+])
+def test_depth_and_size_of_a_file_are_answered_by_one_sentence(write, text, message):
+    with pytest.raises(InputError, match=message) as error:
+        load_config(write(text))
+    assert len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize(("key", "text"), [
+    ("train.lr", "1" * 400), ("search.budget.latency", "1" * 400), ("data.norm_mean", f"[{'1' * 400}, 1, 1]"),
+    ("train.seed", "0x" + "f" * 5000),
+])
+def test_an_override_of_too_many_digits_is_answered_by_one_sentence(key, text):
+    with pytest.raises(InputError, match=f"{key} to a whole number of more than 64 bits"):
+        load_config(overrides=[key, text])
+
+
+def test_a_name_longer_than_files_may_have_is_no_config():
+    with pytest.raises(InputError, match="neither a file nor the name of a shipped config"):
+        load_config("x" * 300)
+
+
 def test_unreadable_files_are_named(write, tmp_path):
     with pytest.raises(InputError, match="neither a file nor the name of a shipped config") as error:
         load_config(tmp_path / "absent.yaml")
@@ -224,7 +257,8 @@ def test_changed_keys_looks_at_the_given_sections_only():
     assert changed_keys(saved, load_config(), list(saved)) == []
 
 
-def test_changed_keys_shows_a_key_that_the_saved_config_lacks():
+def test_changed_keys_takes_a_key_that_the_saved_config_lacks_as_its_default():
     saved = yaml.safe_load(config_to_yaml(load_config()))
     del saved["train"]["gamma"]
-    assert changed_keys(saved, load_config(), ["train"]) == ["train.gamma: None -> 0.1"]
+    assert changed_keys(saved, load_config(), ["train"]) == []
+    assert changed_keys(saved, load_config(overrides=["train.gamma", "0.2"]), ["train"]) == ["train.gamma: 0.1 -> 0.2"]

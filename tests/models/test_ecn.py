@@ -86,6 +86,22 @@ def test_frozen_stages_stand_still_under_torchreids_open_all_layers(frozen_stage
         assert any("layer2.0.downsample.1.running_mean" in name for name in frozen)
 
 
+def test_the_downsampling_of_frozen_stages_follows_the_batch_as_in_the_authors_code():
+    frozen, authors = small(frozen_stages=2), small(frozen_stages=2, freeze_downsample=False)
+    authors.load_state_dict(frozen.state_dict())
+    before = {name: value.clone() for name, value in authors.state_dict().items()}
+    torchreid.utils.open_all_layers(authors)
+    authors(images()).sum().backward()
+    changed = {name for name, value in authors.state_dict().items() if not torch.equal(value, before[name])}
+    frozen_parts = tuple(f"backbone.{part}." for part in ("conv1", "bn1", "layer1", "layer2"))
+    # ResNet-18 downsamples in layer2 first.
+    assert {name for name in changed if name.startswith(frozen_parts)} == {
+        f"backbone.layer2.0.downsample.1.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")
+    }
+    assert authors.backbone.layer2[0].downsample[1].weight.grad is None
+    assert not any(module.training for module in authors.eval().modules())
+
+
 def test_frozen_stages_stand_still_before_anybody_calls_train():
     model = small(frozen_stages=0)
     before = model.backbone.bn1.running_mean.clone()

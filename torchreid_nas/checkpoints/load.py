@@ -50,7 +50,7 @@ def read_weights(path: str | os.PathLike[str]) -> Any:
     Raises:
         InputError: see :func:`torchreid_nas.files.load_checkpoint`, or the file is what ``--resume`` goes on from.
     """
-    if Path(path).is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  # Path raises for names that no file system takes
         raise InputError(f'the checkpoint "{path}" is a folder, expected a file; of a run take its {_WEIGHTS_OF_A_RUN}')
     content = load_checkpoint(path)
     if isinstance(content, Mapping) and set(content) >= _STATE:

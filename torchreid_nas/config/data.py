@@ -6,6 +6,7 @@ __all__ = ["DATA", "SAMPLER", "SYNTHETIC"]
 from torchreid_nas.config.key import AT_LEAST_ONE, NOT_NEGATIVE, TRAIN, TRAIN_AND_SEARCH, Check, Key, Need, one_of
 
 _AT_LEAST_16 = Check(lambda value: value >= 16, "at least 16")
+_ERASED = (Need("data.transforms", "random_erase"),)
 _ENABLED = (Need("synthetic.enabled", True),)
 
 DATA = {
@@ -24,6 +25,24 @@ DATA = {
     "transforms": Key(
         ["pad_crop", "random_flip", "random_erase"], "augmentations of training images, in this order", "CM-NAS",
         decides=TRAIN_AND_SEARCH,
+    ),
+    "interpolation": Key(
+        "bilinear", "how images are resized; CM-NAS, AGW and DDAG have lanczos, ECN has bicubic", "torchreid",
+        one_of("bilinear", "bicubic", "lanczos"), decides=TRAIN_AND_SEARCH, binds=TRAIN,
+    ),
+    "random_erase.probability": Key(
+        0.5, "share of the images that random_erase erases a rectangle of", "CM-NAS",
+        Check(lambda value: 0 <= value <= 1, "between 0 and 1"), _ERASED, TRAIN_AND_SEARCH,
+    ),
+    "random_erase.area": Key(
+        [0.02, 0.4], "smallest and largest share of the image that random_erase erases; ECN has 0.02 and 0.2", "CM-NAS",
+        Check(lambda value: len(value) == 2 and 0 < value[0] <= value[1] < 1, "two rising values above 0 and below 1"),
+        _ERASED, TRAIN_AND_SEARCH,
+    ),
+    "random_erase.aspect": Key(
+        [0.3, 1 / 0.3], "smallest and largest height over width of what random_erase erases; ECN has 0.3 and 3", "CM-NAS",
+        Check(lambda value: len(value) == 2 and 0 < value[0] <= value[1], "two rising values above 0"), _ERASED,
+        TRAIN_AND_SEARCH,
     ),
     "norm_mean": Key(
         [0.485, 0.456, 0.406], "mean of the RGB channels, in [0, 1]; ImageNet's", "CM-NAS",

@@ -32,7 +32,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Need:
-    """When a key has an effect: another key has one of some values.
+    """When a key has an effect: another key has one of some values, or its list holds one of them.
 
     Example:
         >>> from torchreid_nas.config import default_config
@@ -49,7 +49,8 @@ class Need:
 
     def holds(self, cfg: CfgNode) -> bool:
         """Return whether the other key has one of the values."""
-        return value_of(cfg, self.key) in self.values
+        value = value_of(cfg, self.key)
+        return any(item in self.values for item in (value if isinstance(value, list) else [value]))
 
     def __str__(self) -> str:
         return f"{self.key} is {' or '.join(map(str, self.values))}"

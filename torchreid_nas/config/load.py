@@ -18,8 +18,11 @@ from yacs.config import CfgNode
 from torchreid_nas.config.key import Key
 from torchreid_nas.config.keys import KEYS, check_together
 from torchreid_nas.config.shipped import find_config
-from torchreid_nas.errors import InputError, nearest
+from torchreid_nas.errors import InputError, nearest, shown
 
+# More levels than any key has.
+_DEEPEST = 20
+_LARGEST = 2**63 - 1
 _KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "text", list: "a list"}
 
 
@@ -85,12 +88,14 @@ def config_to_yaml(cfg: CfgNode) -> str:
 def changed_keys(old: Mapping[str, Any], new: CfgNode, among: Sequence[str]) -> list[str]:
     """Return ``key: old -> new`` for every key that differs between a saved config and ``new``.
 
+    A key that the saved config lacks had its default: the code that saved the config did not know the key.
+
     Args:
         old: a config as read from YAML.
         new: the config to compare with.
         among: keys and sections to look at.
     """
-    before = dict(flatten(old))
+    before = {**{name: key.default for name, key in KEYS.items()}, **dict(flatten(old))}
     return [
         f"{key}: {before.get(key)} -> {value}" for key, value in flatten(new)
         if (key in among or key.split(".")[0] in among) and before.get(key) != value
@@ -100,11 +105,16 @@ def changed_keys(old: Mapping[str, Any], new: CfgNode, among: Sequence[str]) -> 
 def _read_yaml(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        # Sections that hold themselves by an anchor have no end.
+        depth = _depth(content)
+    except RecursionError as error:
+        raise InputError(f'the config "{path}" is nested without end; expected sections with keys, such as "train:"') from error
     except OSError as error:
         raise InputError(
             f'the config "{path}" cannot be read ({error.strerror}); `torchreid-nas configs` lists the shipped ones'
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    # Beside what YAML refuses: text that is not UTF-8, and dates and numbers that do not exist or are too long.
+    except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise InputError(f'the config "{path}"{where} is not valid YAML; mend the file') from error
@@ -112,7 +122,15 @@ def _read_yaml(path: str | os.PathLike[str]) -> Mapping[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise InputError(f'the config "{path}" holds no keys; expected sections such as "train:"')
+    if depth > _DEEPEST:
+        raise InputError(f'the config "{path}" is nested {depth} levels deep, expected at most {_DEEPEST}; mend the file')
     return content
+
+
+def _depth(content: Any) -> int:
+    """Return how many levels of sections and lists a content has; RecursionError where it holds itself."""
+    inner = content.values() if isinstance(content, dict) else content if isinstance(content, (list, tuple, set)) else None
+    return 0 if inner is None else 1 + max(map(_depth, inner), default=0)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -128,7 +146,8 @@ def _set(cfg: CfgNode, name: str, value: Any, origin: str) -> None:
     if value is None and any(known.startswith(f"{name}.") for known in KEYS):
         return  # a section of a file whose keys are all commented out
     if name not in KEYS:
-        raise InputError(f'{origin} has the unknown key "{name}"{nearest(name, KEYS)}')
+        # JSON writes control characters as escapes, which a terminal does not obey.
+        raise InputError(f"{origin} has the unknown key {json.dumps(shown(name), ensure_ascii=False)}{nearest(name, KEYS)}")
     key = KEYS[name]
     *sections, last = name.split(".")
     node = cfg
@@ -136,9 +155,9 @@ def _set(cfg: CfgNode, name: str, value: Any, origin: str) -> None:
         node = node[section]
     node[last] = read = _coerce(name, key, value, key.default, origin)
     if isinstance(read, float) and not math.isfinite(read):
-        raise InputError(f"{origin} sets {name} to {value!r}, expected a finite number")
+        raise InputError(f"{origin} sets {name} to {_shown(value)}, expected a finite number")
     if key.check is not None and not key.check.valid(read):
-        raise InputError(f"{origin} sets {name} to {value!r}, expected {key.check.expected}")
+        raise InputError(f"{origin} sets {name} to {_shown(value)}, expected {key.check.expected}")
 
 
 def _coerce(name: str, key: Key, value: Any, default: Any, origin: str) -> Any:
@@ -148,6 +167,8 @@ def _coerce(name: str, key: Key, value: Any, default: Any, origin: str) -> Any:
         return key.booleans[value]
     if kind is float and isinstance(value, str):
         value = _parse(value)  # YAML 1.1 reads 5e-4 as text
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        raise InputError(f"{origin} sets {name} to a whole number of more than 64 bits, expected {_KINDS[kind]} that fits")
     if kind is float and type(value) is int:
         return float(value)
     if kind is list and isinstance(value, (list, tuple)):
@@ -156,18 +177,26 @@ def _coerce(name: str, key: Key, value: Any, default: Any, origin: str) -> Any:
         if value.startswith("["):
             # A shell takes the quotes away that are not quoted themselves.
             meant = json.dumps([word.strip() for word in value.strip("[] ").split(",")])
-            raise InputError(f"{origin} sets {name} to {value}, which is no list; write it as '{meant}'")
+            raise InputError(f"{origin} sets {name} to {shown(value, 200)}, which is no list; write it as '{shown(meant, 200)}'")
         return _coerce(name, key, [value], default, origin)
     if kind is str and isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
     if type(value) is not kind:
-        raise InputError(f"{origin} sets {name} to {value!r}, expected {_KINDS[kind]}")
+        raise InputError(f"{origin} sets {name} to {_shown(value)}, expected {_KINDS[kind]}")
     # A shell expands ~ neither in a file nor in --output=~/runs.
     return os.path.expanduser(value) if kind is str else value  # noqa: PTH111  # Path would change "" and "a/"
+
+
+def _shown(value: Any) -> str:
+    try:
+        return shown(repr(value), 200)
+    except ValueError:
+        return "a number of more digits than Python writes"
 
 
 def _parse(text: str) -> Any:
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    # The last two: brackets nested without end.
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
         return {"true": True, "false": False}.get(text.lower(), text)

@@ -43,6 +43,10 @@ MODEL = {
         2, "ECN: stages of the ResNet that stand still; 2 is conv1 to layer2, 0 the stem alone, -1 nothing", "ECN",
         Check(lambda value: -1 <= value <= 4, "-1 to 4"), decides=TRAIN,
     ),
+    "freeze_downsample": Key(
+        True, "ECN: frozen stages also freeze the BatchNorms of downsampling, as in the paper's text; the authors' code does not",
+        "ECN", decides=TRAIN,
+    ),
     "standardize_input": Key(
         False, "each modality's images are standardised by their own statistics: the control beside split BatchNorms",
         decides=TRAIN_AND_SEARCH,

@@ -50,7 +50,8 @@ def find_config(name: str | os.PathLike) -> Path:
         InputError: there is neither such a file nor a shipped config of that name (the nearest name is given).
     """
     path = Path(name)
-    if path.exists() and not path.is_dir():
+    # Unlike Path.exists, this also answers for names that no file system takes.
+    if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112
         return path
     known = shipped_configs()
     stem = path.stem if path.suffix in _SUFFIXES else path.name

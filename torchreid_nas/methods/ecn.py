@@ -25,7 +25,9 @@ class ECNMethod(BaseMethod):
     name = "ecn"
     factories = {name: ("torchreid_nas.models.ecn", name) for name in ("ecn_resnet18", "ecn_resnet50")}
     plain_architecture = SHARE
-    own_keys = ("ecn", "model.feature_dim", "model.frozen_stages", "model.dropout", "model.last_stride")
+    own_keys = (
+        "ecn", "model.feature_dim", "model.frozen_stages", "model.freeze_downsample", "model.dropout", "model.last_stride",
+    )
     # The targets are trained on.
     decides = ("data.targets",)
     ablation = ABLATION
@@ -37,7 +39,7 @@ class ECNMethod(BaseMethod):
         cfg = self.cfg.model
         return {
             "width": cfg.width, "last_stride": cfg.last_stride, "dropout": cfg.dropout, "feature_dim": cfg.feature_dim,
-            "frozen_stages": cfg.frozen_stages,
+            "frozen_stages": cfg.frozen_stages, "freeze_downsample": cfg.freeze_downsample,
         }
 
     def build_model(self, num_classes: int, architecture: ArchitectureSpec, pretrained: bool = True) -> nn.Module:

@@ -34,12 +34,14 @@ class ECNNetwork(nn.Module):
             returns logits of the source head, ``"triplet"`` also pool-5.
         feature_dim: length of the embedding and of the entries of the memory; 4096 in the paper.
         dropout: of both heads; 0.5 in the paper.
-        frozen_stages: as in mmcv: 2 freezes conv1 to layer2 as the paper does,
-            0 the stem alone, -1 nothing (right for training from random
-            weights). A frozen stage gets no gradient, and its BatchNorms stay
-            in eval mode, with those of the downsampling paths (the authors'
-            code misses the latter). torchreid's ``open_all_layers``, which sets
-            ``requires_grad`` everywhere at every epoch, does not undo this.
+        frozen_stages: as in mmcv: 2 freezes conv1 to layer2 as the paper, 0
+            the stem alone, -1 nothing (right for training from scratch). A frozen stage gets no gradient and its
+            BatchNorms stay in eval mode. torchreid's
+            ``open_all_layers``, which sets ``requires_grad`` everywhere at
+            every epoch, does not undo it.
+        freeze_downsample: whether the BatchNorms of the downsampling paths of frozen stages stay in eval mode, too,
+            as the paper's text has it. False: they normalise by the statistics of the batch and follow them with
+            their running statistics, without a gradient. So does the authors' code, which the published figures are of.
 
     Raises:
         InputError: an argument is out of range.
@@ -55,7 +57,7 @@ class ECNNetwork(nn.Module):
 
     def __init__(
         self, backbone: ResNetBackbone, num_classes: int, loss: str = "softmax", feature_dim: int = 4096,
-        dropout: float = 0.5, frozen_stages: int = 2,
+        dropout: float = 0.5, frozen_stages: int = 2, freeze_downsample: bool = True,
     ) -> None:
         super().__init__()
         if loss not in ("softmax", "triplet"):
@@ -67,7 +69,7 @@ class ECNNetwork(nn.Module):
         self.loss = loss
         self.feature_dim = backbone.feature_dim
         self.embedding_dim = feature_dim
-        self.frozen_stages = frozen_stages
+        self.frozen_stages, self.freeze_downsample = frozen_stages, freeze_downsample
         self.backbone = backbone
         self.global_avgpool = nn.AdaptiveAvgPool2d(1)
         self.feat = nn.Linear(backbone.feature_dim, feature_dim)
@@ -88,6 +90,11 @@ class ECNNetwork(nn.Module):
         super().train(mode)
         for name in self._frozen_names():
             self.backbone.get_submodule(name).eval()
+        if mode and not self.freeze_downsample:
+            for stage in range(1, self.frozen_stages + 1):
+                for block in self.backbone.get_submodule(f"layer{stage}").children():
+                    if block.downsample is not None:
+                        block.downsample.train()
         return self
 
     def pool5(self, images: torch.Tensor) -> torch.Tensor:
@@ -155,18 +162,18 @@ class _Normalize(nn.Module):
 
 def _ecn_resnet(
     depth: int, num_classes: int, loss: str, pretrained: bool | str | os.PathLike[str], architecture: ArchitectureSpec,
-    width: float, last_stride: int, feature_dim: int, dropout: float, frozen_stages: int,
+    width: float, last_stride: int, feature_dim: int, dropout: float, frozen_stages: int, freeze_downsample: bool,
 ) -> ECNNetwork:
     backbone = resnet_backbone(depth, width, last_stride, pretrained)
     if architecture != SHARE:
         split_batchnorm(backbone, architecture)
-    return ECNNetwork(backbone, num_classes, loss, feature_dim, dropout, frozen_stages)
+    return ECNNetwork(backbone, num_classes, loss, feature_dim, dropout, frozen_stages, freeze_downsample)
 
 
 def ecn_resnet50(
     num_classes: int, loss: str = "softmax", pretrained: bool | str | os.PathLike[str] = True, use_gpu: bool = True,
     architecture: ArchitectureSpec = SHARE, width: float = 1.0, last_stride: int = 2, feature_dim: int = 4096,
-    dropout: float = 0.5, frozen_stages: int = 2,
+    dropout: float = 0.5, frozen_stages: int = 2, freeze_downsample: bool = True,
 ) -> ECNNetwork:
     """Return ECN with ResNet-50, 2048-d test feature.
 
@@ -182,21 +189,24 @@ def ecn_resnet50(
         feature_dim: see :class:`ECNNetwork`.
         dropout: see :class:`ECNNetwork`.
         frozen_stages: see :class:`ECNNetwork`.
+        freeze_downsample: see :class:`ECNNetwork`.
 
     Raises:
         InputError: an argument is out of range, or the weights cannot be had.
     """
     return _ecn_resnet(
-        50, num_classes, loss, pretrained, architecture, width, last_stride, feature_dim, dropout, frozen_stages
+        50, num_classes, loss, pretrained, architecture, width, last_stride, feature_dim, dropout, frozen_stages,
+        freeze_downsample,
     )
 
 
 def ecn_resnet18(
     num_classes: int, loss: str = "softmax", pretrained: bool | str | os.PathLike[str] = True, use_gpu: bool = True,
     architecture: ArchitectureSpec = SHARE, width: float = 1.0, last_stride: int = 2, feature_dim: int = 4096,
-    dropout: float = 0.5, frozen_stages: int = 2,
+    dropout: float = 0.5, frozen_stages: int = 2, freeze_downsample: bool = True,
 ) -> ECNNetwork:
     """Return :func:`ecn_resnet50` with ResNet-18 (512-d test feature), for small runs; same arguments."""
     return _ecn_resnet(
-        18, num_classes, loss, pretrained, architecture, width, last_stride, feature_dim, dropout, frozen_stages
+        18, num_classes, loss, pretrained, architecture, width, last_stride, feature_dim, dropout, frozen_stages,
+        freeze_downsample,
     )
