@@ -183,3 +183,11 @@ def test_registers_as_a_partial_and_ignores_torchreids_other_keywords(regdb):
         root=str(regdb), mode="query", cuhk03_labeled=False, market1501_500k=False, verbose=False
     )
     assert len(dataset) == 12 and dataset.data is dataset.query
+
+
+@pytest.mark.parametrize("image", ["Visible/v_0.bmp", "Visible//v_0.bmp", "Visible/1/2/v_0.bmp"])
+def test_a_path_that_does_not_match_the_rule_is_named(regdb, image):
+    index = regdb / "RegDB" / "idx" / "train_visible_1.txt"
+    index.write_text(f"{image} 0\n")
+    with pytest.raises(InputError, match=f'line 1 of ".*train_visible_1.txt" names "{image}", which does not match'):
+        RegDB(regdb, verbose=False)

@@ -228,3 +228,12 @@ def test_missing_data_says_what_how_and_where(sysu, entry):
         assert "https://github.com/wuancong/SYSU-MM01" in message
         assert f"torchreid-nas synthetic sysu_mm01 --root {sysu}\n" in message
         assert f"{folder}/\n    cam1/<identity>/<number>.jpg" in message and "exp/rand_perm_cam.mat" in message
+
+
+@pytest.mark.parametrize("name", ["cam1/0006/copy of 0001.jpg", "cam1/0006/0001a.jpg", "cam3/0006 old/0001.jpg"])
+def test_an_image_whose_name_does_not_match_is_named(sysu, name):
+    path = sysu / "SYSU-MM01" / name
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    with pytest.raises(InputError, match=f"{name}\" does not match cam<camera>/<identity>/<number>.jpg"):
+        SYSUMM01(sysu, verbose=False)

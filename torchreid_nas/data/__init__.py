@@ -8,6 +8,7 @@ __all__, __getattr__, __dir__ = lazy_exports(__name__, {
     "cross_modality_manager": ("CrossModalityDataManager",),
     "dataset": ("INFRARED", "MODALITIES", "VISIBLE", "CrossModalityDataset", "as_cross_modality", "read_image", "read_pixels"),
     "domain_adaptation_manager": ("CAMERA_STYLES", "DomainAdaptationDataManager"),
+    "full_names": ("use_full_names",),
     "identity_manager": ("IdentityDataManager",),
     "interface": ("DataManager", "TestingDataManager"),
     "joint_loader": ("JointLoader",),

@@ -5,21 +5,19 @@ __all__ = ["load_dataset"]
 
 import contextlib
 import os
-import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from torchreid_nas.data.dataset import CrossModalityDataset, as_cross_modality, copy_facts
+from torchreid_nas.data.full_names import FULL_READERS
 from torchreid_nas.data.registered import dataset_facts, registered_dataset
 from torchreid_nas.data.splits import relabel
 from torchreid_nas.errors import InputError
 
-# torchreid's readers that look for this anywhere in a path, and take the first that there is. The addresses that they
-# download from, over plain HTTP, are given up: whoever has them today, a mistyped root is no wish to hear from him.
+# torchreid's readers that download from addresses given up long ago, over plain HTTP: a mistyped root must not ask there.
 _MARKET_LIKE = ("market1501", "dukemtmcreid")
-_IDENTITY_AND_CAMERA = re.compile(r"[-\d]+_c\d")
 
 
 def load_dataset(name: str, options: dict[str, Any]) -> CrossModalityDataset:
@@ -34,16 +32,15 @@ def load_dataset(name: str, options: dict[str, Any]) -> CrossModalityDataset:
     if own and name in _MARKET_LIKE:
         if not folder.exists():
             raise _missing(name, root, f'"{folder}" does not exist')
-        if found := _IDENTITY_AND_CAMERA.search(str(folder)):
-            raise InputError(
-                f'the folder "{root}" has "{found[0]}" in its path, which torchreid\'s reader of "{name}" takes for the '
-                "identity and the camera of every image; move or rename it, or reach it through a link of another name"
-            )
+    if isinstance(cls, type):
+        cls = FULL_READERS.get(cls, cls)
     try:
         with _leaving_no_empty_folders(folder):
             dataset = cls(verbose=False, **options)
     except (RuntimeError, OSError) as error:
         raise _missing(name, root, error) from error
+    except InputError:
+        raise
     except (AttributeError, AssertionError, LookupError, ValueError) as error:
         if not own:
             raise

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 __all__ = ["RegDB"]
 
+import os
+import re
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -102,15 +104,21 @@ def _read_list(folder: Path, name: str, word: str) -> list[tuple[str, int, int]]
     for number, line in read_lines(index):
         image, _, label = line.replace("\t", " ").rpartition(" ")
         image = image.strip().replace("\\", "/").removeprefix("./")
-        if not image or not (label.isascii() and label.isdecimal()):
+        if not image or not re.fullmatch("[0-9]{1,18}", label):
             raise InputError(
                 f'line {number} of "{index}" is {line[:80]!r}, expected an image path and a label such as '
                 f'"{word.capitalize()}/1/image.bmp 0"; restore the file'
             )
-        if image.split("/")[0].lower() != word:
+        folders = image.split("/")
+        if folders[0].lower() != word:
             raise InputError(
                 f'line {number} of "{index}" names "{image}", expected an image under {word.capitalize()}/ '
                 "since the file lists one modality; restore the file"
+            )
+        if len(folders) != 3 or not all(folders):
+            raise InputError(
+                f'line {number} of "{index}" names "{image}", which does not match {word.capitalize()}/<identity>/<file>, such as '
+                f"{word.capitalize()}/285/male_back_v_05528_285.bmp; restore the file"
             )
         if image in seen:
             raise InputError(
@@ -118,7 +126,7 @@ def _read_list(folder: Path, name: str, word: str) -> list[tuple[str, int, int]]
             )
         seen[image] = number
         path = folder / image
-        if not path.is_file():
+        if not os.path.isfile(path):  # noqa: PTH113  Path.is_file raises on a name that is too long
             missing.append((number, image))
         items.append((str(path), int(label), WORDS.index(word)))
     if not items:

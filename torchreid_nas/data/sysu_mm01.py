@@ -24,7 +24,8 @@ GALLERY_CAMERAS = {"all": (1, 2, 4, 5), "indoor": (1, 2)}
 GALLERY_DRAWS = ("random", "official")
 ID_LISTS = {part: f"exp/{part}_id.txt" for part in ("train", "val", "test")}
 PERMUTATIONS = "exp/rand_perm_cam.mat"
-IMAGE_NAME = re.compile(r"([0-9]+)\.(jpe?g|png|bmp)", re.IGNORECASE)
+IMAGE_NAME = re.compile(r"[0-9]{1,18}\.(jpe?g|png|bmp)", re.IGNORECASE)
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
 # What scipy raises on truncated, foreign and version 7.3 files.
 UNREADABLE = (
@@ -198,7 +199,7 @@ def _read_ids(path: Path) -> set[int]:
     for number, line in read_lines(path):
         for word in line.strip(",").split(","):
             word = word.strip()
-            if not (word.isascii() and word.isdecimal()) or int(word) < 1:
+            if not re.fullmatch("[0-9]{1,18}", word) or int(word) < 1:
                 raise InputError(
                     f'line {number} of "{path}" holds {word[:40]!r}, expected identity numbers from 1 '
                     "separated by commas; restore the file"
@@ -210,14 +211,26 @@ def _read_ids(path: Path) -> set[int]:
 
 
 def _list_images(folder: Path, ids: set[int]) -> Images:
-    """List the images of the wanted identities; strays such as ``Thumbs.db`` are passed over."""
+    """List the images of the wanted identities; files that are no images, such as ``Thumbs.db``, are passed over.
+
+    Raises:
+        InputError: the name of an image, or the folder of its identity, is no number.
+    """
     images: Images = {}
     for camera in CAMERAS:
         for identity in sorted((folder / f"cam{camera}").iterdir()):
             name = identity.name
-            if not (name.isascii() and name.isdecimal()) or int(name) not in ids:
+            numbered = bool(re.fullmatch("[0-9]{1,18}", name))
+            if (numbered and int(name) not in ids) or not identity.is_dir():
                 continue
-            paths = [str(file) for file in sorted(identity.iterdir()) if IMAGE_NAME.fullmatch(file.name)]
+            images_here = sorted(file for file in identity.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+            for file in images_here:
+                if not numbered or not IMAGE_NAME.fullmatch(file.name):
+                    raise InputError(
+                        f'the image "{file}" does not match cam<camera>/<identity>/<number>.jpg, such as cam1/0001/0001.jpg; '
+                        "rename it, or move it elsewhere"
+                    )
+            paths = [str(file) for file in images_here]
             if paths:
                 images.setdefault(int(name), {}).setdefault(camera, []).extend(paths)
     return images
