@@ -93,11 +93,25 @@ def test_wrong_arguments_are_one_sentence(runs, capsys, tmp_path):
     assert "has no scores of mAP_trapezoid" in refused(capsys, "compare", run, "--scores", "mAP_trapezoid")
 
 
-def test_a_run_of_another_split_is_refused_by_name(runs, data_root, capsys, tmp_path):
+def test_a_run_under_another_protocol_is_refused_by_name(runs, data_root, capsys, tmp_path):
     other = tmp_path / "other"
-    assert main(arguments({**KEYS, "model.architecture": "share", "data.split_id": 1}, data_root, other)) == 0
+    keys = {**KEYS, "model.architecture": "share", "test.rerank": True}
+    assert main(arguments(keys, data_root, other)) == 0
     error = refused(capsys, "compare", runs["share", 1], other)
-    assert "RegDB split_id 0" in error and "RegDB split_id 1" in error
+    assert "RegDB split_id 0" in error and "RegDB split_id 0, re-ranked" in error and str(other) in error
+
+
+def test_series_over_splits_are_compared_split_by_split(data_root, capsys, tmp_path):
+    for architecture in ("share", "split"):
+        keys = {**KEYS, "model.architecture": architecture}
+        assert main(arguments(keys, data_root, tmp_path / architecture, "--trials", "0,1")) == 0
+    code, text = said(capsys, "compare", tmp_path / "split", tmp_path / "share", "--control", tmp_path / "share")
+    assert code == 0 and "- model.architecture split: 2 runs (seed 1; splits 0, 1)" in text
+    assert "2 splits, each trained and tested on its own" in text and "splits better / worse / alike" in text
+    results = [json.loads((tmp_path / "split" / f"split_{split}" / "results.json").read_text()) for split in (0, 1)]
+    assert f"{100 * np.mean([content['results'][1]['mAP'] for content in results]):.2f}" in text
+    shutil.rmtree(tmp_path / "share" / "split_1")
+    assert "compare the same splits" in refused(capsys, "compare", tmp_path / "split", tmp_path / "share")
 
 
 def test_figures_follow_from_the_scores_of_every_query(runs):

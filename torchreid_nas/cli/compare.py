@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
         description="Say what tested runs show: the interval of each figure, and whether two methods differ. Runs that differ "
         "in train.seed alone are one method.",
     )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs whose test stage is finished")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folders of tested runs, or of series over the splits of RegDB")
     parser.add_argument(
         "--control", default="", metavar="RUN", help="compare all others with this run's method; default: all pairs"
     )
@@ -46,13 +46,13 @@ def main(argv: list[str] | None = None) -> int:
     torchreid_nas.register()
     from torchreid_nas.evidence.comparing import compare_runs
     from torchreid_nas.evidence.figures import draw_changes, draw_comparison
-    from torchreid_nas.evidence.runs import read_run
+    from torchreid_nas.evidence.runs import read_runs
     from torchreid_nas.evidence.words import as_markdown, as_text
     from torchreid_nas.files import check_folder, write_json, write_text
 
     if arguments.out:
         check_folder(arguments.out, "--out")
-    runs = [read_run(path) for path in arguments.runs]
+    runs = [run for path in arguments.runs for run in read_runs(path)]
     compared = compare_runs(
         runs, scores, arguments.dataset, arguments.feature, arguments.control, arguments.level, arguments.resamples,
         arguments.seed,

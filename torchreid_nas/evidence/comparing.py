@@ -5,6 +5,7 @@ __all__ = ["Compared", "QueryChange", "Table", "compare_runs"]
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.evidence.pairs import holm
 from torchreid_nas.evidence.runs import EvaluatedRun, Method, check_same_test, group_runs
-from torchreid_nas.evidence.sides import Comparison, Estimate, compare_sides, estimate
+from torchreid_nas.evidence.sides import Comparison, Estimate, compare_sides, compare_splits, estimate, estimate_splits
 from torchreid_nas.metrics.scores import SCORES, find_score
 
 _MOST_CHANGED = 6
@@ -113,23 +114,16 @@ def compare_runs(
             raise InputError(f'there is no metric "{name}", expected one of {", ".join(SCORES)}{nearest(name, SCORES)}')
     methods = group_runs(runs)
     pairs = _pairs(methods, control)
-    tables = []
+    tables: list[Table] = []
     for target, which in _targets(runs[0], dataset, feature):
-        first = runs[0].tests[target, which]
-        _check_all(runs, target, which)
-        for name in scores:
-            _check_known(runs, target, which, name)
-            sides = {method.name: method.side(target, which, name) for method in methods}
-            estimates = {key: estimate(side, level, resamples, seed) for key, side in sides.items()}
-            found = [compare_sides(sides[a.name], sides[b.name], level, resamples, seed) for a, b in pairs]
-            corrected = holm([comparison.p_value for comparison in found])
-            found = [dataclasses.replace(comparison, p_value=p_value) for comparison, p_value in zip(found, corrected)]
-            precision = {m.name: m.side(target, which, "mAP").scores.mean(axis=(0, 1)) for m in methods}
-            tables.append(Table(
-                target, which, first.protocol, name, estimates, found,
-                {(a.name, b.name): _changes(runs[0], target, which, precision[a.name], precision[b.name]) for a, b in pairs},
-                {(a.name, b.name): _identities(runs[0], target, which, precision[a.name] - precision[b.name]) for a, b in pairs},
-            ))
+        for run in runs:
+            _check_known(run, runs[0], target, which, scores)
+        if any(len(method.splits) > 1 for method in methods):
+            tables += [_over_splits(methods, pairs, target, which, name, level) for name in scores]
+            continue
+        for run in runs[1:]:
+            check_same_test(runs[0], runs[0].tests[target, which], run, run.tests[target, which])
+        tables += [_on_one_split(methods, pairs, target, which, name, (level, resamples, seed)) for name in scores]
     return Compared(methods, tables, level, any(run.generated for run in runs))
 
 
@@ -152,28 +146,69 @@ def _targets(run: EvaluatedRun, dataset: str, feature: str) -> list[tuple[str, s
 def _pairs(methods: Sequence[Method], control: str) -> list[tuple[Method, Method]]:
     if not control:
         return [(a, b) for place, a in enumerate(methods) for b in methods[place + 1:]]
-    owner = next((method for method in methods if any(run.path == control for run in method.runs)), None)
+    named = Path(control)
+    owner = next((m for m in methods if any(named in (Path(run.path), Path(run.path).parent) for run in m.runs)), None)
     if owner is None:
         raise InputError(f'--control names "{control}", which is none of the runs; name one of them')
     return [(method, owner) for method in methods if method is not owner]
 
 
-def _check_all(runs: Sequence[EvaluatedRun], target: str, feature: str) -> None:
-    first = runs[0].tests[target, feature]
-    for run in runs[1:]:
-        if (target, feature) not in run.tests:
-            raise InputError(
-                f'"{runs[0].path}" was tested on {target} ({feature}) and "{run.path}" was not; test both on it, or name another '
-                "by --dataset and --feature"
-            )
-        check_same_test(runs[0], first, run, run.tests[target, feature])
-
-
-def _check_known(runs: Sequence[EvaluatedRun], target: str, feature: str, name: str) -> None:
-    for run in runs:
-        trial = run.tests[target, feature].trials[0]
-        if not find_score(name).rank and name not in trial.values:
+def _check_known(run: EvaluatedRun, first: EvaluatedRun, target: str, feature: str, scores: Sequence[str]) -> None:
+    """Raise InputError where a run was not tested on a target, or lacks the scores of a metric."""
+    if (target, feature) not in run.tests:
+        raise InputError(
+            f'"{first.path}" was tested on {target} ({feature}) and "{run.path}" was not; test both on it, or name another by '
+            "--dataset and --feature"
+        )
+    for name in scores:
+        if not find_score(name).rank and name not in run.tests[target, feature].trials[0].values:
             raise InputError(f'"{run.path}" has no scores of {name}; test it again with {SCORES[name].key} True')
+
+
+def _on_one_split(
+    methods: Sequence[Method], pairs: Sequence[tuple[Method, Method]], target: str, feature: str, name: str,
+    options: tuple[float, int, int],
+) -> Table:
+    """Return the table of a metric where all runs were tested on the same queries."""
+    run = methods[0].runs[0]
+    sides = {method.name: method.side(target, feature, name) for method in methods}
+    estimates = {key: estimate(side, *options) for key, side in sides.items()}
+    precision = {method.name: method.side(target, feature, "mAP").scores.mean(axis=(0, 1)) for method in methods}
+    between = {(a.name, b.name): (precision[a.name], precision[b.name]) for a, b in pairs}
+    return Table(
+        target, feature, run.tests[target, feature].protocol, name, estimates,
+        _corrected([compare_sides(sides[a.name], sides[b.name], *options) for a, b in pairs]),
+        {pair: _changes(run, target, feature, *both) for pair, both in between.items()},
+        {pair: _identities(run, target, feature, both[0] - both[1]) for pair, both in between.items()},
+    )
+
+
+def _over_splits(
+    methods: Sequence[Method], pairs: Sequence[tuple[Method, Method]], target: str, feature: str, name: str, level: float,
+) -> Table:
+    """Return the table of a metric where every method was trained and tested on several splits."""
+    first = methods[0]
+    for method in methods[1:]:
+        if method.splits != first.splits:
+            raise InputError(
+                f'"{first.runs[0].path}" and its like are of the splits {", ".join(map(str, first.splits))}, '
+                f'"{method.runs[0].path}" and its like of {", ".join(map(str, method.splits))}; compare the same splits'
+            )
+    for split in first.splits:
+        runs = [run for method in methods for run in method.runs if run.split == split]
+        for run in runs[1:]:
+            check_same_test(runs[0], runs[0].tests[target, feature], run, run.tests[target, feature])
+    means = {method.name: method.means(target, feature, name) for method in methods}
+    found = [compare_splits(a.name, b.name, means[a.name], means[b.name], level) for a, b in pairs]
+    return Table(
+        target, feature, f"{len(first.splits)} splits, each trained and tested on its own", name,
+        {key: estimate_splits(values, level) for key, values in means.items()}, _corrected(found), {}, {},
+    )
+
+
+def _corrected(found: Sequence[Comparison]) -> list[Comparison]:
+    p_values = holm([comparison.p_value for comparison in found])
+    return [dataclasses.replace(comparison, p_value=p_value) for comparison, p_value in zip(found, p_values)]
 
 
 def _changes(run: EvaluatedRun, target: str, feature: str, a: np.ndarray, b: np.ndarray) -> list[QueryChange]:

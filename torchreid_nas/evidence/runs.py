@@ -18,8 +18,8 @@ from torchreid_nas.evidence.store import StoredTest, load_scores
 from torchreid_nas.metrics.scores import row_scores
 from torchreid_nas.run.folder import RunFolder
 
-# Two runs that differ in nothing but these keys are two trainings of one method.
-_NOT_THE_METHOD = ("train.seed", "data.root", "data.save_dir", "data.cache_dir", "data.workers", "device")
+# Two runs that differ in nothing but these keys are two trainings of one method, on one split or on two.
+_NOT_THE_METHOD = ("train.seed", "data.split_id", "data.root", "data.save_dir", "data.cache_dir", "data.workers", "device")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,6 +46,11 @@ class EvaluatedRun:
         return int(self.config["train.seed"])
 
     @property
+    def split(self) -> int:
+        """The split of the data set."""
+        return int(self.config["data.split_id"])
+
+    @property
     def method(self) -> tuple[tuple[str, str], ...]:
         """What the run has in common with other trainings of its method."""
         return tuple((key, repr(value)) for key, value in sorted(self.config.items()) if key not in _NOT_THE_METHOD)
@@ -57,11 +62,21 @@ class Method:
 
     Attributes:
         name: the values of the keys by which it differs from the other methods; the folder where it is one run.
-        runs: in the order of their seeds.
+        runs: in the order of their splits and seeds.
     """
 
     name: str
     runs: tuple[EvaluatedRun, ...]
+
+    @property
+    def splits(self) -> tuple[int, ...]:
+        """The splits that the method was trained and tested on."""
+        return tuple(dict.fromkeys(run.split for run in self.runs))
+
+    def means(self, dataset: str, feature: str, score: str) -> np.ndarray:
+        """Return the figure of every split, a mean over its seeds, in the order of ``splits``."""
+        figures = [(run.split, _find(run, dataset, feature).mean(score)) for run in self.runs]
+        return np.array([np.mean([figure for split, figure in figures if split == own]) for own in self.splits])
 
     def side(self, dataset: str, feature: str, score: str) -> Side:
         """Return the scores of all runs on the queries that count.
@@ -109,6 +124,17 @@ def read_run(path: str | Path) -> EvaluatedRun:
     return EvaluatedRun(str(path), config, tests, bool(source.get("synthetic")), str(results.get("test_data", "")))
 
 
+def read_runs(path: str | Path) -> list[EvaluatedRun]:
+    """Return the runs of a folder: its own, or those of a series over the splits of a data set.
+
+    Raises:
+        InputError: as :func:`read_run`.
+    """
+    folder = RunFolder(Path(path).expanduser())
+    trials = folder.trials()
+    return [read_run(trial.path) for trial in trials] if trials else [read_run(path)]
+
+
 def group_runs(runs: Sequence[EvaluatedRun]) -> list[Method]:
     """Return the methods of runs, in the order of their first runs.
 
@@ -118,18 +144,18 @@ def group_runs(runs: Sequence[EvaluatedRun]) -> list[Method]:
     groups: dict[tuple[tuple[str, str], ...], list[EvaluatedRun]] = {}
     for run in runs:
         group = groups.setdefault(run.method, [])
-        twin = next((other for other in group if other.seed == run.seed), None)
+        twin = next((other for other in group if (other.seed, other.split) == (run.seed, run.split)), None)
         if twin is not None:
             raise InputError(
                 f'"{twin.path}" and "{run.path}" are one method with one seed ({run.seed}); compare runs that differ in a key '
-                "of the config or in train.seed"
+                "of the config, in train.seed or in data.split_id"
             )
         group.append(run)
     differing = _differing_keys(groups)
     methods = []
     for group in groups.values():
         name = ", ".join(f"{key} {group[0].config.get(key)}" for key in differing) or group[0].path
-        methods.append(Method(name, tuple(sorted(group, key=lambda run: run.seed))))
+        methods.append(Method(name, tuple(sorted(group, key=lambda run: (run.split, run.seed)))))
     return methods
 
 

@@ -59,8 +59,9 @@ def as_markdown(compared: Compared) -> str:
 def _lines(compared: Compared, style: str) -> list[str]:
     lines = [GENERATED, ""] if compared.generated else []
     for method in compared.methods:
-        seeds = ", ".join(str(run.seed) for run in method.runs)
-        lines.append(f"- {method.name}: {len(method.runs)} run{'s' if len(method.runs) > 1 else ''} (seed {seeds})")
+        seeds = ", ".join(str(seed) for seed in dict.fromkeys(run.seed for run in method.runs))
+        splits = f"; splits {', '.join(map(str, method.splits))}" if len(method.splits) > 1 else ""
+        lines.append(f"- {method.name}: {len(method.runs)} run{'s' if len(method.runs) > 1 else ''} (seed {seeds}{splits})")
     for table in compared.tables:
         title = find_score(table.score).title
         lines += ["", f"{'## ' if style == 'github' else '== '}{table.dataset}, {table.feature}, {title} ({table.protocol})", ""]
@@ -69,7 +70,7 @@ def _lines(compared: Compared, style: str) -> list[str]:
             lines.append(f"- (p-values are corrected for {len(table.comparisons)} comparisons, by Holm.)")
         lines += ["", _estimates(table, compared.level, style)]
         if table.comparisons:
-            lines += ["", _differences(table.comparisons, compared.level, style)]
+            lines += ["", _differences(table.comparisons, _unit(table), compared.level, style)]
         lines += _changed(table)
     return lines
 
@@ -82,16 +83,21 @@ def _estimates(table: Table, level: float, style: str) -> str:
     return tabulate(rows, headers=headers, tablefmt=style, disable_numparse=True, colalign=("left", "right", "right", "left"))
 
 
-def _differences(comparisons: Sequence[Comparison], level: float, style: str) -> str:
+def _differences(comparisons: Sequence[Comparison], unit: str, level: float, style: str) -> str:
     rows = [
         [f"{c.a} − {c.b}", f"{100 * c.difference:+.2f}", _span(c.low, c.high, "+"), f"{c.p_value:.4f}", f"{100 * c.smallest:.2f}",
          f"{c.wins} / {c.losses} / {c.ties}"]
         for c in comparisons
     ]
     headers = [
-        "difference", "points", f"{100 * level:g} % interval", "p", "smallest that shows", "identities better / worse / alike",
+        "difference", "points", f"{100 * level:g} % interval", "p", "smallest that shows", f"{unit} better / worse / alike",
     ]
     return tabulate(rows, headers=headers, tablefmt=style, disable_numparse=True, colalign=("left", *["right"] * 5))
+
+
+def _unit(table: Table) -> str:
+    """Return what wins are counted in."""
+    return "splits" if any("split" in found.shares for found in table.estimates.values()) else "identities"
 
 
 def _changed(table: Table) -> list[str]:
