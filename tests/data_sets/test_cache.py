@@ -118,6 +118,23 @@ def test_a_change_of_any_image_makes_another_file(paths, make, tmp_path, change)
     assert len(files(tmp_path / "cache")) == 2
 
 
+def test_another_length_at_the_same_time_makes_another_file(paths, make, tmp_path):
+    """Copies by some tools keep the time of the file that they replace."""
+    make().pixels  # noqa: B018
+    before = os.stat(paths[2])
+    Image.new("RGB", (30, 10), (9, 8, 7)).save(paths[2])
+    assert os.stat(paths[2]).st_size != before.st_size
+    os.utime(paths[2], ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (make().pixels[2] == (9, 8, 7)).all() and len(files(tmp_path / "cache")) == 2
+
+
+def test_another_version_of_pillow_makes_another_file(make, tmp_path, monkeypatch):
+    """Pillow's decoders and filters may change."""
+    before = content(make())
+    monkeypatch.setattr(cache.PIL, "__version__", "0.0")
+    assert same(make().pixels, before) and len(files(tmp_path / "cache")) == 2
+
+
 @pytest.mark.parametrize("stored", [False], indirect=True)
 def test_another_size_makes_another_file(make, tmp_path):
     assert make().pixels.shape[1:3] == (HEIGHT, WIDTH) and make(height=16).pixels.shape[1:3] == (16, WIDTH)
