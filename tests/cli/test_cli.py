@@ -21,6 +21,7 @@ from torchreid_nas.architecture import Architecture
 from torchreid_nas.cli import main
 from torchreid_nas.device import computes_bfloat16, fuses_optimizers
 from torchreid_nas.engine import ResumableEngine, RetrievalEngine
+from torchreid_nas.run.folder import RunFolder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -222,26 +223,70 @@ def start(call):
     )
 
 
+HELD_OUT = {"train.holdout": 0.25, "train.eval_freq": 1}
+
+
+@pytest.fixture(scope="module")
+def whole(data_root, tmp_path_factory):
+    """A whole run that chooses its best epoch by held-out identities."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    assert main(arguments(data_root, folder, **HELD_OUT)) == 0
+    return folder
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)
+
+
 @pytest.mark.parametrize("stage", ["search", "train"])
-def test_a_run_killed_in_the_middle_ends_in_the_same_numbers(stage, data_root, finished, tmp_path):
-    folder, history = tmp_path / "run", tmp_path / "run" / stage / "history.jsonl"
-    process = start(arguments(data_root, folder))
-    deadline = time.time() + 120
-    while not history.exists() and process.poll() is None and time.time() < deadline:
+def test_a_killed_run_goes_on_and_ends_in_the_same_weights(stage, data_root, whole, tmp_path, capsys):
+    folder, call = RunFolder(tmp_path / "run"), arguments(data_root, tmp_path / "run", **HELD_OUT)
+    checkpoint = folder.stage(stage).checkpoint
+    process = start(call)
+    deadline = time.monotonic() + 240
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert history.exists() and not (folder / "results.json").exists(), process.stderr.read()
-    assert main(arguments(data_root, folder, "--resume")) == 0
+    assert checkpoint.exists(), process.stderr.read()
+    done = weights(checkpoint)["epoch"]
+    assert 1 <= done < 3
+    capsys.readouterr()
+    assert main([*call, "--resume"]) == 0
+    # It resumes: the epochs that were done are not trained again.
+    shown = capsys.readouterr().out.partition("== train")
+    lines = shown[0] if stage == "search" else shown[2]
+    assert [line.split("/")[0] for line in lines.splitlines() if line.startswith("epoch ")] == [
+        f"epoch {epoch:>3}" for epoch in range(done + 1, 4)
+    ]
+    assert same(weights(folder.train.weights), weights(RunFolder(whole).train.weights))
+    for name in ("search", "train"):
+        killed, its = (weights(one.stage(name).checkpoint) for one in (folder, RunFolder(whole)))
+        assert killed.pop("history") and its.pop("history") and same(killed, its)
     for name in ("results.json", "architecture.json"):
-        killed, whole = (json.loads((f / name).read_text()) for f in (folder, finished))
-        assert killed.get("results") == whole.get("results") and killed.get("choices") == whole.get("choices")
-    for part in ("search", "train"):
-        lines = [
-            [{k: v for k, v in json.loads(line).items() if k != "seconds"}
-             for line in (f / part / "history.jsonl").read_text().splitlines()] for f in (folder, finished)
-        ]
-        assert lines[0] == lines[1]
+        killed, its = (json.loads((one / name).read_text()) for one in (folder.path, whole))
+        assert killed.get("results") == its.get("results") and killed.get("choices") == its.get("choices")
+
+
+def same(one, other):
+    """Whether two contents of checkpoints are equal, bit for bit."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+
+def test_two_processes_on_one_folder_end_as_one_run_and_a_refusal(data_root, tmp_path):
+    changes = {"model.architecture": "share", "train.max_epoch": 3}
+    folder = RunFolder(tmp_path / "run")
+    calls = [arguments(data_root, folder, "--stages", "train", **changes, **{"train.lr": lr}) for lr in (0.002, 0.004)]
+    processes = [start([*call, "--resume"]) for call in calls]
+    ends = [(process.communicate()[1], process.returncode) for process in processes]
+    refusals = [error for error, code in ends if code == 2]
+    assert sorted(code for _, code in ends) == [0, 2] and len(refusals) == 1
+    assert "is in use by process" in refusals[0] or "was made with another setting" in refusals[0]
+    assert len(folder.train.history.read_text().splitlines()) == 3
 
 
 def test_resume_takes_over_what_is_finished(data_root, copied, capsys):
