@@ -176,7 +176,23 @@ def test_no_overlap_of_query_and_gallery(own_data, tmp_path, capsys):
     lines = [line.split() for line in path.read_text().splitlines()]
     path.write_text("".join(f"{name} {int(label) + 500}\n" for name, label in lines))
     error = refused(capsys, *arguments(own_data, tmp_path / "run"))
-    assert "test_thermal_1.txt" in error or "galler" in error
+    assert "test_thermal_1.txt" in error and "share no identity" in error
+
+
+@pytest.mark.parametrize("option", [[], ["--dry-run"], ["--stages", "test"]])
+def test_a_test_set_that_cannot_be_scored_is_found_before_training(option, own_data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(ResumableEngine, "forward_backward", None)
+    for part in ("query", "bounding_box_test"):
+        for path in (own_data / "market1501" / "Market-1501-v15.09.15" / part).glob("*.jpg"):
+            if "_c1" not in path.name:
+                path.unlink()
+    changes = {"data.targets": "market1501", "model.architecture": "share"}
+    if "--stages" in option:
+        changes["model.load_weights"] = tmp_path / "weights.pth"
+        torch.save({"state_dict": {"classifier.weight": torch.zeros(2, 2)}}, tmp_path / "weights.pth")
+    error = refused(capsys, *arguments(own_data, tmp_path / "run", *option, **changes))
+    assert 'queries of "market1501" can be scored: no gallery image shows the same person, seen by another camera,' in error
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_full_disk_leaves_nothing_half_written(data_root, tmp_path, capsys, monkeypatch):

@@ -134,6 +134,9 @@ def _experiment(argv: Sequence[str]) -> int:
     _refuse_no_command(argv[0])
     arguments = _parser().parse_intermixed_args(argv)
     overrides = list(arguments.overrides)
+    if len(overrides) % 2:
+        # Refused here, where the word without a value is still the last one.
+        load_config(arguments.config, overrides)
     for key, value in (
         ("data.root", arguments.root), ("data.save_dir", arguments.output), ("device", arguments.device),
     ):

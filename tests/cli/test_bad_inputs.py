@@ -1,0 +1,201 @@
+"""Bad inputs of many kinds: each is answered by one sentence and an exit code, never by a traceback.
+
+To add an input, add a row. In its command ``{tmp}`` is an empty folder with
+the row's files, ``{root}`` holds the data sets, ``{run}`` is a finished run
+that must not change, ``{copy}`` a copy of it with the row's files in place.
+"""
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import TINY
+
+from torchreid_nas.cli import main
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A bad input.
+
+    Attributes:
+        kind: what is wrong.
+        command: words of the command line; an experiment has the tiny config before them.
+        sentence: regular expression that the sentence matches.
+        files: content by path relative to ``{tmp}``, or to ``{copy}`` where the path begins with ``copy/``; a function
+            takes the path and makes or spoils what is there.
+        code: the exit code.
+        bare: leave out the tiny config.
+    """
+
+    kind: str
+    command: str
+    sentence: str
+    files: Mapping[str, str | bytes | Callable[[Path], None]] = dataclasses.field(default_factory=dict)
+    code: int = 2
+    bare: bool = False
+
+
+def fifo(path):
+    os.mkfifo(path)
+
+
+def folder(path):
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+
+def flipped(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def saved(content):
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def architecture(**changes):
+    return json.dumps({"space": "bn_split", "choices": {"conv1": "share"}, "source": {}, **changes})
+
+
+TESTED = "--stages test model.architecture share model.load_weights {tmp}/w.pth"
+MATCHED = "match {tmp}/q.npz {tmp}/q.npz --model {run} --query-modality visible --gallery-modality infrared"
+ROWS = [
+    # -- words of the command line
+    Row("a command that does not exist", "featurs", 'no command "featurs".*did you mean "features"', bare=True),
+    Row("a key that does not exist", "train.lrr 0.1", 'unknown key "train.lrr"; did you mean "train.lr"'),
+    Row("a key without a value", "train.lr", '"train.lr" has no value; write KEY VALUE pairs'),
+    Row("a file where a key stands", "demo.yaml 1", "write --config demo.yaml"),
+    Row("text for a number", "train.lr fast", "sets train.lr to 'fast', expected"),
+    Row("a number out of range", "train.lr -1", "train.lr to -1.*above 0"),
+    Row("not a number", "train.lr nan", "train.lr"),
+    Row("an infinite number", "train.lr 1e999", "train.lr"),
+    Row("half a list", "train.stepsize [1,2", "train.stepsize"),
+    Row("a stage that does not exist", "--stages serach", '--stages names "serach".*did you mean "search"'),
+    Row("no stage", "--stages ,", "--stages is empty"),
+    Row("a trial that does not exist", "--trials 11", '--trials is "11", the split ids of regdb are 0 to 9'),
+    Row("text for a trial", "--trials first", '--trials is "first", expected "all"'),
+    Row("a device that does not exist", "--device gpu0", 'device "gpu0" is unknown to torch; use cpu'),
+    Row("a GPU that is not here", "--device cuda", 'the device is "cuda", but torch sees no GPU here'),
+    Row("a model that does not exist", "model.name two_stream_resnet5", 'did you mean "two_stream_resnet50"'),
+    Row("a data set that does not exist", "data.sources regdbb", 'regdbb.*did you mean "regdb"'),
+    Row("a target that does not exist", "data.targets regdbb", "regdbb"),
+    Row("no target", "data.targets []", "data.targets names no data set to test on"),
+    Row("a split that does not exist", "data.split_id 12", "12"),
+    Row("a transform that does not exist", "data.transforms random_flipp", "random_flipp"),
+    Row("a batch that fits no identity", "train.batch_size 10", "train.batch_size is 10, expected a multiple of 4"),
+    Row("a search of which nothing is used", "--stages search model.architecture share", "model.architecture.*--stages"),
+    # -- folders
+    Row("an output that is a file", "--output {tmp}/file", '--output: the folder ".*file" cannot be made', {"file": "kept"}),
+    Row("an output below a file", "--output {tmp}/file/run", "--output: the folder", {"file": "kept"}),
+    Row("a root without data", "--root {tmp}", "RegDB.*torchreid-nas synthetic regdb --root"),
+    Row("a run that is there", "--output {copy}", "already holds a search stage; add --resume", {"copy/a": ""}),
+    Row("a test without weights", "--stages test", "there are no weights to test"),
+    Row("a training without its architecture", "--stages train", "run the search stage first"),
+    # -- configs
+    Row("a config that is not there", "--config {tmp}/c.yaml", "c.yaml.*is neither a file nor the name of a shipped config"),
+    Row("a config that is a folder", "--config {tmp}/c.yaml", "c.yaml.*is neither a file nor the name", {"c.yaml": folder}),
+    Row("a config of bytes", "--config {tmp}/c.yaml", "c.yaml.*not valid YAML", {"c.yaml": b"\xff\xfe\x00"}),
+    Row("a config that is a list", "--config {tmp}/c.yaml", "c.yaml.*holds no keys", {"c.yaml": "- 1\n"}),
+    Row("a config that is text", "--config {tmp}/c.yaml", "c.yaml.*holds no keys", {"c.yaml": "train"}),
+    Row("a config that ends early", "--config {tmp}/c.yaml", "c.yaml.*line 2 is not valid YAML", {"c.yaml": "train: {lr: 1,\n"}),
+    Row("a config with an unknown key", "--config {tmp}/c.yaml", 'c.yaml.*"train.lrr"', {"c.yaml": "train: {lrr: 1}\n"}),
+    Row("a config with a list for a section", "--config {tmp}/c.yaml", "c.yaml", {"c.yaml": "train: [1]\n"}),
+    # -- architectures
+    Row("an architecture that is not there", "model.architecture {tmp}/a.json", "a.json.*cannot be read"),
+    Row("an architecture that is no preset", "model.architecture firts-3", "firts-3.*preset"),
+    Row("an architecture that is no JSON", "model.architecture {tmp}/a.json", "a.json", {"a.json": "{"}),
+    Row("an architecture of 3,000 brackets", "model.architecture {tmp}/a.json", "a.json", {"a.json": '{"a": ' * 3000}),
+    Row("an architecture of words", "model.architecture {tmp}/a.cfg", "a.cfg.*neither JSON", {"a.cfg": "share split"}),
+    Row("an architecture of too many digits", "model.architecture {tmp}/a.cfg", "a.cfg", {"a.cfg": "0 1 " + "1" * 5000}),
+    Row("an architecture of no choices", "model.architecture {tmp}/a.json", "a.json", {"a.json": architecture(choices={})}),
+    Row("an architecture with a number for a source", "model.architecture {tmp}/a.json", "a.json",
+        {"a.json": architecture(source=5)}),
+    Row("an architecture of another backbone", "model.architecture {tmp}/a.cfg", "53.*20", {"a.cfg": " ".join(["0"] * 53)}),
+    # -- weights
+    Row("weights that are not there", TESTED, "w.pth.*does not exist"),
+    Row("weights that are a folder", "--stages test model.load_weights {run}", "is a folder, expected a file"),
+    Row("weights that are a pipe", TESTED, "no regular file", {"w.pth": fifo}),
+    Row("weights of text", TESTED, "w.pth.*damaged", {"w.pth": "hello"}),
+    Row("weights of an empty file", TESTED, "w.pth.*damaged", {"w.pth": ""}),
+    Row("weights that stop torch's reader", TESTED, "w.pth.*damaged",
+        {"w.pth": b"\x80\x02."}),
+    Row("weights of a list", TESTED, "w.pth", {"w.pth": saved([1])}),
+    Row("weights of nothing", TESTED, "w.pth", {"w.pth": saved({})}),
+    Row("weights of another model", TESTED, "w.pth",
+        {"w.pth": saved({"state_dict": {"classifier.weight": torch.zeros(3, 4)}})}),
+    Row("weights that --resume goes on from", "--stages test model.load_weights {run}/train/checkpoint.pth",
+        "state that --resume goes on from"),
+    Row("a zoo entry that does not exist", "--stages test model.load_weights zoo:cmnas_regbd", "cmnas_reg"),
+    # -- a run's own files
+    Row("a flipped bit", "--output {copy} --stages test", "model.pth.*damaged", {"copy/train/model.pth": flipped}),
+    Row("a state of a list", "--output {copy} --resume", "checkpoint.pth.*no state of a training",
+        {"copy/train/checkpoint.pth": saved([1])}),
+    Row("a state with half an epoch", "--output {copy} --resume", "checkpoint.pth.*no state of a training",
+        {"copy/train/checkpoint.pth": saved({"epoch": 0.5})}),
+    Row("an empty config of a stage", "--output {copy} --resume", "config.yaml.*holds no keys", {"copy/train/config.yaml": ""}),
+    Row("a found architecture of text", "--output {copy} --stages train", "architecture.json",
+        {"copy/architecture.json": "hello", "copy/train": shutil.rmtree}),
+    Row("another learning rate for a resumed run", "--output {run} --resume train.lr 0.5", "train.lr: 0.002 -> 0.5"),
+    # -- commands that read a run
+    Row("a report on no run", "report {tmp}", "is no folder of a run", bare=True),
+    Row("a report on damaged results", "report {copy}", "results.json.*holds no list of results",
+        {"copy/results.json": "[]"}, bare=True),
+    Row("a report on a damaged history", "report {copy}", "history.jsonl.*line 1", {"copy/train/history.jsonl": "{"}, bare=True),
+    Row("features with a model that is not there", "features {tmp} --model nothing", 'no folder "nothing" of a run', bare=True),
+    Row("features of a folder that is not there", "features {tmp}/none --model {run} --modality visible", "none", bare=True),
+    Row("features of no modality", "features {tmp} --model {run}", "modality", bare=True),
+    Row("features of an empty folder", "features {tmp} --model {run} --modality visible --out {tmp}/f.npz", "", bare=True),
+    Row("no whole number for a batch", "features {tmp} --model {run} --batch-size two", '--batch-size is "two"', bare=True),
+    Row("an npz with features of text", MATCHED,
+        "q.npz", {"q.npz": lambda path: np.savez(path, features=np.array(["a"]))}, bare=True),
+    Row("a layout that does not exist", "synthetic regbd --root {tmp}", 'did you mean "regdb"', bare=True),
+    Row("a zoo entry to download that does not exist", "zoo info nothing", "nothing", bare=True),
+]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row.kind for row in ROWS])
+def test_a_bad_input_is_one_sentence_and_an_exit_code(row, data_root, finished, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    if "{copy}" in row.command:
+        shutil.copytree(finished, copy)
+    inputs = tmp_path / "inputs"
+    inputs.mkdir()
+    for name, content in row.files.items():
+        path = tmp_path / name if name.startswith("copy/") else inputs / name
+        if callable(content):
+            content(path)
+        else:
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+    words = [word.format(tmp=inputs, root=data_root, run=finished, copy=copy) for word in row.command.split(" ")]
+    assert main(words if row.bare else experiment(words, data_root, tmp_path / "run")) == row.code
+    warnings, start, said = capsys.readouterr().err.rpartition("error: ")
+    assert start and "Traceback" not in warnings + said
+    # The sentence about missing data is followed by the layout that is expected.
+    assert re.search(row.sentence, said, re.DOTALL), said
+    assert len(said) < 1600
+    # What is refused leaves no folder behind.
+    assert not (tmp_path / "run").exists()
+
+
+def experiment(words: Sequence[str], root: Path, output: Path) -> list[str]:
+    """Return the words of an experiment after the tiny config, which leaves out what the words say themselves."""
+    keys = [str(part) for key, value in TINY.items() if key not in words for part in (key, value)]
+    options = {"--root": root, "--output": output}
+    return [*(str(part) for name, value in options.items() if name not in words for part in (name, value)), *keys, *words]
+
+
+def test_there_are_sixty_kinds():
+    assert len({row.kind for row in ROWS}) == len(ROWS) >= 60
