@@ -71,10 +71,13 @@ _STEERING = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u20
 
 
 def shown(value: Any, limit: int = 60) -> str:
-    """Return ``value`` as a message can hold it: of a long one the beginning and the number of its characters.
+    """Return ``value`` in one line, as a message can hold it: of a long one the beginning and the number of characters.
 
     >>> shown("layer1.0.bn1"), shown("x" * 5000, limit=4)
     ('layer1.0.bn1', 'xxxx… (5,000 characters)')
     """
-    text = str(value)
+    try:
+        text = printable(str(value)).replace("\n", "\\n")
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        text = "a number of thousands of digits"
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text):,} characters)"

@@ -73,7 +73,8 @@ def choices_of_layers(layers: Any) -> tuple[str, Choices]:
     ('combined_depth', ('stage1.0', '3,5x1'))
     """
     if not _is_sequence(layers) or len(layers) != len(BLOCK_SLOTS):
-        given = f"{len(layers)} blocks" if _is_sequence(layers) else shown(repr(layers))
+        word = f"'{shown(layers)}'" if isinstance(layers, str) else shown(layers)
+        given = f"{len(layers)} blocks" if _is_sequence(layers) else word
         raise InputError(f"a genotype names {len(BLOCK_SLOTS)} blocks, two for each of three stages, got {given}")
     names = tuple(_candidate_name(layer) for layer in layers)
     space = COMBINED_DEPTH_SPACE if any("x" in name for name in names) else COMBINED_SPACE
@@ -103,9 +104,9 @@ def _check_candidates(space: str, choices: Choices) -> None:
 
 def _candidate_name(layer: Any) -> str:
     if not _is_sequence(layer):
-        return str(layer)
-    kernels = ",".join(map(str, layer[:2]))
-    return "x".join([kernels, *map(str, layer[2:])])
+        return shown(layer)
+    kernels = ",".join(map(shown, layer[:2]))
+    return "x".join([kernels, *map(shown, layer[2:])])
 
 
 def _is_sequence(value: Any) -> bool:

@@ -293,6 +293,15 @@ def test_summary_is_a_table_of_what_was_found(regdb, make_sysu):
     }
 
 
+def test_the_summary_of_one_modality_says_nothing_of_the_other(data_root):
+    manager = IdentityDataManager(str(data_root), "market1501", targets=["market1501"], **SMALL)
+    table = manager.summary()
+    header, _, *rows = table.splitlines()
+    assert header.split() == ["part", "identities", "images"] and "infrared" not in table
+    assert len(rows) == 3 and all(len(row[30:].split()) == 2 for row in rows)
+    assert manager.direction("market1501") == ""
+
+
 @pytest.mark.parametrize("key", ["batch_size_test", "num_trials", "num_instances", "num_batches"])
 @pytest.mark.parametrize("manager", [CrossModalityDataManager, IdentityDataManager])
 def test_numbers_below_one_are_refused_by_every_manager(regdb, manager, key):

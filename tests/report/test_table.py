@@ -70,3 +70,10 @@ def test_results_that_are_no_table():
     del broken["cmc"]
     with pytest.raises(InputError, match="lacks 'cmc'.*test again"):
         report.results_table({"results": [broken]})
+
+
+def test_data_of_one_modality_have_no_direction():
+    header, _, row = cells(report.results_table({"results": [entry(direction="", dataset="market1501")]}))
+    assert header[:3] == ["data set", "feature", "Rank-1"] and row[:3] == ["market1501", "after BNNeck", "50.00"]
+    header, _, first, second = cells(report.results_table({"results": [entry(), entry(direction="")]}))
+    assert header[1] == "direction" and first[1] == "visible → infrared" and second[1] == "after BNNeck"

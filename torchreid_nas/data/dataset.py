@@ -173,11 +173,11 @@ class CrossModalityDataset(torchreid.data.ImageDataset):
 
     @property
     def direction(self) -> str:
-        """What is retrieved from what: ``"visible → infrared"``."""
-        return " → ".join(
-            " and ".join(MODALITIES[m] for m in sorted({self.modality_of(item[2]) for item in items}))
-            for items in (self.query, self.gallery_pool)
-        )
+        """What is retrieved from what: ``"visible → infrared"``; ``""`` where all images are visible, which nothing tells apart."""
+        modalities = [sorted({self.modality_of(item[2]) for item in items}) for items in (self.query, self.gallery_pool)]
+        if modalities == [[VISIBLE], [VISIBLE]]:
+            return ""
+        return " → ".join(" and ".join(MODALITIES[modality] for modality in part) for part in modalities)
 
     def describe(self, name: str) -> str:
         """Return :attr:`setting` for the data set under its name in torchreid's registry.

@@ -206,11 +206,11 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         return self._datasets[name].describe(name)
 
     def direction(self, name: str) -> str:
-        """Return what a target retrieves from what, e.g. ``"visible → infrared"``."""
+        """Return what a target retrieves from what, e.g. ``"visible → infrared"``; ``""`` for data of one modality."""
         return self._datasets[name].direction
 
     def summary(self) -> str:
-        """Return a table of what was found: identities and images per modality of each part."""
+        """Return a table of what was found: identities and images of each part, per modality where there are two."""
         parts = [("train: " + " + ".join(self.sources), self.trainset, self.trainset.train)]
         if self.validation_dataset is not None:
             held_out = [item for items in self.validation_dataset.values() for item in items]
@@ -224,7 +224,11 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         for title, dataset, items in parts:
             counts = [sum(dataset.modality_of(item[2]) == modality for item in items) for modality in range(2)]
             rows.append([title, len({item[1] for item in items}), *counts])
-        table = tabulate(rows, headers=["part", "identities", *(f"{word} images" for word in MODALITIES)])
+        headers = ["part", "identities", *(f"{word} images" for word in MODALITIES)]
+        if not any(infrared for *_, infrared in rows):
+            # Data of one modality: whether it is visible is not known, and nothing is said of the other.
+            headers, rows = ["part", "identities", "images"], [row[:-1] for row in rows]
+        table = tabulate(rows, headers=headers)
         if self.cache == "off" or not self._training or isinstance(self.train_loader, CachedLoader):
             return table
         return f"{table}\ntraining images are decoded for every batch: the cache has no batched form of all data.transforms"

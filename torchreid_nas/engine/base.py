@@ -385,10 +385,10 @@ class ResumableEngine(torchreid.engine.Engine):
             name = next(name for name, norm in zip(tensors, norms.tolist()) if not math.isfinite(norm))
             raise InputError(f'the weights "{name}" are not finite after epoch {self.epoch + 1}; {self._way_out_of_divergence()}')
 
-    def _way_out_of_divergence(self) -> str:
+    def _way_out_of_divergence(self, rate_keys: str = "") -> str:
         kept = self.save_dir is not None and StageFolder(self.save_dir).checkpoint.exists()
         return (
-            f"lower {self.rate_keys}" + ("" if self.options.amp == "none" else ", or set train.amp none,")
+            f"lower {rate_keys or self.rate_keys}" + ("" if self.options.amp == "none" else ", or set train.amp none,")
             + " and start again in another folder; "
             + (f"the checkpoint of epoch {self.epoch} is kept" if kept else "no epoch was finished")
         )

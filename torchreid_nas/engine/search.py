@@ -146,6 +146,18 @@ class BilevelSearch(ResumableEngine):
         """Step the weights by their clipped gradients."""
         self.bilevel.apply_gradient()
 
+    @torch.no_grad()
+    def _refuse_divergence(self, losses: Mapping[str, float]) -> None:
+        """Look at the logits first: from logits that are no numbers follow losses and weights that are none."""
+        logits = self.space.architecture_parameters(self.model)
+        norms = torch.stack([torch.linalg.vector_norm(tensor.float()) for tensor in logits])
+        if not bool(norms.isfinite().all()):
+            raise InputError(
+                f"the logits of the architecture are not finite after epoch {self.epoch + 1}; "
+                f"{self._way_out_of_divergence('search.arch_lr')}"
+            )
+        super()._refuse_divergence(losses)
+
     def _step_architecture(self) -> torch.Tensor:
         def validation(batch: Mapping[str, Any]) -> torch.Tensor:
             loss = total(self.losses(batch, metric_only=self.search.metric_only).values())

@@ -56,5 +56,9 @@ def accuracy_table(results: Mapping[str, tuple[RankingResult, RankingResult]], d
             row += [f"{100 * left:.2f}", f"{100 * right:.2f}", f"{100 * (right - left):+.2f}"]
         rows.append(row)
     columns = [f"{score.title}\n{which}" for score in scores for which in ("float", "int8", "difference")]
-    headers = ["data set", "direction", *columns]
-    return tabulate(rows, headers=headers, disable_numparse=True, colalign=["left"] * 2 + ["right"] * 6)
+    labels = ["data set", "direction"]
+    if not any(directions.values()):
+        # Data of one modality have no direction.
+        labels, rows = labels[:1], [[row[0], *row[2:]] for row in rows]
+    align = ["left"] * len(labels) + ["right"] * len(columns)
+    return tabulate(rows, headers=[*labels, *columns], disable_numparse=True, colalign=align)

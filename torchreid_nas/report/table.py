@@ -15,7 +15,8 @@ def results_table(results: Mapping[str, Any]) -> str:
 
     Args:
         results: the content of ``results.json``: ``{"results": [...]}``, each
-            entry with ``dataset``, ``direction``, ``feature``, ``ranks`` (ints),
+            entry with ``dataset``, ``direction`` (``""`` for data of one modality, which then have no such
+            column), ``feature``, ``ranks`` (ints),
             ``cmc`` and ``cmc_std`` (fractions at those ranks), other metrics of
             :data:`~torchreid_nas.metrics.SCORES` and their ``_std`` (fractions),
             ``num_valid_queries``, ``num_trials``;
@@ -38,6 +39,10 @@ def results_table(results: Mapping[str, Any]) -> str:
     except KeyError as error:
         raise InputError(f"an entry of the results lacks {error}; test again to write them anew") from error
     labels = ["data set", "direction", "feature"]
+    if not any(entry["direction"] for entry in entries):
+        # Data of one modality have no direction.
+        labels.remove("direction")
+        rows = [[row[0], *row[2:]] for row in rows]
     if any("variant" in entry for entry in entries):
         labels.insert(0, "variant")
         rows = [[entry.get("variant", ""), *row] for entry, row in zip(entries, rows)]
