@@ -9,7 +9,8 @@ PARALLEL := --numprocesses auto --dist loadfile
 demo: setup
 	$(BIN)/torchreid-nas --config demo --resume
 
-test: setup
+# Lint, types, all tests and doctests, then the tests that need a GPU.
+test: lint type
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) tests
 	$(MAKE) test-gpu
 

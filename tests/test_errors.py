@@ -20,7 +20,7 @@ def test_emulated_bfloat16_is_one_line_on_stderr(data_root, tmp_path, capsys, mo
 def test_the_same_warning_from_two_places_is_said_once_in_every_command(capsys):
     for _ in range(2):
         with plain_warnings():
-            warnings.warn("doubtful", InputWarning)
-            warnings.warn("doubtful", InputWarning)
-            warnings.warn("doubtful too", InputWarning)
+            warnings.warn("doubtful", InputWarning, stacklevel=1)
+            warnings.warn("doubtful", InputWarning, stacklevel=1)
+            warnings.warn("doubtful too", InputWarning, stacklevel=1)
         assert capsys.readouterr().err == "warning: doubtful\nwarning: doubtful too\n"
