@@ -5,6 +5,7 @@ __all__ = ["TrainingOptions", "seed_everything"]
 
 import dataclasses
 
+import numpy as np
 import torch
 import torchreid
 
@@ -46,7 +47,13 @@ def seed_everything(seed: int, *parts: int) -> None:
     """Seed Python, NumPy and torch (all devices) by ``seed`` and further numbers, such as the epoch.
 
     An engine seeds every epoch anew: an epoch depends on its number and not on
-    what ran before, so that a resumed run needs no stored random states.
+    what ran before, so that a resumed run needs no stored random states. The
+    seeds come from :class:`numpy.random.SeedSequence` and are the same in every
+    version of Python and NumPy.
+
+    Args:
+        seed: at least 0.
+        parts: further numbers, each at least 0.
 
     Example:
         >>> seed_everything(1, 0)
@@ -55,4 +62,5 @@ def seed_everything(seed: int, *parts: int) -> None:
         >>> torch.equal(torch.rand(2), first)
         True
     """
-    torchreid.utils.set_random_seed(hash((seed, *parts)) % 2**32)
+    sequence = np.random.SeedSequence(seed, spawn_key=parts)
+    torchreid.utils.set_random_seed(int(sequence.generate_state(1)[0]))
