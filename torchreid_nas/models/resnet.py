@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import torchreid
 import torchvision
 from torch import nn
 
@@ -47,8 +46,8 @@ def _residual(block: BasicBlock | Bottleneck, out: torch.Tensor, x: torch.Tensor
     return output
 
 
-_OWN = {TorchreidBasicBlock: BasicBlock, TorchreidBottleneck: Bottleneck}
-_DEPTHS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
+_DEPTHS = {18: (BasicBlock, (2, 2, 2, 2)), 50: (Bottleneck, (3, 4, 6, 3))}
+"""For each depth the block, and the number of blocks of each stage."""
 
 
 class ResNetBackbone(ResNet):
@@ -81,15 +80,14 @@ class ResNetBackbone(ResNet):
             raise InputError(
                 f"model.width is {width}, expected a multiplier above 0 and at most 4 that leaves one of 64 channels or more"
             )
-        reference = getattr(torchreid.models, f"resnet{depth}")(num_classes=1, pretrained=False)
-        block = _OWN[type(reference.layer1[0])]
+        block, counts = _DEPTHS[depth]
         self._norm_layer = nn.BatchNorm2d
         self.inplanes, self.dilation, self.groups, self.base_width = int(64 * width), 1, 1, 64
         self.conv1 = nn.Conv2d(3, self.inplanes, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(self.inplanes)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-        for stage, (blocks, stride) in enumerate(zip(_DEPTHS[depth], (1, 2, 2, last_stride))):
+        for stage, (blocks, stride) in enumerate(zip(counts, (1, 2, 2, last_stride))):
             planes = int(64 * 2**stage * width)
             self.add_module(f"layer{stage + 1}", self._make_layer(block, planes, blocks, stride=stride))
         self.feature_dim = self.inplanes
