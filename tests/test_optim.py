@@ -58,8 +58,8 @@ def test_without_warmup_the_first_epoch_has_the_full_rate():
 
 
 def test_milestones_inside_the_warmup_count_too():
-    scheduler = warmup_multi_step(sgd(), [1], 0.1, warmup_epochs=2, warmup_factor=0.0)
-    assert rates(scheduler, 3) == pytest.approx([0, 0.05, 0.1])
+    scheduler = warmup_multi_step(sgd(), [1], 0.1, warmup_epochs=2, warmup_factor=0.5)
+    assert rates(scheduler, 3) == pytest.approx([0.5, 0.075, 0.1])
 
 
 def test_a_resumed_schedule_goes_on_where_it_stopped():

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 __all__ = ["build_optimizer", "build_lr_scheduler", "check_new_layers", "fuse", "warmup_multi_step"]
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +20,7 @@ _HAS_FUSED = (torch.optim.Adam, torch.optim.SGD)
 def warmup_multi_step(
     optimizer: torch.optim.Optimizer, milestones: Sequence[int], gamma: float = 0.1, warmup_epochs: int = 10,
     warmup_factor: float = 0.01,
-) -> torch.optim.lr_scheduler.LambdaLR:
+) -> torch.optim.lr_scheduler.ChainedScheduler:
     """Return a schedule of linear warm-up and steps, the recipe of CM-NAS; it is stepped once per epoch.
 
     Args:
@@ -29,7 +28,7 @@ def warmup_multi_step(
         milestones: epochs at which the rate is multiplied by ``gamma``.
         gamma: see ``milestones``.
         warmup_epochs: epochs of the warm-up; 0 for none.
-        warmup_factor: factor of the first epoch, which grows linearly to 1.
+        warmup_factor: factor of the first epoch, above 0; it grows linearly to 1.
 
     Example:
         >>> optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
@@ -42,15 +41,12 @@ def warmup_multi_step(
         >>> rates
         [0.5, 0.75, 1.0, 0.5]
     """
-
-    def factor(epoch: int) -> float:
-        warmup = 1.0
-        if epoch < warmup_epochs:
-            progress = epoch / warmup_epochs
-            warmup = warmup_factor * (1 - progress) + progress
-        return warmup * gamma ** bisect_right(milestones, epoch)
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    schedules: list[torch.optim.lr_scheduler.LRScheduler] = [
+        torch.optim.lr_scheduler.MultiStepLR(optimizer, list(milestones), gamma)
+    ]
+    if warmup_epochs:
+        schedules.append(torch.optim.lr_scheduler.LinearLR(optimizer, warmup_factor, total_iters=warmup_epochs))
+    return torch.optim.lr_scheduler.ChainedScheduler(schedules)
 
 
 def build_optimizer(model: nn.Module, cfg: CfgNode) -> torch.optim.Optimizer:

@@ -67,7 +67,7 @@ TRAIN_KEYS = {
     "warmup_epochs": Key(10, "epochs in which the learning rate rises in a line", "CM-NAS", NOT_NEGATIVE, _WARMUP, TRAIN),
     "warmup_factor": Key(
         0.01, "factor of the learning rate at the start of the warm-up", "CM-NAS",
-        Check(lambda value: 0 <= value <= 1, "between 0 and 1"), _WARMUP, TRAIN,
+        Check(lambda value: 0 < value <= 1, "above 0 and at most 1"), _WARMUP, TRAIN,
     ),
     "ema": Key(
         0.997, "decay per step of the average of the weights, which is tested; 0 averages nothing",
