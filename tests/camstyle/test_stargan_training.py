@@ -192,9 +192,9 @@ def test_a_broken_image_ends_the_training_in_one_sentence_from_any_process(camer
 def test_a_checkpoint_of_other_networks_is_refused(camera_images):
     images = camera_images()
     state = trainer_of(images, channels=2).state_dict()
-    with pytest.raises(InputError, match="the checkpoint is not of this StarGAN"):
+    with pytest.raises(InputError, match="the checkpoint does not fit this StarGAN"):
         trainer_of(images).load_state_dict(state)
-    with pytest.raises(InputError, match="the checkpoint is not of this StarGAN"):
+    with pytest.raises(InputError, match="the checkpoint does not fit this StarGAN"):
         trainer_of(images).load_state_dict({"model": {}})
 
 

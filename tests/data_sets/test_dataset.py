@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import struct
+import zlib
+
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -76,6 +80,33 @@ def test_grey_values_beyond_8_bits_are_refused_and_not_clipped_to_white(tmp_path
     Image.fromarray(np.full((6, 4), 9000, dtype)).save(tmp_path / name)
     with pytest.raises(InputError, match=f"{name}.* has grey values of 16 bits or more .*expected 8 bits; save it again"):
         read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["deep.png", "deep.tiff"])
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_colours_of_16_bits_with_fewer_used_bits_are_refused(tmp_path, name, bits):
+    pixels = np.random.default_rng(0).integers(0, 2**bits, (6, 4, 3), dtype=np.uint16)
+    assert cv2.imwrite(str(tmp_path / name), pixels)
+    with pytest.raises(InputError, match=rf"{name}.* has 16 bits per colour, but no value of 16,384 or more .*save it again"):
+        read_image(tmp_path / name)
+
+
+def test_grey_with_alpha_of_16_bits_and_fewer_used_bits_is_refused(tmp_path):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(b"\0" + struct.pack(">HH", 900, 65535) * 3 for _ in range(2))
+    header = struct.pack(">IIBBBBB", 3, 2, 16, 4, 0, 0, 0)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    (tmp_path / "la.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    with pytest.raises(InputError, match="la.png.* has 16 bits per colour"):
+        read_image(tmp_path / "la.png")
+
+
+def test_colours_that_use_all_16_bits_keep_their_upper_8(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 2**16, (6, 4, 3), dtype=np.uint16)
+    cv2.imwrite(str(tmp_path / "full.png"), pixels)
+    np.testing.assert_array_equal(np.asarray(read_image(tmp_path / "full.png")), (pixels >> 8)[:, :, ::-1])
 
 
 def test_items_carry_modality_and_index_through_collate(regdb):

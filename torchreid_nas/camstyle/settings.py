@@ -84,16 +84,16 @@ class StarGANSettings:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
+            value: Any = getattr(self, field.name)
             if field.name == "amp":
                 if value not in PRECISIONS:
                     known = ", ".join(PRECISIONS)
-                    raise InputError(f'StarGAN: amp is "{value}", expected one of {known}{nearest(value, PRECISIONS)}')
+                    raise InputError(f'StarGAN: amp is "{value}", expected one of {known}{nearest(str(value), PRECISIONS)}')
                 continue
             whole = isinstance(field.default, int)
-            kind = numbers.Integral if whole else numbers.Real
+            kind: Any = numbers.Integral if whole else numbers.Real
             low, high = _RANGES[field.name]
-            if isinstance(value, bool) or not isinstance(value, kind) or not low <= float(value) <= high:
+            if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
                 raise InputError(
                     f"StarGAN: {field.name} is {value!r}, expected a {'whole ' * whole}number from {low} to {high}"
                 )

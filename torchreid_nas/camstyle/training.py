@@ -1,7 +1,7 @@
 """Training of a StarGAN across cameras: a function of its settings and images, also after an interruption."""
 from __future__ import annotations
 
-__all__ = ["CHECKPOINT", "HISTORY", "Schedule", "Trainer"]
+__all__ = ["CHECKPOINT", "HISTORY", "Schedule", "Trainer", "checked_state"]
 
 import dataclasses
 import functools
@@ -191,14 +191,18 @@ class Trainer:
                 network.load_state_dict(state[name])
             for name, optimizer in self.optimizers.items():
                 optimizer.load_state_dict(state[f"{name}_optimizer"])
-            self.iteration, self.history = state["iteration"], list(state["history"])
+            if not 0 <= state["iteration"] <= self.settings.iterations:
+                raise ValueError(f"iteration {state['iteration']} of {self.settings.iterations}")
+            self.iteration = state["iteration"]
+            self.history = [{**row, "iteration": int(row["iteration"])} for row in state["history"]]
             self._sums = {
-                name: (torch.tensor(total, device=self.device), count) for name, (total, count) in state["sums"].items()
+                name: (torch.tensor(float(total), device=self.device), int(count))
+                for name, (total, count) in state["sums"].items()
             }
-        except (KeyError, RuntimeError, ValueError, AttributeError, TypeError) as error:
+        except (LookupError, RuntimeError, ValueError, ArithmeticError, AttributeError, TypeError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[-1].strip()
             raise InputError(
-                f"the checkpoint is not of this StarGAN ({str(error).splitlines()[-1].strip()}); "
-                "choose another --output to train anew"
+                f"the checkpoint does not fit this StarGAN ({reason}); choose another --output to train anew"
             ) from error
 
     # -- inside ---------------------------------------------------------------
@@ -249,3 +253,22 @@ class Trainer:
         shown = "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name not in ("iteration", "lr"))
         hours, minutes = divmod(int(seconds_left) // 60, 60)
         return f"iteration {row['iteration']:>6}/{self.settings.iterations}  {shown}  eta {hours}:{minutes:02d} h"
+
+
+def checked_state(state: Any, path: Path) -> dict[str, Any]:
+    """Return the content of a checkpoint where it describes a StarGAN across cameras.
+
+    Args:
+        state: the content.
+        path: of the checkpoint, for the sentence of an error.
+
+    Raises:
+        InputError: the content is another one.
+    """
+    kinds = {"settings": dict, "dataset": str, "camids": list, "images": int, "iteration": int, "history": list, "sums": dict}
+    whole = isinstance(state, dict) and all(
+        isinstance(state.get(name), kind) and not isinstance(state[name], bool) for name, kind in kinds.items()
+    )
+    if not whole or not all(type(camid) is int for camid in state["camids"]):
+        raise InputError(f'the checkpoint "{path}" is not of a StarGAN across cameras; choose another --output')
+    return state

@@ -148,6 +148,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _saved(path: Path, arguments: argparse.Namespace) -> Mapping[str, Any] | None:
     """Return the checkpoint to go on with, or None where training begins."""
+    from torchreid_nas.camstyle.training import checked_state
     from torchreid_nas.files import load_checkpoint
 
     if arguments.only_generate or (arguments.resume and path.exists()):
@@ -155,10 +156,7 @@ def _saved(path: Path, arguments: argparse.Namespace) -> Mapping[str, Any] | Non
             raise InputError(
                 f'"{path.parent}" holds no {path.name} to generate with; train first, without --only-generate'
             )
-        state = load_checkpoint(path)
-        if not isinstance(state, dict) or not {"settings", "dataset", "camids", "images", "iteration"} <= set(state):
-            raise InputError(f'the checkpoint "{path}" is not of a StarGAN across cameras; choose another --output')
-        return state
+        return checked_state(load_checkpoint(path), path)
     if path.exists():
         raise InputError(
             f'"{path.parent}" already holds a StarGAN; add --resume to go on with it, --only-generate to write images '

@@ -21,6 +21,9 @@ from torchreid_nas.metrics.protocols import Protocol, find_protocol
 MODALITIES = ("visible", "infrared")
 VISIBLE, INFRARED = range(2)
 
+# The largest value of a colour of 16 bits reaches this in images that use all bits. Sensors of 14 bits or fewer stay below.
+_LEAST_OF_16_BITS = 2**14
+
 Item = tuple[str, int, int, int]
 """torchreid's (path, pid, camid, dsetid)."""
 
@@ -38,17 +41,40 @@ def read_image(path: str | os.PathLike) -> Image.Image:
 
 
 def as_rgb(image: Image.Image, what: str) -> Image.Image:
-    """Return an image of any mode as RGB; ``what`` names it in the sentence of an error.
+    """Return an image of any mode as RGB.
+
+    Pillow gives the upper 8 of the 16 bits of a colour. Values of a sensor with
+    fewer bits then become nearly black, and larger grey values become white.
+
+    Args:
+        image: to convert.
+        what: names the image in the sentence of an error.
 
     Raises:
-        InputError: it has grey values beyond 8 bits, which Pillow would clip: a thermal camera's would all be white.
+        InputError: the image has grey values beyond 8 bits, or colours of 16 bits of which the upper bits are not used.
     """
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         raise InputError(
             f"{what} has grey values of 16 bits or more (Pillow's mode {image.mode}), expected 8 bits; save it again "
             "with the values that matter scaled to 0 to 255"
         )
-    return image.convert("RGB")
+    deep = _stores_16_bits(image)
+    rgb = image.convert("RGB")
+    if deep and np.asarray(rgb).max() < _LEAST_OF_16_BITS >> 8:
+        raise InputError(
+            f"{what} has 16 bits per colour, but no value of {_LEAST_OF_16_BITS:,} or more out of 65,535, as from a sensor of "
+            "14 bits or fewer; save it again with the values that matter scaled to 8 bits, 0 to 255"
+        )
+    return rgb
+
+
+def _stores_16_bits(image: Image.Image) -> bool:
+    """Return whether the file of an image that is not decoded yet holds 16 bits per value, for a mode of 8 bits."""
+    for tile in getattr(image, "tile", ()):
+        arguments = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        if any(isinstance(argument, str) and ";16" in argument for argument in arguments):
+            return True
+    return False
 
 
 def read_pixels(path: str | os.PathLike) -> np.ndarray:

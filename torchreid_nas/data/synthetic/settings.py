@@ -5,6 +5,7 @@ __all__ = ["COMMON_SETTINGS", "SyntheticSettings", "domain_seed", "generator"]
 
 import numbers
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -70,16 +71,16 @@ class SyntheticSettings:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
+            value: Any = getattr(self, field.name)
             whole = isinstance(field.default, int)
-            kind = numbers.Integral if whole else numbers.Real
+            kind: Any = numbers.Integral if whole else numbers.Real
             low, high = _RANGES[field.name]
-            if isinstance(value, bool) or not isinstance(value, kind) or not low <= float(value) <= high:
+            if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
                 raise InputError(
                     f"synthetic data: {field.name} is {value!r}, expected a {'whole ' * whole}number from {low} to {high}"
                 )
             # NumPy scalars become plain numbers, which compare as equal and are stored as JSON.
-            object.__setattr__(self, field.name, int(value) if isinstance(value, numbers.Integral) and whole else float(value))
+            object.__setattr__(self, field.name, int(value) if whole else float(value))
 
 
 def generator(seed: int, stream: str, *indices: int) -> np.random.Generator:

@@ -5,18 +5,22 @@ __all__ = ["check_sheet_name", "contact_sheet"]
 
 import os
 import re
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
 from torchreid_nas.data.display import STRETCHED, stretched
 from torchreid_nas.data.synthetic.camera_network import CameraNetwork
-from torchreid_nas.data.synthetic.layouts import CAMERA_NETWORKS, MODALITY_FOLDERS, generated_images
-from torchreid_nas.data.synthetic.store import find_synthetic
+from torchreid_nas.data.synthetic.layouts import CAMERA_NETWORKS, LAYOUTS, MODALITY_FOLDERS, generated_images
+from torchreid_nas.data.synthetic.settings import COMMON_SETTINGS, SyntheticSettings
+from torchreid_nas.data.synthetic.store import MARKER, find_synthetic
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import atomic_path
 
 _MARGIN = 8
+_LARGEST_SCALE = 16
 # Pixels: of a line of the caption, and of the narrowest sheet, on which a caption has few lines.
 _LINE, _NARROWEST = 12, 320
 _PAPER, _INK = (250, 250, 250), (70, 70, 70)
@@ -61,27 +65,29 @@ def contact_sheet(
 
     Raises:
         InputError: ``folder`` holds no generated data set (a caption must not
-            call real images synthetic), a number is below 1, ``path`` does not
-            end in .png or cannot be written.
+            call real images synthetic), the marker of the data set is damaged, a
+            number is out of range, ``path`` does not end in .png or cannot be written.
     """
     path = Path(path)
     check_sheet_name(path)
     for name, value in (("identities", identities), ("images", images), ("columns", columns)):
         if value is not None and value < 1:
             raise InputError(f"contact sheet: {name}={value} must be at least 1")
+    if not 0 < scale <= _LARGEST_SCALE:
+        raise InputError(f"contact sheet: scale is {scale}, expected above 0 and at most {_LARGEST_SCALE}")
     folder, marker = find_synthetic(folder)
-    settings = marker["settings"]
-    size = max(round(settings["width"] * scale), 1), max(round(settings["height"] * scale), 1)
-    count = min(identities, settings["identities"])
-    modalities = MODALITY_FOLDERS.get(marker["layout"])
+    layout, settings = _described(folder, marker)
+    size = max(round(settings.width * scale), 1), max(round(settings.height * scale), 1)
+    count = min(identities, settings.identities)
+    modalities = MODALITY_FOLDERS.get(layout)
     if modalities:
         blocks = [_by_modality(folder, modalities, identity, images) for identity in range(1, count + 1)]
         content = f"{' above '.join(modalities)}, {STRETCHED}"
     else:
-        network = CAMERA_NETWORKS[marker["layout"]]
-        blocks = _by_camera(folder, network, settings["cameras"], count, images)
+        network = CAMERA_NETWORKS[layout]
+        blocks = _by_camera(folder, network, settings.cameras, count, images)
         last = "last block" if len(network.asides) == 1 else f"last {len(network.asides)} blocks"
-        content = f"cameras 1 to {settings['cameras']} from left to right; {last}: {', '.join(network.asides)}"
+        content = f"cameras 1 to {settings.cameras} from left to right; {last}: {', '.join(network.asides)}"
     columns = min(columns or (6 if modalities else 2), len(blocks))
     caption = f"Synthetic stand-in in the layout of {folder.name}, not {folder.name}: {content}"
     # The infrared images are the second row of a block.
@@ -89,6 +95,27 @@ def contact_sheet(
     with atomic_path(path) as temporary:
         sheet.save(temporary)
     return path
+
+
+def _described(folder: Path, marker: dict[str, Any]) -> tuple[str, SyntheticSettings]:
+    """Return layout and settings of a generated data set from its marker.
+
+    Raises:
+        InputError: the marker is not one that this package writes.
+    """
+    layout, values = marker.get("layout"), marker["settings"]
+    names = {field.name for field in fields(SyntheticSettings)}
+    again = f'in "{folder / MARKER}"; remove the data set and generate it again'
+    if not isinstance(layout, str) or layout not in LAYOUTS:
+        raise InputError(f"layout is {layout!r}, expected one of {', '.join(LAYOUTS)}, {again}")
+    missing, unknown = set(COMMON_SETTINGS) - set(values), set(values) - names
+    if missing or unknown:
+        what = f"lack {', '.join(sorted(missing))}" if missing else f"have the unknown {', '.join(sorted(unknown))}"
+        raise InputError(f"the settings {what} {again}")
+    try:
+        return layout, SyntheticSettings(**values)
+    except InputError as error:
+        raise InputError(f"{error}, {again}") from error
 
 
 def _draw(blocks: list[_Block], columns: int, size: tuple[int, int], caption: str, stretch: set[int]) -> Image.Image:
