@@ -23,6 +23,19 @@ def resolved(monkeypatch, half, fused, *overrides):
     return train.amp, train.channels_last, train.fused
 
 
+@pytest.mark.parametrize("name", ["mps", "xpu", "hpu", "xla", "meta", "opengl", "mtia"])
+def test_a_device_that_cannot_compute_here_is_one_sentence(name):
+    with pytest.raises(InputError, match=f'the device is "{name}", but torch cannot compute on it here; use cpu'):
+        device.find_device(name)
+
+
+def test_a_number_beyond_the_gpus_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "empty", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("invalid device ordinal")))
+    with pytest.raises(InputError, match='the device is "cuda:9", but torch cannot compute on it here'):
+        device.find_device("cuda:9")
+
+
 @pytest.mark.parametrize("half, fused, expected", [
     (True, True, ("bf16", True, True)), (False, True, ("none", True, True)), (True, False, ("bf16", True, False)),
 ])

@@ -25,7 +25,11 @@ def find_device(name: str | torch.device | None = None) -> torch.device:
         name: as torch names devices; None and ``""`` take a GPU where there is one.
 
     Raises:
-        InputError: torch knows no such device, or sees no GPU here.
+        InputError: torch knows no such device, or cannot compute on it here.
+
+    Example:
+        >>> find_device("cpu")
+        device(type='cpu')
     """
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -33,6 +37,12 @@ def find_device(name: str | torch.device | None = None) -> torch.device:
         raise InputError(f'the device "{name}" is unknown to torch; use cpu, cuda or cuda:<number>') from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f'the device is "{name}", but torch sees no GPU here; use the device cpu')
+    try:
+        usable = torch.empty(0, device=device).device.type != "meta"
+    except (RuntimeError, AssertionError, ImportError):
+        usable = False
+    if not usable:
+        raise InputError(f'the device is "{name}", but torch cannot compute on it here; use cpu, cuda or cuda:<number>')
     return device
 
 

@@ -89,6 +89,10 @@ ROWS = [
     Row("text for a trial", "--trials first", '--trials is "first", expected "all"'),
     Row("a device that does not exist", "--device gpu0", 'device "gpu0" is unknown to torch; use cpu'),
     Row("a GPU that is not here", "--device cuda", 'the device is "cuda", but torch sees no GPU here'),
+    *(
+        Row(f"a device of another machine, {name}", f"--device {name}", f'the device is "{name}", but torch cannot compute on it')
+        for name in ("mps", "xpu", "hpu", "meta")
+    ),
     Row("a model that does not exist", "model.name two_stream_resnet5", 'did you mean "two_stream_resnet50"'),
     Row("a data set that does not exist", "data.sources regdbb", 'regdbb.*did you mean "regdb"'),
     Row("a target that does not exist", "data.targets regdbb", "regdbb"),

@@ -57,6 +57,15 @@ def test_precision_is_exact_unless_asked_otherwise(trained, paths, extractor):
         FeatureExtractor(trained, "infrared", precision="half")
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_module_of_another_dtype_is_computed_as_its_float32_copy(dtype, paths):
+    model = cdnet_x0_25(3).to(dtype)
+    size = {"device": "cpu", "height": 64, "width": 32}
+    features = FeatureExtractor(model, **size)(paths)
+    assert torch.equal(features, FeatureExtractor(copy.deepcopy(model).float(), **size)(paths))
+    assert next(model.parameters()).dtype == dtype
+
+
 def test_the_modalities_have_features_of_their_own(trained, paths, extractor):
     visible = FeatureExtractor(trained, "visible", device="cpu")(paths)
     assert (visible - extractor(paths)).abs().max() > 1e-2

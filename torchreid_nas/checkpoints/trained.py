@@ -103,8 +103,10 @@ def wrap_model(
 ) -> TrainedModel:
     """Return a copy of a module at hand as a TrainedModel; the module stays as it is.
 
+    The copy has float32 weights: ``precision`` of its users says what it is computed in.
+
     Args:
-        model: maps (B, 3, height, width) to features (B, D) in eval mode.
+        model: maps (B, 3, height, width) to features (B, D) in eval mode; weights of any floating-point dtype.
         height: of its input, in pixels.
         width: of its input, in pixels.
         norm_mean: of the RGB channels in [0, 1]; default ImageNet's, as torchreid's.
@@ -114,7 +116,7 @@ def wrap_model(
     Raises:
         InputError: in eval mode the model does not give features of shape (B, D).
     """
-    model = copy.deepcopy(model).cpu().eval()
+    model = copy.deepcopy(model).cpu().float().eval()
     name = name or type(model).__name__
     two_stream = isinstance(model, TwoStreamNetwork) or _is_split(model)
     return TrainedModel(
