@@ -2,7 +2,7 @@
 import pytest
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.evidence.published import lint_table, published_figures, read_table
+from torchreid_nas.evidence.published import lint_table, published_beside, published_figures, published_table, read_table
 
 HEADER = "method,dataset,protocol,rank1,mAP,source\n"
 ALL = "SYSU-MM01 all-search, 1-shot, random galleries"
@@ -47,6 +47,23 @@ def test_fractions_missing_sources_and_unknown_protocols_are_named(tmp_path):
     said = " | ".join(text for _, text in findings(tmp_path, "ours,regdb,RegDB visible to infared ten trials,0.84,0.8,"))
     assert "look like fractions" in said and "names no source" in said and "nothing is published under" in said
     assert "did you mean" in said
+
+
+def test_a_figure_stands_beside_those_of_its_own_protocol_only():
+    methods = lambda **row: [figure.method for figure in published_beside({"num_trials": 10, **row})]
+    assert methods(dataset="sysu_mm01", protocol=ALL) == ["AGW", "CM-NAS"]
+    assert not methods(dataset="sysu_mm01", protocol=ALL + ", re-ranked")
+    assert not methods(dataset="sysu_mm01", protocol=ALL.replace("random", "official"))
+    assert methods(dataset="regdb_ir2vis", protocol="mean over trials") == ["CM-NAS"]
+    assert not methods(dataset="regdb_ir2vis", protocol="mean over trials", num_trials=3)
+
+
+def test_generated_images_stand_beside_nothing():
+    row = {"dataset": "sysu_mm01", "protocol": ALL, "num_trials": 10, "ranks": [1], "cmc": [0.5], "mAP": 0.4}
+    assert "generated" in published_table({"results": [row], "data": {"synthetic": True}})
+    table = published_table({"results": [row], "data": {"synthetic": False}})
+    assert "measured here" in table and "50.00" in table and "61.99" in table and "69.88" not in table
+    assert published_table({"results": [{**row, "protocol": "another"}], "data": {"synthetic": False}}) == ""
 
 
 @pytest.mark.parametrize("content, said", [

@@ -28,13 +28,18 @@ def main(argv: list[str] | None = None) -> int:
         raise InputError(f'"{folder}" is no folder of a run: it has no {folder.config.name}; name the --output of a run')
 
     torchreid_nas.register()
+    from torchreid_nas.evidence.published import published_table
     from torchreid_nas.report import results_table
     from torchreid_nas.run.closing import closing_lines
     from torchreid_nas.run.pictures import draw_pictures
 
     drawn = draw_pictures(folder)
     if folder.results.exists():
-        print(results_table(folder.read_results()))
+        results = folder.read_results()
+        print(results_table(results))
+        published = published_table(results)
+        if published:
+            print(f"\n{published}")
     if not drawn and not folder.results.exists():
         raise InputError(f'"{folder}" holds nothing to report yet: no stage is finished; run its stages first')
     print("\n".join(closing_lines(folder)))

@@ -1,20 +1,25 @@
 """Published figures by protocol, and tables of figures that do not compare."""
 from __future__ import annotations
 
-__all__ = ["Figure", "Finding", "lint_table", "published_figures", "read_table"]
+__all__ = ["Figure", "Finding", "lint_table", "published_beside", "published_figures", "published_table", "read_table"]
 
 import csv
 import dataclasses
 import io
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from torchreid_nas.errors import InputError, nearest
+from torchreid_nas.metrics.scores import row_scores
 
 _PUBLISHED = Path(__file__).resolve().parent / "published.csv"
+_TEN_TRIALS = {
+    "regdb": "RegDB visible to infrared, ten trials", "regdb_ir2vis": "RegDB infrared to visible, ten trials",
+}
 _REQUIRED = ("method", "dataset", "protocol", "rank1", "mAP", "source")
 
 
@@ -98,6 +103,50 @@ def read_table(path: str | os.PathLike[str]) -> list[Figure]:
     if not figures:
         raise InputError(f'the table "{path}" has no rows; expected one per method')
     return figures
+
+
+def published_beside(row: Mapping[str, Any]) -> list[Figure]:
+    """Return the published figures that an entry of ``results.json`` compares with: same data set, same protocol.
+
+    A single split of RegDB compares with none: the published figures are means over ten.
+
+    Examples:
+        >>> row = {"dataset": "market1501", "protocol": "market1501", "num_trials": 1}
+        >>> [figure.method for figure in published_beside(row)]
+        ['CNet from scratch', 'CDNet from scratch', 'CDNet pretrained', 'OSNet x1.0 pretrained']
+        >>> published_beside({"dataset": "regdb", "protocol": "RegDB split_id 0", "num_trials": 1})
+        []
+    """
+    protocol = row["protocol"]
+    if protocol == row["dataset"]:
+        protocol = "Market-1501"
+    elif protocol == "mean over trials" and row["num_trials"] == 10:
+        protocol = _TEN_TRIALS.get(row["dataset"], "")
+    return [figure for figure in published_figures() if (figure.dataset, figure.protocol) == (row["dataset"], protocol)]
+
+
+def published_table(results: Mapping[str, Any]) -> str:
+    """Return what is published under the protocols of a run, beside what the run measured; ``""`` where nothing is.
+
+    Args:
+        results: the content of ``results.json``. The last feature of a data set is the one that is compared.
+    """
+    from tabulate import tabulate
+
+    if results.get("data", {}).get("synthetic"):
+        return "The images are generated: nothing that is published compares with these figures."
+    last = {row["dataset"]: row for row in results["results"] if "variant" not in row}
+    lines = []
+    for row in last.values():
+        figures = published_beside(row)
+        if figures:
+            scores = row_scores(row)
+            lines.append([row["dataset"], "measured here", f"{100 * scores['rank1']:.2f}", f"{100 * scores['mAP']:.2f}", "", ""])
+            lines += [["", f.method, f"{f.rank1:.2f}", f"{f.mAP:.2f}", f.source, f.note] for f in figures]
+    if not lines:
+        return ""
+    headers = ["data set", "published under the same protocol", "Rank-1", "mAP", "source", "note"]
+    return tabulate(lines, headers=headers, disable_numparse=True, colalign=("left", "left", "right", "right", "left", "left"))
 
 
 def lint_table(figures: Sequence[Figure]) -> list[Finding]:
