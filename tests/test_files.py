@@ -134,7 +134,7 @@ def test_unreadable_json_is_named_with_its_line(tmp_path):
         read_json(path)
 
 
-def test_a_folder_that_cannot_be_made_is_named_and_one_that_can_leaves_nothing(tmp_path):
+def test_a_folder_that_cannot_be_made_is_named_and_leaves_nothing(tmp_path):
     file = tmp_path / "file"
     file.write_text("kept")
     for folder in (file, file / "run", file / "runs" / "run"):

@@ -164,7 +164,7 @@ def test_a_run_chooses_its_precision_and_keeps_what_it_chose(automatic):
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_another_machines_precision_is_refused_on_resumption_and_its_own_config_goes_on(
+def test_another_machines_precision_is_refused_and_its_own_goes_on(
     data_root, automatic, tmp_path, capsys, monkeypatch,
 ):
     folder = Path(shutil.copytree(automatic, tmp_path / "run"))

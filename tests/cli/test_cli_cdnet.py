@@ -90,7 +90,7 @@ def test_keep_weights_carries_the_supernets_blocks_over(data_root, finished, tmp
 
 
 @pytest.mark.parametrize("kind", ["", "parameters"])
-def test_the_search_may_have_another_neck_and_its_budget_is_one_of_the_trained_network(data_root, tmp_path, kind):
+def test_a_search_with_another_neck_has_the_budget_of_the_training(data_root, tmp_path, kind):
     from torchreid_nas.config import load_config
     from torchreid_nas.run.build import search_engine, train_engine
     from torchreid_nas.run.setup import RunSetup

@@ -85,7 +85,7 @@ def test_the_variants_share_their_epochs_on_the_source(data_root, tmp_path, caps
     assert not (tmp_path / "run" / "all").exists()
 
 
-def test_with_held_out_identities_every_variant_trains_its_own_epochs_on_the_source(data_root, tmp_path, capsys):
+def test_with_held_out_identities_every_variant_trains_on_the_source(data_root, tmp_path, capsys):
     changes = {"ecn.target_epoch": 1, "train.max_epoch": 2, "train.holdout": 0.5, "train.eval_freq": 1}
     call = arguments(data_root, tmp_path / "run", "--stages", "train", **changes, **{"ecn.ablation": ["source", "camera"]})
     assert main(call) == 0
@@ -197,7 +197,7 @@ def test_bad_input_is_one_sentence(data_root, tmp_path, capsys, changes, said):
     assert said in refused(capsys, *arguments(data_root, tmp_path / "run", **changes))
 
 
-def test_an_ablation_without_the_files_of_its_styles_is_refused_before_anything_is_trained(data_root, tmp_path, capsys):
+def test_an_ablation_without_its_styles_is_refused_before_any_training(data_root, tmp_path, capsys):
     changes = {"ecn.ablation": ["source", "exemplar", "all"], "ecn.camstyle": "files"}
     assert "bounding_box_train_camstyle" in refused(capsys, *arguments(data_root, tmp_path / "run", **changes))
     assert not (tmp_path / "run").exists()

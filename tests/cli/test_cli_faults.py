@@ -14,6 +14,7 @@ from commands import refused
 from tiny import TINY
 
 from torchreid_nas.cli import main
+from torchreid_nas.cli.faults import machine_fault
 from torchreid_nas.engine import ResumableEngine
 from torchreid_nas.run.folder import RunFolder
 
@@ -100,6 +101,22 @@ def test_a_signal_ends_a_training_that_goes_on_to_the_same_weights(number, code,
     assert main([*training(data_root, stopped), "--resume"]) == 0
     first, second = (torch.load(folder.train.weights, weights_only=True)["state_dict"] for folder in (whole, stopped))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("error", [
+    RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. Workers may be out of shared memory"),
+    RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"),
+    RuntimeError("unable to write to file </torch_7_1_0>: No space left on device (28)"),
+    RuntimeError("unable to mmap 64 bytes from file </torch_7>: Cannot allocate memory (12)"),
+    OSError(12, "Cannot allocate memory"),
+    RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+])
+def test_what_torch_and_the_system_say_of_memory_is_understood(error):
+    assert "lower" in machine_fault(error)
+    wrapped = ValueError("wrapped")
+    wrapped.__cause__ = error
+    assert machine_fault(wrapped) == machine_fault(error)
+    assert machine_fault(ValueError(str(error))) is None
 
 
 def test_an_error_of_the_code_keeps_its_traceback(data_root, tmp_path, monkeypatch):

@@ -118,13 +118,14 @@ def test_every_part_comes_back(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [lambda text: text * 2, lambda text: text[:-9], lambda text: ""])
-def test_the_history_comes_back_as_the_checkpoint_has_it(damage, tmp_path):
+def test_the_history_comes_back_as_the_checkpoint_has_it(damage, tmp_path, caplog):
     second = stopped(tmp_path, 2)
     history = StageFolder(tmp_path).history
     kept = history.read_text()
     history.write_text(damage(kept))
     second.resume(tmp_path)
     assert history.read_text() == kept
+    assert ("was damaged" in caplog.text) is not damage(kept).startswith(kept)
 
 
 def test_a_checkpoint_without_history_takes_its_epochs_from_the_file(tmp_path):

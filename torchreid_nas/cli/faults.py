@@ -8,7 +8,7 @@ from collections.abc import Iterator
 _OF_MEMORY = (
     # torch on a CPU, torch on a GPU, shared memory of loader processes, a fork.
     "can't allocate memory", "not enough memory", "out of memory", "unable to mmap", "unable to allocate shared memory",
-    "Cannot allocate memory",
+    "Cannot allocate memory", "unable to write to file </torch",
 )
 
 

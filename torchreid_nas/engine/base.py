@@ -364,6 +364,8 @@ class ResumableEngine(torchreid.engine.Engine):
         history = history if isinstance(history, str) else folder.read_history(state["epoch"])
         self.load_state_dict(state)
         self._history = history
+        if folder.history_differs(history):
+            _LOGGER.warning('the history "%s" was damaged; its lines are written anew from the checkpoint', folder.history)
         folder.write_history(history)
         return self.start_epoch
 

@@ -119,6 +119,10 @@ class StageFolder:
                 raise InputError(f'the history "{self.history}", line {number}, is no row of epoch {number}; {way_out}')
         return "".join(line.decode() + "\n" for line in lines)
 
+    def history_differs(self, text: str) -> bool:
+        """Return whether there is a history that does not begin with ``text``."""
+        return self.history.is_file() and not self.history.read_bytes().startswith(text.encode())
+
     def write_history(self, text: str) -> None:
         """Write the history in one step: a line per epoch."""
         write_text(self.history, text)
