@@ -70,6 +70,7 @@ def architecture(**changes):
     return json.dumps({"space": "bn_split", "choices": {"conv1": "share"}, "source": {}, **changes})
 
 
+DIGITS = "1" * 400
 TESTED = "--stages test model.architecture share model.load_weights {tmp}/w.pth"
 MATCHED = "match {tmp}/q.npz {tmp}/q.npz --model {run} --query-modality visible --gallery-modality infrared"
 ROWS = [
@@ -82,7 +83,10 @@ ROWS = [
     Row("a number out of range", "train.lr -1", "train.lr to -1.*above 0"),
     Row("not a number", "train.lr nan", "train.lr"),
     Row("an infinite number", "train.lr 1e999", "train.lr"),
+    Row("a whole number of 400 digits", f"train.lr {DIGITS}", "train.lr"),
+    Row("a whole number of 400 digits for a budget", f"search.budget.latency {DIGITS}", "search.budget.latency"),
     Row("half a list", "train.stepsize [1,2", "train.stepsize"),
+    Row("a list of 5,000 digits", f"train.stepsize [{'1' * 5000}]", "train.stepsize"),
     Row("a stage that does not exist", "--stages serach", '--stages names "serach".*did you mean "search"'),
     Row("no stage", "--stages ,", "--stages is empty"),
     Row("a trial that does not exist", "--trials 11", '--trials is "11", the split ids of regdb are 0 to 9'),
@@ -115,6 +119,9 @@ ROWS = [
     Row("a config that is a list", "--config {tmp}/c.yaml", "c.yaml.*holds no keys", {"c.yaml": "- 1\n"}),
     Row("a config that is text", "--config {tmp}/c.yaml", "c.yaml.*holds no keys", {"c.yaml": "train"}),
     Row("a config that ends early", "--config {tmp}/c.yaml", "c.yaml.*line 2 is not valid YAML", {"c.yaml": "train: {lr: 1,\n"}),
+    Row("a config in itself", "--config {tmp}/c.yaml", "c.yaml", {"c.yaml": "train: &a {lr: *a}\n"}),
+    Row("a config of 3,000 brackets", "--config {tmp}/c.yaml", "c.yaml", {"c.yaml": "[" * 3000}),
+    Row("a config with 5,000 digits", "--config {tmp}/c.yaml", "c.yaml", {"c.yaml": f"train: {{lr: {'1' * 5000}}}\n"}),
     Row("a config with an unknown key", "--config {tmp}/c.yaml", 'c.yaml.*"train.lrr"', {"c.yaml": "train: {lrr: 1}\n"}),
     Row("a config with a list for a section", "--config {tmp}/c.yaml", "c.yaml", {"c.yaml": "train: [1]\n"}),
     # -- architectures
@@ -130,6 +137,8 @@ ROWS = [
     Row("an architecture of another backbone", "model.architecture {tmp}/a.cfg", "53.*20", {"a.cfg": " ".join(["0"] * 53)}),
     # -- weights
     Row("weights that are not there", TESTED, "w.pth.*does not exist"),
+    Row("weights of 300 letters", f"--stages test model.load_weights {'x' * 300}", "does not exist"),
+    Row("weights to start from of 300 letters", f"model.pretrained {'x' * 300}", "does not exist"),
     Row("weights that are a folder", "--stages test model.load_weights {run}", "is a folder, expected a file"),
     Row("weights that are a pipe", TESTED, "no regular file", {"w.pth": fifo}),
     Row("weights of text", TESTED, "w.pth.*damaged", {"w.pth": "hello"}),

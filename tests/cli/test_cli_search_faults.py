@@ -9,7 +9,6 @@ from commands import refused
 from tiny import TINY, TINY_CDNET
 
 
-
 @pytest.mark.parametrize(("config", "warmup"), [(TINY, 0), (TINY, 1), (TINY_CDNET, 0)])
 def test_logits_that_are_no_numbers_end_the_search_and_are_named(data_root, tmp_path, capsys, config, warmup):
     run = tmp_path / "run"
