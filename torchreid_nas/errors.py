@@ -77,7 +77,7 @@ def shown(value: Any, limit: int = 60) -> str:
     ('layer1.0.bn1', 'xxxx… (5,000 characters)')
     """
     try:
-        text = printable(str(value)).replace("\n", "\\n")
+        text = printable(str(value)).replace("\n", "\\n").replace("\t", "\\t")
     except ValueError:  # Python writes no whole number of more than 4,300 digits
         text = "a number of thousands of digits"
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text):,} characters)"

@@ -45,7 +45,7 @@ def read_in_every_way(path):
 ])
 def test_a_file_that_torchs_reader_stumbles_on_is_one_sentence(content, tmp_path):
     (tmp_path / "a.pth").write_bytes(content)
-    with pytest.raises(InputError, match="a.pth.*(truncated or no PyTorch file|no state dict|holds Python objects)"):
+    with pytest.raises(InputError, match="a.pth.*(truncated, damaged or no PyTorch file|no state dict|holds Python objects)"):
         load_weights(Tiny(), tmp_path / "a.pth")
 
 

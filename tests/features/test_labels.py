@@ -1,9 +1,13 @@
 """What paths tell of identity and camera."""
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from torchreid_nas.features import Label, read_label
+from torchreid_nas.features import FeatureSet, Label, read_label
 
 
 @pytest.mark.parametrize("path, label", [
@@ -61,3 +65,11 @@ def test_a_source_folder_that_is_a_date_is_no_identity(siblings, image_in):
 def test_a_number_alone_is_no_identity_of_its_source_folder(image_in):
     path = image_in("photos/17", "holiday")
     assert read_label(path, path.parent) == Label() and read_label(path, path.parents[1]).identity == "17"
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(st.text("0123456789²٣c_s-.camx", min_size=1, max_size=40), min_size=1, max_size=4), st.booleans())
+def test_every_name_has_a_label_that_a_file_of_features_can_hold(parts, below):
+    label = read_label(Path(*parts), Path(parts[0]) if below else None)
+    part = FeatureSet(torch.eye(1), ("a.jpg",), (label.identity,), np.array([label.camid], dtype=np.int64))
+    assert part.pids.shape == (1,) and label.camid >= -1

@@ -1,4 +1,4 @@
-"""Checkpoints: whose file is this, and into which network."""
+"""Checkpoints: the layout of a file of weights, and loading it into a network."""
 from torchreid_nas.lazy import lazy_exports
 
 __all__, __getattr__, __dir__ = lazy_exports(__name__, {

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from torchreid_nas.errors import InputError, nearest
+from torchreid_nas.errors import InputError, nearest, shown
 from torchreid_nas.files import load_checkpoint
 from torchreid_nas.hub.entry import ZOO_PREFIX
 from torchreid_nas.hub.store import fetch
@@ -29,7 +29,7 @@ _SHAPE_HINTS = {
 }
 _WEIGHTS = ("model", "ema")
 _WEIGHTS_OF_A_RUN = RunFolder(Path()).train.weights.as_posix()
-# Of what a stage keeps for --resume; no file of weights has them all.
+# Entries of the file that a stage keeps for --resume; no file of weights has all of them.
 _STATE = {"optimizer", "scheduler", "best_epoch", "stopped"}
 
 
@@ -54,7 +54,7 @@ def read_weights(path: str | os.PathLike[str]) -> Any:
         raise InputError(f'the checkpoint "{path}" is a folder, expected a file; of a run take its {_WEIGHTS_OF_A_RUN}')
     content = load_checkpoint(path)
     if isinstance(content, Mapping) and set(content) >= _STATE:
-        # Beside it, or beside the search's, whose own model.pth is of the supernet.
+        # The model.pth of the search stage holds the supernet; the weights are in the train stage.
         weights = RunFolder(Path(path).parent.parent).train.weights
         named = f'"{weights}"' if weights.exists() else f"the {_WEIGHTS_OF_A_RUN} that a run has once it is trained"
         raise InputError(f'the checkpoint "{path}" is the state that --resume goes on from, not weights; name {named}')
@@ -110,9 +110,9 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     given = in_torchreids_layout(state, own)
     for key, value in own.items():
         fits = key in given and given[key].shape == value.shape
-        # Files of PyTorch before 0.4.1 have no step counters, which eval mode does not ask for.
+        # Files of PyTorch before 0.4.1 have no step counters; eval mode does not use them.
         uncounted = key not in given and key.endswith("num_batches_tracked")
-        # torchreid's HACNN and PCB have several: classifier_global, classifier.0.
+        # torchreid's HACNN and PCB have several classifiers: classifier_global, classifier.0.
         if uncounted or not fits and "classifier" in key:
             given[key] = value
         elif not fits:
@@ -123,7 +123,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
             )
     extra = set(given) - set(own)
     if extra:
-        raise InputError(f'the checkpoint "{path}" is of another model: it also has "{min(extra)}", which this one lacks')
+        raise InputError(f'the checkpoint "{path}" is of another model: it also has "{shown(min(extra))}", which this one lacks')
     model.load_state_dict(given)
     return model
 
@@ -192,6 +192,6 @@ def load_authors_checkpoint(
         state[own] = value
     extra = set(given) - set(keys.values()) - unused
     if extra:
-        raise InputError(f'{name} also has "{min(extra)}", which this model lacks; it is of another network')
+        raise InputError(f'{name} also has "{shown(min(extra))}", which this model lacks; it is of another network')
     model.load_state_dict(state)
     return model

@@ -1,4 +1,4 @@
-"""What a checkpoint is, told from its keys: the authors' layouts and ours."""
+"""The layout of a checkpoint, recognised by its keys: the authors' layouts and ours."""
 from __future__ import annotations
 
 __all__ = ["Recognised", "recognise"]
@@ -17,7 +17,7 @@ from torchreid_nas.errors import InputError, shown
 from torchreid_nas.files import load_checkpoint
 from torchreid_nas.state_dicts import find_state
 
-# Numbers of the authors' cells that are blocks; the others are DownSamples.
+# Numbers of the authors' cells that are blocks; the other cells are DownSamples.
 _CELLS = (0, 1, 3, 4, 6, 7)
 _CELL = re.compile(r"base\.cells\.(\d+)\.(?:ops\.(\d+)\.)?conv([12])\.(\d+)\.")
 _SLOT_BNS = ("visible_bn", "thermal_bn", "sharable_bn")
@@ -27,12 +27,12 @@ _RESNETS = {20: "two_stream_resnet18", 53: "two_stream_resnet50"}
 
 @dataclasses.dataclass(frozen=True)
 class Recognised:
-    """What is known of a checkpoint.
+    """The facts that a checkpoint shows.
 
     Attributes:
         format: ``"ours"``, ``"cdnet_authors"`` or ``"cmnas_authors"``.
         num_classes: training identities of the classifier; None without a classifier.
-        model: the name of the factory; of our own layout unknown.
+        model: the name of the factory; None for our own layout, which does not show it.
         architecture: None where the file does not tell it.
         options: further arguments of the factory.
     """
@@ -136,7 +136,7 @@ def _our_slot(slot: str) -> str:
 
 
 def _choice(state: Mapping[str, torch.Tensor], slot: str) -> str | None:
-    """Return what training shows of a slot, None where it shows nothing."""
+    """Return the choice of a slot that training shows; None where training shows nothing."""
     if any(f"{slot}.{norm}.{tensor}" not in state for norm in _SLOT_BNS for tensor in _BN_TENSORS):
         return None
     visible, infrared, _ = ([state[f"{slot}.{norm}.{tensor}"] for tensor in _BN_TENSORS] for norm in _SLOT_BNS)

@@ -1,4 +1,4 @@
-"""A trained network with all that its images need; :mod:`torchreid_nas.zoo.trained` loads one by name."""
+"""A trained network with the preparation of its images; :mod:`torchreid_nas.zoo.trained` loads one by name."""
 from __future__ import annotations
 
 __all__ = ["TrainedModel", "wrap_model"]
@@ -43,9 +43,9 @@ class TrainedModel:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """What features of two models that compare have in common: a SHA-256 of weights and preparation, whatever the name.
+        """SHA-256 of weights and preparation: features of two models compare where their fingerprints are equal.
 
-        Classifiers are left out: they take no part in features, and torchreid's loader may leave them as they fell.
+        Classifiers are left out: features do not depend on them, and torchreid's loader may leave them random.
         """
         digest = hashlib.sha256(repr((self.height, self.width, self.norm_mean, self.norm_std)).encode())
         for key, value in sorted(self.model.state_dict().items()):
@@ -133,7 +133,7 @@ def _is_split(model: nn.Module) -> bool:
 
 @torch.no_grad()
 def _feature_dim(model: nn.Module, height: int, width: int, name: str) -> int:
-    # Attributes named feature_dim do not always tell: torchreid's PCB gives several times that many features.
+    # An attribute feature_dim may be wrong: torchreid's PCB gives several times as many features.
     with modality_context(MODALITIES[0]):
         features = model(torch.zeros(1, 3, height, width))
     if not isinstance(features, torch.Tensor) or features.ndim != 2:

@@ -18,7 +18,7 @@ from torchreid_nas.features.labels import NO_LABEL
 _SIZED, _CORNERS = ("left", "top", "width", "height"), ("x1", "y1", "x2", "y2")
 _FILE, _FRAME, _ID = ("file", "image", "path"), ("frame",), ("id", "identity", "pid")
 _FAR = 1e7
-"""Pixels from the corner at which no image has anything."""
+"""Limit of coordinates, frames and ids; no image is that large."""
 
 
 @dataclass(frozen=True)

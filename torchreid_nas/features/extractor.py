@@ -35,6 +35,10 @@ class UnreadableWarning(InputWarning):
 class FeatureExtractor:
     """Features of images: ``extractor = FeatureExtractor("runs/demo", "infrared"); extractor("photos/")``.
 
+    >>> pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> FeatureExtractor(pooled, device="cpu")([np.full((16, 8, 3), 200, np.uint8)] * 2).shape
+    torch.Size([2, 3])
+
     Args:
         model: the folder of a run, a name of the zoo, a TrainedModel, or a module.
         modality: ``"visible"`` or ``"infrared"`` for two-stream models, else None.
@@ -42,8 +46,10 @@ class FeatureExtractor:
         batch_size: images at once.
         normalize: features of length 1.
         progress: show a bar, on terminals only.
-        height, width, norm_mean, norm_std: of the network's input; default what
-            the model was trained with, and for a module 256, 128 and ImageNet's, as torchreid.
+        height: of the network's input in pixels; default what the model was trained with, for a module 256.
+        width: likewise; for a module 128.
+        norm_mean: of the RGB channels in [0, 1]; default what the model was trained with, for a module ImageNet's.
+        norm_std: likewise.
         precision: ``"fp32"``, ``"bf16"``, or ``"auto"``, bfloat16 where the
             hardware computes it. The default is exact: a file of features and a
             threshold found on it outlive the machine that made them.

@@ -16,7 +16,7 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.features.labels import NO_LABEL
 from torchreid_nas.files import atomic_path
 
-# Name of an array: its dimensions, the kinds of its type, what the sentence expects.
+# For each array: its dimensions, the kinds of its type, and the words of the message.
 _ARRAYS = {
     "features": (2, "f", "floating-point numbers"), "paths": (1, "U", "text"), "labels": (1, "U", "text"),
     "camids": (1, "iu", "whole numbers"), "model": (0, "U", "text"), "modality": (0, "U", "text"),
@@ -34,7 +34,7 @@ def check_npz(path: str | os.PathLike[str], what: str = "the file for features")
 
 @dataclass(frozen=True, eq=False)
 class FeatureSet:
-    """N features and where they come from.
+    """N features with the names, labels and model that belong to them.
 
     Attributes:
         features: (N, D) float32 on the CPU.
@@ -101,7 +101,7 @@ class FeatureSet:
 
     @property
     def pids(self) -> np.ndarray:
-        """(N,) int64: labels that are numbers as torchreid's pids, -1 for all others, those beyond 64 bits among them."""
+        """(N,) int64: labels that are numbers of at most 63 bits, as torchreid's pids; -1 for all other labels."""
         numbers = (int(label) if label.isdecimal() else -1 for label in self.labels)
         return np.array([number if number < 2**63 else -1 for number in numbers], dtype=np.int64)
 

@@ -112,7 +112,7 @@ def _show_match(
     colour = GRID if correct is None else _CORRECT if correct else _WRONG
     beyond = threshold is not None and distance > threshold
     _show(axes, image, colour, matches.gallery_modality, pale=beyond)
-    # A sign beside the colour: red and green alone say nothing to one man in twelve.
+    # A sign beside the colour: one man in twelve cannot tell red from green.
     sign = "" if correct is None else " ✓" if correct else " ✗"
     score = f"{to_score(distance, matches.metric):.3f}"
     axes.set_title(f"{rank + 1}:  {score}{sign}", fontsize=6.5, color=FAINT if correct is None else colour, pad=3)

@@ -86,7 +86,7 @@ class Source:
             )
 
     def __len__(self) -> int:
-        """Number of images: with boxes that of the boxes; for videos what their headers claim."""
+        """Number of images: the number of boxes where there are boxes, and for videos the number that their headers claim."""
         if self._boxes is not None:
             return len(self._boxes)
         return sum(claimed_frames(part.path, self.stride) if part.path and part.is_video else 1 for part in self._parts)
@@ -107,7 +107,7 @@ class Source:
             yield from _frames(part, part.path, self.stride, wanted)
 
     def _crops(self, boxes: Boxes) -> Iterator[Picture]:
-        """Yield every box of every picture; boxes whose picture is not there are pictures that cannot be read."""
+        """Yield every box of every picture; a box whose picture is missing becomes a picture that cannot be read."""
         met: set[str] = set()
         for index, part in enumerate(self._parts):
             name = None if part.path is None else boxes.name_of(part.path)

@@ -1,4 +1,4 @@
-"""Who is on an image and which camera took it, as far as its path tells."""
+"""Identity and camera of an image, read from its path."""
 from __future__ import annotations
 
 __all__ = ["NO_CAMERA", "NO_LABEL", "Label", "read_label"]
@@ -13,13 +13,13 @@ NO_LABEL = ""
 NO_CAMERA = -1
 
 # Market-1501 0002_c1s1_000451_03.jpg, DukeMTMC-reID 0001_c2_f0046182.jpg.
-_MARKET = re.compile(r"(?P<pid>-?\d+)_c(?P<camera>\d+)(?P<sequence>s\d+)?(?:_|\.|$)")
+_MARKET = re.compile(r"(?P<pid>-?[0-9]{1,64})_c(?P<camera>[0-9]{1,9})(?P<sequence>s[0-9]+)?(?:_|\.|$)")
 # MSMT17 0000_000_01_0303morning_0015_0.jpg, in a folder of the identity.
-_MSMT = re.compile(r"(?P<pid>\d{4})_\d{3}_(?P<camera>\d{2})_")
+_MSMT = re.compile(r"(?P<pid>[0-9]{4})_[0-9]{3}_(?P<camera>[0-9]{2})_")
 # SYSU-MM01 cam3/0042/0001.jpg.
-_CAMERA_FOLDER = re.compile(r"cam(?:era)?[_-]?(?P<camera>\d+)", re.IGNORECASE)
+_CAMERA_FOLDER = re.compile(r"cam(?:era)?[_-]?(?P<camera>[0-9]{1,9})", re.IGNORECASE)
 
-# A year, a month, a day, or a time of day after these.
+# A year, then perhaps a month, a day and a time.
 _DATE = re.compile(r"(?:19|20)\d\d(?:(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])?)?|(?:19|20)\d{10,}")
 
 
@@ -38,7 +38,7 @@ class Label:
 
 
 def read_label(path: Path, root: Path | None = None) -> Label:
-    """Return what the path of an image tells.
+    """Return identity and camera as the path of an image names them.
 
     In this order (the rules are ours):
 
@@ -52,6 +52,12 @@ def read_label(path: Path, root: Path | None = None) -> Label:
     Args:
         path: of the image.
         root: the folder that was given as the source; None for single files.
+
+    Example:
+        >>> read_label(Path("query/0002_c1s1_000451_03.jpg"))
+        Label(identity='2', camid=0)
+        >>> read_label(Path("photos/alice/a.jpg"), Path("photos"))
+        Label(identity='alice', camid=-1)
     """
     named = _MARKET.match(path.name) or _MSMT.match(path.name)
     if named:
@@ -73,7 +79,7 @@ def _is_number(name: str) -> bool:
 
 @functools.lru_cache(maxsize=1024)
 def _is_among_people(folder: Path) -> bool:
-    """Say whether the folders beside one whose name is a number are those of persons, too."""
+    """Say whether the folder, whose name is a number, stands among folders of persons."""
     try:
         numbers = [entry.name for entry in os.scandir(folder.parent) if _is_number(entry.name) and entry.is_dir()]
     except OSError:

@@ -21,7 +21,7 @@ BLOCK_ENTRIES = 2**22
 
 
 def unit(features: torch.Tensor) -> torch.Tensor:
-    """Return (N, D) features of length 1 in float64, in which distances near 0 keep their digits."""
+    """Return (N, D) features of length 1 in float64; distances near 0 keep their digits there."""
     return F.normalize(features.double())
 
 
@@ -193,7 +193,7 @@ class GalleryRanking:
     def _merge(self, gallery: torch.Tensor, offset: int, left_out: torch.Tensor) -> None:
         distances = pairwise_distances(self._features, gallery, self.metric).masked_fill_(left_out, float("inf"))
         columns = _nearest_columns(distances, self.top)
-        # What came earlier stands first, so that a stable sort keeps the order of the gallery.
+        # Earlier images stand first, so that a stable sort keeps the order of the gallery.
         merged = torch.cat([self._distances, distances.gather(1, columns)], dim=1)
         order = merged.argsort(dim=1, stable=True)[:, :self.top]
         self._columns = torch.cat([self._columns, columns + offset], dim=1).gather(1, order)

@@ -41,8 +41,9 @@ class ROC:
     """Genuine and impostor pairs by distance, counted on a grid of 2⁻¹⁹ over [0, 2] (exact at its points).
 
     Attributes:
-        genuine, impostor: (2²⁰ + 1,) int64; entry b counts the pairs with a
-            distance in ((b − 1) / 2¹⁹, b / 2¹⁹].
+        genuine: (2²⁰ + 1,) int64; entry b counts the pairs with a distance in
+            ((b − 1) / 2¹⁹, b / 2¹⁹].
+        impostor: the same of pairs of different persons.
         metric: of the distances.
     """
 
@@ -69,14 +70,14 @@ class ROC:
     def at_far(self, far: float) -> OperatingPoint:
         """Return the loosest threshold whose false-accept rate is at most ``far``.
 
-        With fewer than 1 / ``far`` impostor pairs that is the one just below the nearest of them.
+        With fewer than 1 / ``far`` impostor pairs this threshold lies just below the nearest of them.
 
         Raises:
             InputError: ``far`` outside of (0, 1), or an impostor pair at distance 0 that it does not allow.
         """
         if not 0 < far < 1:
             raise InputError(f"the false-accept rate (far) is {far}, expected between 0 and 1, for example 0.01")
-        # Without the tiny amount 0.01 of 100 pairs could come out as 0.
+        # Without the tiny amount, 0.01 of 100 pairs could come out as 0.
         allowed = int(far * self.num_impostor + 1e-9)
         place = int(np.searchsorted(self.impostor.cumsum(), allowed, side="right")) - 1
         if place < 1:
@@ -118,6 +119,14 @@ def compute_roc(queries: FeatureSet, gallery: FeatureSet | None = None, metric: 
 
     Raises:
         InputError: there is no pair of the same person, or none of different persons.
+
+    Example:
+        >>> import torch
+        >>> features = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])
+        >>> names = ("a0", "a1", "b0", "b1")
+        >>> roc = compute_roc(FeatureSet(features, names, ("a", "a", "b", "b"), np.full(4, -1)))
+        >>> roc.num_genuine, roc.num_impostor, roc.at_far(0.25).tar
+        (2, 4, 1.0)
     """
     within = gallery is None
     left = _labelled(queries)

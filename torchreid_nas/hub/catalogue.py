@@ -16,9 +16,9 @@ from torchreid_nas.hub.entry import ZOO_PREFIX, Entry, described, key_text
 
 _OWN = Path(__file__).resolve().parent / "entries"
 _VARIABLE = "TORCHREID_NAS_ZOO"
-# What a CDNet has whose entry does not say otherwise.
+# Options of a CDNet whose entry does not name them.
 _DEFAULTS = {"width": 1.0, "small_images": False}
-# The safe loader, in C where PyYAML was built with it.
+# The safe loader; the one in C is ten times as fast, and some builds of PyYAML lack it.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -96,7 +96,7 @@ def _user_files() -> Iterator[Path]:
 
 
 def _contents(path: Path) -> Iterator[Mapping[str, Any]]:
-    """Yield what describes each entry of a file: all of it, or ``common`` with each item of ``entries`` over it."""
+    """Yield one mapping for each entry of a file: the whole file, or each item of ``entries`` on top of ``common``."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _LOADER)
     except OSError as error:

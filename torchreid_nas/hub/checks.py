@@ -1,4 +1,4 @@
-"""Whether a file is the one that an entry describes."""
+"""Checks that a file is the file that an entry describes."""
 from __future__ import annotations
 
 __all__ = ["by_hand", "check_file", "file_digest", "record_sha256", "recorded_sha256"]
@@ -29,22 +29,22 @@ def file_digest(path: str | os.PathLike[str], kind: str) -> str:
 
 
 def recorded_sha256(path: Path) -> str | None:
-    """Return the sha256 that the first download of a file without published checksum left beside it."""
+    """Return the sha256 that the first download recorded beside a file without published checksum, or None."""
     record = _record_path(path)
     words = record.read_text(encoding="utf-8", errors="replace").split() if record.is_file() else []
     return words[0] if words else None
 
 
 def check_file(entry: Entry, path: Path, final: Path) -> str:
-    """Compare a file with what is known of it; returns what was compared.
+    """Compare a file with the facts that are known of the file, and return in words what was compared.
 
     Args:
-        entry: what the file should be.
-        path: the file, which may still be a part.
-        final: where it belongs: a recorded sha256 lies beside it.
+        entry: describes the file.
+        path: the file; the part of a download has another name than the final file.
+        final: the final path of the file; a recorded sha256 lies beside this path.
 
     Raises:
-        InputError: it is another file, a web page, or cut off.
+        InputError: the file is another one, a web page, or truncated.
     """
     what = f'"{path}"' if path == final else f"what came from {entry.source.address}"
     size = path.stat().st_size
@@ -67,7 +67,7 @@ def check_file(entry: Entry, path: Path, final: Path) -> str:
                 f"changed or arrived damaged; {by_hand(entry, final)}"
             )
         return f"{kind} {found}, as the entry says"
-    # torch.save writes a zip archive since 1.6, a pickle before.
+    # torch.save writes a zip archive since torch 1.6, and wrote a pickle before.
     if not (zipfile.is_zipfile(path) or start[:1] == b"\x80"):
         raise InputError(
             f'{what} is truncated or no PyTorch file, and not the weights of the zoo entry "{entry.name}"; '
@@ -84,7 +84,7 @@ def check_file(entry: Entry, path: Path, final: Path) -> str:
 
 
 def record_sha256(entry: Entry, path: Path) -> None:
-    """Write the sha256 of a file whose checksum nobody has published, in the form that sha256sum reads."""
+    """Record the sha256 of a file without published checksum, in the form that sha256sum reads."""
     if entry.checksum is None and not _record_path(path).exists():
         write_text(_record_path(path), f"{file_digest(path, 'sha256')}  {path.name}\n")
 
@@ -94,7 +94,7 @@ def _record_path(path: Path) -> Path:
 
 
 def by_hand(entry: Entry, path: Path) -> str:
-    """Return what a person can do to get the file of an entry to ``path``."""
+    """Return a sentence that tells a person how to get the file of an entry to ``path``."""
     source = entry.source
     if source.kind == "file":
         return f'restore the file or correct "{entry.origin}"'

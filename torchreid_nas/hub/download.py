@@ -22,10 +22,10 @@ from torchreid_nas.hub.errors import DownloadFailed
 
 TRIES = 4
 PAUSE = 1.0
-"""Attempts, and seconds before the second one; the pause doubles each time."""
+"""Number of attempts, and seconds before the second attempt; each pause is twice as long as the pause before."""
 
 MOST = 16 * 2**30
-"""Bytes at which a download of unknown size ends: no network comes near, and a server without end fills the disk."""
+"""Largest number of bytes of a download whose size is unknown; an endless answer would fill the disk."""
 
 _TIMEOUT = 60
 _CHUNK = 1 << 18
@@ -40,15 +40,15 @@ logger = logging.getLogger(__name__)
 
 
 def download(url: str, part: Path, title: str = "", size: int | None = None) -> None:
-    """Download ``url`` into ``part``, from where an earlier download into it broke off.
+    """Download ``url`` into ``part``, and go on where an earlier download into ``part`` broke off.
 
-    Beside the part, ``<part>.json`` keeps the address and the server's mark of
-    the version (ETag or date): what has arrived is continued only when both
-    are still the same, and begun again otherwise.
+    The file ``<part>.json`` keeps the address and the server's mark of the
+    version (ETag or date). The download goes on only where both are still the
+    same, and begins again otherwise.
 
     Args:
         url: an http(s) address; redirects to such addresses are followed.
-        part: where the bytes go; whole when the function returns.
+        part: the file that receives the bytes; complete when the function returns.
         title: of the progress bar.
         size: bytes of the file, :data:`MOST` where unknown; a longer answer is given up, and what has arrived is removed.
 
@@ -86,7 +86,7 @@ def looks_like_html(start: bytes) -> bool:
 
 
 class _Again(Exception):
-    """What another attempt may overcome."""
+    """A failure that another attempt may overcome."""
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -107,7 +107,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _attempt(url: str, part: Path, title: str, most: int) -> None:
-    """Download once; everything that has arrived stays in ``part``."""
+    """Download once; all bytes that have arrived stay in ``part``."""
     offset, headers = _continuation(url, part)
     opener = urllib.request.build_opener(_Redirects)
     try:
@@ -125,7 +125,7 @@ def _attempt(url: str, part: Path, title: str, most: int) -> None:
 
 
 def _refuse(error: urllib.error.HTTPError, offset: int, part: Path) -> None:
-    """Say what a status other than success means; returns where it means that everything is here already."""
+    """Raise the error that a status other than success means; return where the status means that the part is complete."""
     status, host = error.code, _host(error.url)
     if status == 416:
         if re.fullmatch(rf"bytes \*/{offset}", error.headers.get("Content-Range", "")):
@@ -140,7 +140,7 @@ def _refuse(error: urllib.error.HTTPError, offset: int, part: Path) -> None:
 
 
 def _continuation(url: str, part: Path) -> tuple[int, dict[str, str]]:
-    """Return how many bytes can be kept, and the headers that ask for the rest."""
+    """Return how many bytes of the part can be kept, and the headers of a request for the rest."""
     try:
         marks = json.loads(_marks(part).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -153,7 +153,7 @@ def _continuation(url: str, part: Path) -> tuple[int, dict[str, str]]:
 
 
 def _accept(response: http.client.HTTPResponse, offset: int) -> int:
-    """Check the kind of an answer; returns where its bytes belong."""
+    """Check the kind of an answer, and return the offset of its first byte in the file."""
     if response.headers.get("Content-Type", "").lower().startswith("text/html"):
         raise DownloadFailed(_PAGE.format(_host(response.url)))
     if response.status != 206:
@@ -168,7 +168,7 @@ def _receive(response: http.client.HTTPResponse, url: str, part: Path, offset: i
     length = response.headers.get("Content-Length", "")
     # str.isdigit would take "²" as well.
     total = offset + int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
-    # read1 gives what there is, and nothing is lost when the connection breaks off.
+    # read1 returns the bytes that are there, so that no byte is lost when the connection breaks off.
     chunk = response.read1(_CHUNK)
     if offset == 0:
         if looks_like_html(chunk[:512]):
@@ -177,7 +177,7 @@ def _receive(response: http.client.HTTPResponse, url: str, part: Path, offset: i
         _remember(part, url, response)
     received = offset
     bar = tqdm(total=total, initial=offset, desc=title, unit="B", unit_scale=True, unit_divisor=1024, disable=None)
-    # Unbuffered: what has arrived when the process is killed is on its way to the disk.
+    # Unbuffered: bytes that have arrived reach the disk even if the process is killed.
     with bar, part.open("ab" if offset else "wb", buffering=0) as file:
         while chunk:
             if received + len(chunk) > most:

@@ -16,7 +16,7 @@ def download_from_folder(folder: str, pattern: str, part: Path) -> None:
     Args:
         folder: the folder's id.
         pattern: a glob over the path below the folder, e.g. ``*trial1/*.pth.tar``.
-        part: where the bytes go; whole when the function returns.
+        part: the file that receives the bytes; complete when the function returns.
 
     Raises:
         DownloadFailed: the folder or the file is not given (the quota page
@@ -29,7 +29,7 @@ def download_from_folder(folder: str, pattern: str, part: Path) -> None:
         for name in ("DownloadError", "FileURLRetrievalError", "FolderContentsMaximumLimitError")
         if hasattr(gdown.exceptions, name)
     )
-    # What requests raises below gdown are OSErrors.
+    # gdown calls requests, whose errors are OSErrors.
     failures = (*failures, OSError, RuntimeError)
     try:
         files = gdown.download_folder(id=folder, skip_download=True, quiet=True, use_cookies=False)
@@ -46,7 +46,7 @@ def download_from_folder(folder: str, pattern: str, part: Path) -> None:
         )
     part.parent.mkdir(parents=True, exist_ok=True)
     try:
-        # gdown keeps what has arrived under a name of its own and goes on from it.
+        # gdown keeps the bytes that have arrived under a name of its own, and goes on from there.
         gdown.download(id=by_path[fitting[0]], output=str(part), quiet=False, use_cookies=False, resume=True)
     except failures as error:
         raise DownloadFailed(f'Google Drive does not give "{fitting[0]}" ({_first_line(error)})') from error
@@ -55,6 +55,6 @@ def download_from_folder(folder: str, pattern: str, part: Path) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    """The first two lines that say something: gdown's sentences run over several."""
+    """Return the first two lines with text; gdown's sentences run over several lines."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:2]).rstrip(".:") or type(error).__name__

@@ -1,4 +1,4 @@
-"""The entry of a trained network: what it is, where it comes from, what it reaches, and how a file of it is checked."""
+"""The entry of a trained network: its model, its source, its figures, and the checksum of its file."""
 from __future__ import annotations
 
 __all__ = ["FORMATS", "FROM_FILE", "MODALITIES", "ZOO_PREFIX", "Entry", "Figure", "Source", "described", "key_text"]
@@ -16,17 +16,17 @@ from torchreid_nas.metrics.scores import SCORES
 FORMATS = ("ours", "cdnet_authors", "cmnas_authors", "torchreid")
 FROM_FILE = "from file"
 ZOO_PREFIX = "zoo:"
-"""Prefix of the names of zoo entries where files are also taken: ``zoo:cdnet_market1501_pretrained``."""
+"""Prefix that marks the name of a zoo entry where a path is allowed too: ``zoo:cdnet_market1501_pretrained``."""
 MODALITIES = ("visible", "visible-infrared")
 _DIGESTS = {"git_blob": 40, "sha256": 64}
-# Required keys of each kind of source; those of _MORE may be there.
+# Required keys of each kind of source, and the optional keys.
 _SOURCES = {"url": ("url",), "drive": ("folder", "pattern"), "torchreid": ("cached",), "file": ("path",)}
 _MORE = {"drive": {"architecture_folder", "architecture_pattern"}}
 
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """What a network reaches on one data set, in percent, and who says so.
+    """The scores of a network on one data set, in percent, and who measured them.
 
     Attributes:
         dataset: by the name of torchreid's data managers.
@@ -49,7 +49,7 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where the file of an entry comes from.
+    """The source of the file of an entry.
 
     Attributes:
         kind: ``url`` (a file on the web), ``drive`` (a file in a Google Drive
@@ -74,7 +74,7 @@ class Source:
 
     @property
     def address(self) -> str:
-        """Where a person finds the file."""
+        """The address where a person finds the file."""
         if self.kind == "drive":
             return f"https://drive.google.com/drive/folders/{self.folder}"
         return {"url": self.url, "torchreid": "torchreid's own loader", "file": self.path}[self.kind]
@@ -236,7 +236,7 @@ _LARGE = 2**53
 
 _TEXT = (_is_text, "text")
 _COUNT = (_is_count, "a whole number above 0")
-# Key: required, check, what the sentence expects.
+# For each key: whether it is required, the check of its value, and the words of the message.
 _KEYS: dict[str, tuple[bool, Callable[[Any], bool], str]] = {
     "model": (True, *_TEXT),
     "dataset": (True, *_TEXT),
@@ -286,7 +286,7 @@ def _source(content: Mapping[str, Any], where: str) -> Source:
 def _checksum(content: Any, where: str) -> tuple[str, str]:
     if isinstance(content, Mapping) and len(content) == 1:
         (kind, digest), = content.items()
-        # YAML takes a digest without letters for a number.
+        # YAML reads a digest without letters as a number.
         digest = str(digest) if type(digest) is int and 0 <= digest < 10**64 else digest
         if kind in _DIGESTS and isinstance(digest, str) and re.fullmatch(rf"[0-9a-f]{{{_DIGESTS[kind]}}}", digest):
             return kind, digest

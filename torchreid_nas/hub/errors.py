@@ -1,4 +1,4 @@
-"""Why a file of the zoo did not arrive; the store makes a sentence of it that says what to do by hand."""
+"""The failure of a download; the store turns the failure into a message that says what to do by hand."""
 from __future__ import annotations
 
 __all__ = ["DownloadFailed"]
@@ -9,7 +9,7 @@ class DownloadFailed(Exception):
 
     Args:
         reason: what happened.
-        resumable: whether what has arrived is kept and the next attempt goes on from it.
+        resumable: whether the bytes that have arrived are kept, so that the next attempt goes on from them.
     """
 
     def __init__(self, reason: str, resumable: bool = False) -> None:

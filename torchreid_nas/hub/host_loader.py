@@ -19,15 +19,15 @@ def cached_file(entry: Entry) -> Path:
 
 
 def download_by_torchreid(entry: Entry) -> None:
-    """Have torchreid's ``build_model(pretrained=True)`` bring the file here.
+    """Download the file by torchreid's ``build_model(pretrained=True)``.
 
     Raises:
-        DownloadFailed: it could not, or it kept the file elsewhere.
+        DownloadFailed: torchreid could not download the file, or keeps the file elsewhere.
     """
     import gdown
 
     refused = getattr(gdown.exceptions, "DownloadError", gdown.exceptions.FileURLRetrievalError)
-    # What urllib and requests raise are OSErrors.
+    # The errors of urllib and requests are OSErrors.
     try:
         torchreid.models.build_model(entry.model, 1000, pretrained=True, use_gpu=False)
     except (refused, OSError, RuntimeError) as error:

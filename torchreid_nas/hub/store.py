@@ -1,4 +1,4 @@
-"""The files of the zoo on this machine: where they live, how they come here, how they are checked."""
+"""The files of the zoo on this machine: their folder, their download, and their check."""
 from __future__ import annotations
 
 __all__ = ["fetch", "fetch_architecture", "home", "is_offline", "path_of", "verify"]
@@ -64,7 +64,7 @@ def fetch(name: str | Entry, folder: str | os.PathLike[str] | None = None, offli
     path = path_of(entry, folder)
     if path.exists():
         check_file(entry, path, path)
-        # A cache that others fill and nobody here may write is no fault of the file.
+        # A shared cache may be read-only for this user; the file is good all the same.
         with contextlib.suppress(InputError):
             record_sha256(entry, path)
         return path
@@ -155,7 +155,7 @@ def _download(entry: Entry, path: Path) -> None:
     try:
         _transfer(entry, part)
     except DownloadFailed as error:
-        # A server that announces too many bytes has given them all when the checksum fits.
+        # A server may announce too many bytes; the file is complete where the checksum fits.
         if not (error.resumable and entry.checksum and file_digest(part, entry.checksum[0]) == entry.checksum[1]):
             again = "the same command goes on from there, or " if error.resumable else ""
             if not error.resumable:
@@ -170,7 +170,7 @@ def _download(entry: Entry, path: Path) -> None:
         part.unlink(missing_ok=True)
         if not resumed:
             raise
-        # What lay here from before may have been at fault.
+        # The part of an earlier download may have been at fault.
         _download(entry, path)
         return
     with part.open("rb") as file:

@@ -1,4 +1,4 @@
-"""The model zoo: trained networks by name — what they are, where they come from, and what they reach."""
+"""The model zoo: trained networks by name, with their sources and their figures."""
 from torchreid_nas.lazy import lazy_exports
 
 __all__, __getattr__, __dir__ = lazy_exports(__name__, {

@@ -21,10 +21,10 @@ from torchreid_nas.zoo.networks import build_model
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """What a conversion found and wrote.
+    """The outcome of a conversion.
 
     Attributes:
-        found: what the checkpoint was.
+        found: the content of the checkpoint.
         model, architecture: of the network in the new file.
         weights, architecture_file: the files written.
     """
@@ -44,8 +44,8 @@ def convert(
 
     Args:
         path: a file of the CDNet or the CM-NAS authors.
-        model: what the caller holds it for; None takes what the file shows.
-        architecture: a preset or file; None takes what the file shows.
+        model: the model that the caller expects; None takes the model that the file shows.
+        architecture: a preset or file; None takes the architecture that the file shows.
         output: the new file; None puts ``<name>_converted.pth`` beside ``path``.
         weights: of CM-NAS, ``"model"`` or ``"ema"``.
 

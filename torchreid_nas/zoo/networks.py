@@ -34,7 +34,7 @@ def build(name: str | Entry) -> nn.Module:
     if entry.format == "torchreid":
         return torchreid.models.build_model(entry.model, _IMAGENET_CLASSES, pretrained=True, use_gpu=False).eval()
     found = recognise(path) if entry.format != "ours" else None
-    # What the file shows is so; an entry may be mistaken.
+    # The file decides where it contradicts the entry.
     options = {**entry.options, **(found.options if found else {})}
     num_classes = found.num_classes if found else checkpoint_num_classes(path)
     model = build_model(entry.model, num_classes or 1, entry_architecture(entry, path, found), **options)

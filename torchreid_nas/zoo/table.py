@@ -1,4 +1,4 @@
-"""MODEL_ZOO.md, written from the entries: what is counted is counted here, what is quoted names its source."""
+"""MODEL_ZOO.md, written from the entries: this module counts parameters, and every quoted figure names its source."""
 from __future__ import annotations
 
 __all__ = ["network_size", "zoo_markdown"]
