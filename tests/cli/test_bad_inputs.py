@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -54,6 +55,14 @@ def folder(path):
     path.mkdir()
 
 
+def marked(content):
+    """A function that makes a folder with a marker of generated data."""
+    def make(path):
+        path.mkdir()
+        (path / "synthetic.json").write_bytes(content)
+    return make
+
+
 def flipped(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 4
@@ -73,6 +82,7 @@ def architecture(**changes):
 DIGITS = "1" * 400
 TESTED = "--stages test model.architecture share model.load_weights {tmp}/w.pth"
 MATCHED = "match {tmp}/q.npz {tmp}/q.npz --model {run} --query-modality visible --gallery-modality infrared"
+STYLED = "camstyle --dataset market1501 --root {root} --output {tmp}"
 ROWS = [
     # -- words of the command line
     Row("a command that does not exist", "featurs", 'no command "featurs".*did you mean "features"', bare=True),
@@ -171,10 +181,40 @@ ROWS = [
     Row("features of a folder that is not there", "features {tmp}/none --model {run} --modality visible", "none", bare=True),
     Row("features of no modality", "features {tmp} --model {run}", "modality", bare=True),
     Row("features of an empty folder", "features {tmp} --model {run} --modality visible --out {tmp}/f.npz", "", bare=True),
+    Row("images of 16 bits with 12 of them used", "features {tmp} --model {run} --modality visible --out {tmp}/f.npz", "deep.png",
+        {"deep.png": lambda path: cv2.imwrite(str(path), np.full((8, 4, 3), 4095, np.uint16))}, bare=True),
     Row("no whole number for a batch", "features {tmp} --model {run} --batch-size two", '--batch-size is "two"', bare=True),
     Row("an npz with features of text", MATCHED,
         "q.npz", {"q.npz": lambda path: np.savez(path, features=np.array(["a"]))}, bare=True),
     Row("a layout that does not exist", "synthetic regbd --root {tmp}", 'did you mean "regdb"', bare=True),
+    # -- exports, generated data and camera styles
+    Row("an export format that does not exist", "export --model {run} --format onx", 'format is "onx".*did you mean "onnx"',
+        bare=True),
+    Row("a quantisation that does not exist", "export --model {run} --quantize statik", 'did you mean "static"', bare=True),
+    Row("an opset for another format", "export --model {run} --format torch --opset 18", "--opset is for --format onnx",
+        bare=True),
+    Row("an opset out of range", "export --model {run} --opset 5", "--opset is 5, expected 18 to 23", bare=True),
+    Row("a batch of no image", "export --model {run} --batch-sizes 1 0", "--batch-sizes has 0, expected at least 1", bare=True),
+    Row("an odd number of persons", "synthetic regdb --root {tmp} --identities 7", "identities=7 must be even", bare=True),
+    Row("images too narrow", "synthetic regdb --root {tmp} --width 2", "width is 2, expected a whole number from 16", bare=True),
+    Row("a sheet that is no PNG", "synthetic regdb --root {tmp} --sheet a.jpg", "a.jpg.*must end in .png", bare=True),
+    Row("a folder that was not generated", "synthetic regdb --root {tmp} --identities 4", "RegDB.*is no generated data set",
+        {"RegDB": folder}, bare=True),
+    Row("a marker of another content", "synthetic regdb --root {tmp} --identities 4", "synthetic.json.*not valid JSON",
+        {"RegDB": marked(b"{")}, bare=True),
+    Row("a marker of other settings", "synthetic regdb --root {tmp} --identities 4", "generated with other settings",
+        {"RegDB": marked(b'{"layout": [], "settings": {"identities": "4"}}')}, bare=True),
+    Row("camera styles of an unknown data set", "camstyle --dataset market1502 --root {root} --output {tmp}",
+        'did you mean "market1501"', bare=True),
+    Row("camera styles of a height of 30", f"{STYLED} --height 30", "height is 30, expected a multiple of 4", bare=True),
+    Row("camera styles without a network", f"{STYLED} --only-generate", "holds no checkpoint.pth to generate with", bare=True),
+    Row("camera styles by another checkpoint", f"{STYLED} --only-generate", "checkpoint.pth.*is not of a StarGAN",
+        {"checkpoint.pth": saved({"settings": {}, "dataset": 1, "camids": 3, "images": 2, "iteration": "a"})}, bare=True),
+    Row("camera styles by other settings", f"{STYLED} --resume", "settings of a StarGAN are height.*choose another --output",
+        {"checkpoint.pth": saved({
+            "settings": {"height": 8}, "dataset": "market1501", "camids": [0, 1], "images": 2, "iteration": 1, "history": [],
+            "sums": {},
+        })}, bare=True),
     Row("a zoo entry to download that does not exist", "zoo info nothing", "nothing", bare=True),
 ]
 
