@@ -14,11 +14,13 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from torchreid_nas.data.interface import DataManager
 from torchreid_nas.device import move
+from torchreid_nas.engine.base import total
 from torchreid_nas.engine.distances import distances
 from torchreid_nas.engine.interface import TwoStreamModel
 from torchreid_nas.engine.options import TrainingOptions
+from torchreid_nas.engine.plain_network import has_two_streams, train_outputs
 from torchreid_nas.engine.retrieval import RetrievalEngine
-from torchreid_nas.layers import BOTH
+from torchreid_nas.layers import BOTH, modality_context
 from torchreid_nas.losses import C3MMDLoss, CrossModalityTripletLoss, identity_loss
 from torchreid_nas.metrics import evaluate_regdb
 from torchreid_nas.models.two_stream import FEATURES
@@ -45,17 +47,19 @@ class CrossModalityLossWeights:
 
 
 class CrossModalityEngine(RetrievalEngine):
-    """torchreid engine for networks such as the two-stream ResNets.
+    """torchreid engine for two-stream networks, and for any other that torchreid builds with ``loss="triplet"``.
 
     A training batch is ``[visible; infrared]`` with the same order of
     identities in both halves, as :class:`CrossModalityIdentitySampler` yields
     it. The triplet loss reads the features before the BNNeck, C3MMD the
     features after it. Evaluation sends every image through the branch of its
     own modality, under the protocol of the data set, and reports both features.
+    A network without a BNNeck gives one feature to both losses, and to the test (ours).
 
     Args:
         datamanager: a :class:`CrossModalityDataManager`.
-        model: see :class:`~torchreid_nas.engine.interface.TwoStreamModel`.
+        model: see :class:`~torchreid_nas.engine.interface.TwoStreamModel`, or any network of torchreid's convention, whose
+            BatchNorms may be split by :func:`torchreid_nas.layers.split_batchnorm`.
         optimizer: see :class:`RetrievalEngine`.
         scheduler: see :class:`RetrievalEngine`.
         options: see :class:`RetrievalEngine`.
@@ -63,14 +67,15 @@ class CrossModalityEngine(RetrievalEngine):
         losses: see :class:`CrossModalityLossWeights`.
     """
 
-    features = FEATURES
-
     def __init__(
         self, datamanager: DataManager, model: nn.Module, optimizer: Optimizer | None = None,
         scheduler: LRScheduler | None = None, options: TrainingOptions | None = None, num_instances: int = 4,
         losses: CrossModalityLossWeights | None = None,
     ) -> None:
         super().__init__(datamanager, model, optimizer, scheduler, options)
+        self._two_streams = has_two_streams(model)
+        if self._two_streams:
+            self.features = FEATURES
         self.weights = losses or CrossModalityLossWeights()
         self.criterion_x = identity_loss(self.weights.label_smooth)
         self.criterion_t = CrossModalityTripletLoss(self.weights.margin)
@@ -89,28 +94,41 @@ class CrossModalityEngine(RetrievalEngine):
         images, pids = self.parse_data_for_train(data)
         # The labels stay on the CPU, where the losses check them without waiting for a GPU.
         visible_pids, infrared_pids = pids.chunk(2)
-        model: TwoStreamModel = self.model
         terms: dict[str, torch.Tensor] = {}
         with self.precision.autocast():
-            before, after = model.features(self.precision.to_device(images), BOTH)
-            logits = None if metric_only else model.classifier(after)
-        if logits is not None:
-            terms["ce"] = self.weights.weight_x * self.criterion_x(logits.float(), move(pids, logits.device))
+            logits, before, after = self._forward(self.precision.to_device(images), metric_only)
+        if not metric_only:
+            labels = move(pids, after.device)
+            terms["ce"] = self.weights.weight_x * total([self.criterion_x(branch.float(), labels) for branch in logits])
         terms["triplet"] = self.weights.weight_t * self.criterion_t(*before.chunk(2), visible_pids)
         terms["c3mmd"] = self.criterion_c3mmd(
             *after.chunk(2), visible_pids=visible_pids, infrared_pids=infrared_pids
         )
         return terms
 
+    def _forward(self, images: torch.Tensor, metric_only: bool) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
+        """Return the logits of every branch, and the features before and after the BNNeck, of a joint batch."""
+        if not self._two_streams:
+            with modality_context(BOTH):
+                logits, features = train_outputs(self.model, images)
+            return logits, features, features
+        model: TwoStreamModel = self.model
+        before, after = model.features(images, BOTH)
+        return [] if metric_only else [model.classifier(after)], before, after
+
     # -- evaluation -----------------------------------------------------------
 
     def test_features(self, model: Any, images: torch.Tensor, modality: str) -> Sequence[torch.Tensor]:
-        """Return the features before and after the BNNeck."""
+        """Return the features before and after the BNNeck, of a network without one its features."""
+        if not self._two_streams:
+            return super().test_features(model, images, modality)
         network: TwoStreamModel = model
         return network.features(images, modality)
 
     def test_network(self, model: Any, modality: str, images: torch.Tensor) -> Callable[..., Sequence[torch.Tensor]]:
         """Return the fast form of :meth:`test_features`; the BNNeck, which divides by small deviations, stays in float32."""
+        if not self._two_streams:
+            return super().test_network(model, modality, images)
         before = model.deploy(modality, "before BNNeck").optimize(**self.test_options(images))
 
         def forward(images: torch.Tensor) -> Sequence[torch.Tensor]:
@@ -125,8 +143,8 @@ class CrossModalityEngine(RetrievalEngine):
         loaders = getattr(self.datamanager, "validation_loader", None)
         if not loaders:
             return None
-        (_, query), q_pids, _ = self.extract(loaders["query"])
-        (_, gallery), g_pids, _ = self.extract(loaders["gallery"])
+        (*_, query), q_pids, _ = self.extract(loaders["query"])
+        (*_, gallery), g_pids, _ = self.extract(loaders["gallery"])
         distmat = distances(query, gallery, "euclidean", normalize=True).numpy()
         forth, back = evaluate_regdb(distmat, q_pids, g_pids), evaluate_regdb(distmat.T, g_pids, q_pids)
         return {"score": (forth.mAP + back.mAP) / 2, "rank1": float(forth.cmc[0] + back.cmc[0]) / 2}

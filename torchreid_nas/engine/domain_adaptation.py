@@ -19,8 +19,10 @@ from torchreid_nas.data.interface import DataManager
 from torchreid_nas.data.joint_loader import JointLoader
 from torchreid_nas.data.manager import ImageLoader
 from torchreid_nas.device import move
+from torchreid_nas.engine.base import total
 from torchreid_nas.engine.interface import EmbeddingModel
 from torchreid_nas.engine.options import TrainingOptions
+from torchreid_nas.engine.plain_network import eval_dim, has_embedding, train_outputs
 from torchreid_nas.engine.positives import SourcePositives
 from torchreid_nas.engine.retrieval import RetrievalEngine
 from torchreid_nas.errors import InputError
@@ -80,7 +82,7 @@ class AdaptationOptions:
 
 
 class DomainAdaptationEngine(RetrievalEngine):
-    """torchreid engine for :class:`torchreid_nas.models.ECNNetwork`: cross-entropy on the source, invariances on the target.
+    """torchreid engine for ECN's networks and torchreid's: cross-entropy on the source, invariances on the target.
 
     A step takes a batch of the source and a batch of the target. Each has a
     forward pass and so batch statistics of its own. The exemplar memory is
@@ -97,7 +99,8 @@ class DomainAdaptationEngine(RetrievalEngine):
         datamanager: a :class:`torchreid_nas.data.DomainAdaptationDataManager`, or
             torchreid's ``ImageDataManager`` with ``load_train_targets=True``.
             Without ``train_loader_t`` the engine evaluates only.
-        model: see :class:`~torchreid_nas.engine.interface.EmbeddingModel`.
+        model: see :class:`~torchreid_nas.engine.interface.EmbeddingModel`, or any network that torchreid builds with
+            ``loss="triplet"``: its features are the embedding, and L2-normalised what the memory takes (ours).
         optimizer: see :class:`RetrievalEngine`.
         scheduler: see :class:`RetrievalEngine`.
         options: see :class:`RetrievalEngine`.
@@ -123,6 +126,7 @@ class DomainAdaptationEngine(RetrievalEngine):
         source = self.train_loader if adaptation.weight_target < 1 else None
         self.memory: ExemplarMemory | None = None
         self._positives: SourcePositives | None = None
+        self._embeds = has_embedding(model)
         self._splits = any(isinstance(module, SplitBatchNorm2d) for module in model.modules())
         self._source: Any = source
         if source is not None or target is not None:
@@ -136,25 +140,39 @@ class DomainAdaptationEngine(RetrievalEngine):
         """Forward both batches and return the weighted terms: ``ce`` and ``invariance``."""
         terms: dict[str, torch.Tensor] = {}
         weight = self.adaptation.weight_target if "target" in data else 0.0
-        model: EmbeddingModel = self.model
         if self._source is not None:
             images, pids = self.parse_data_for_train(data)
             with self.precision.autocast(), self._modality_of(data):
-                embedding = model.embedding(self.precision.to_device(images))
-                logits = model.classify(embedding)
-            terms["ce"] = (1 - weight) * self.criterion_x(logits.float(), move(pids, logits.device))
+                logits, embedding = self._source_outputs(self.precision.to_device(images))
+            labels = move(pids, embedding.device)
+            terms["ce"] = (1 - weight) * total([self.criterion_x(branch.float(), labels) for branch in logits])
             if self._positives is not None and "target" in data:
                 self._positives.see(F.normalize(embedding.detach().float()), self._positives.entries(data["impath"]))
         if "target" in data:
             target = data["target"]
             with self.precision.autocast(), self._modality_of(target):
-                embedding = model.embedding(self.precision.to_device(target["img"]))
-                features = model.target_feature(embedding)
+                features = self._target_feature(self.precision.to_device(target["img"]))
             entries = torch.tensor([self._entries[path] for path in target["impath"]])
             neighbours = self.epoch >= self.adaptation.neighbour_epoch
             terms["invariance"] = weight * self.criterion_t(features.float(), entries, neighbours)
             self._seen = features.detach(), entries
         return terms
+
+    def _source_outputs(self, images: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Return the logits of every branch, and the embedding, of images of the source."""
+        if not self._embeds:
+            return train_outputs(self.model, images)
+        model: EmbeddingModel = self.model
+        embedding = model.embedding(images)
+        return [model.classify(embedding)], embedding
+
+    def _target_feature(self, images: torch.Tensor) -> torch.Tensor:
+        """Return what the memory takes, (B, D); of a network without a head for it the features, L2-normalised (ours)."""
+        if self._embeds:
+            model: EmbeddingModel = self.model
+            return model.target_feature(model.embedding(images))
+        features = train_outputs(self.model, images)[1] if self.model.training else self.model(images)
+        return F.normalize(features.float())
 
     def forward_backward(self, data: Mapping[str, Any]) -> dict[str, float]:
         """Take one step: both losses, the optimiser, then the memory."""
@@ -268,7 +286,8 @@ class DomainAdaptationEngine(RetrievalEngine):
         items = loader.dataset.data
         self._entries = {item[0]: entry for entry, item in enumerate(items)}
         self._pids = torch.tensor([item[1] for item in items])
-        dim = self.model.embedding_dim
+        manager: Any = self.datamanager
+        dim = self.model.embedding_dim if self._embeds else eval_dim(self.model, manager.height, manager.width)
         self.memory = ExemplarMemory(len(items), dim, _DTYPES[options.memory_dtype], device)
         modality_of = getattr(getattr(self.datamanager, "trainset_t", None), "modality_of", lambda camid: 0)
         # Ours: images of the own modality are always nearer, so each modality gives the same number of neighbours.
@@ -297,7 +316,7 @@ class DomainAdaptationEngine(RetrievalEngine):
     def _start_from_features(self) -> None:
         def forward(images: torch.Tensor, modality: str) -> tuple[torch.Tensor]:
             with modality_context(modality):
-                return (self.model.target_feature(self.model.embedding(images)),)
+                return (self._target_feature(images),)
 
         self.model.eval()
         assert self.memory is not None

@@ -5,7 +5,7 @@ __all__ = ["EvaluationOptions", "RetrievalEngine"]
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,7 +54,7 @@ class RetrievalEngine(ResumableEngine):
         keeps_features: keep in ``scored`` what :meth:`score` scored, one entry per target.
     """
 
-    features: ClassVar[Sequence[str]] = ("test feature",)
+    features: Sequence[str] = ("test feature",)
     matrix_bytes: float = 4 * 2**30
     evaluation = EvaluationOptions()
     keeps_features: bool = False
