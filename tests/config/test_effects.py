@@ -17,7 +17,8 @@ from torchreid_nas.run.setup import RunSetup
 HANDED_ON = {
     "data.split_id", "test.shot", "test.gallery_draw", "test.num_trials", "sampler.num_instances", "adam.beta1", "adam.beta2",
     "sgd.momentum", "sgd.nesterov", "train.new_layers", "train.base_lr_mult", "search.keep_weights", "search.budget.macs",
-    "search.budget.parameters", "search.budget.latency",
+    "search.budget.parameters", "search.budget.latency", "data.random_erase.probability", "data.random_erase.area",
+    "data.random_erase.aspect",
 }
 
 

@@ -15,7 +15,7 @@ from torchvision.transforms import functional as F
 
 from torchreid_nas.data import build_cross_modality_transforms
 from torchreid_nas.data.augmentation import BatchTransform, Erase, Flip, PadCrop, Translate
-from torchreid_nas.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from torchreid_nas.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Erasing
 
 HEIGHT, WIDTH, COUNT = 64, 32, 12
 NORMALIZE = T.Compose([T.ToTensor(), T.Normalize(IMAGENET_MEAN, IMAGENET_STD)])
@@ -117,7 +117,7 @@ def test_only_what_has_a_batched_form_is_taken():
     for transforms in names:
         assert BatchTransform.of(build_cross_modality_transforms(HEIGHT, WIDTH, transforms)[0], HEIGHT, WIDTH) is None
     transform = batched("random_crop", "pad_crop", "random_flip", "random_erase")
-    assert [type(step) for step in transform.steps] == [PadCrop, Translate, Flip] and transform.erase == Erase(IMAGENET_MEAN)
+    assert [type(step) for step in transform.steps] == [PadCrop, Translate, Flip] and transform.erase == Erase(IMAGENET_MEAN, largest_ratio=1 / 0.3)
     compose = build_cross_modality_transforms(HEIGHT, WIDTH)[0]
     assert BatchTransform.of(compose, HEIGHT, WIDTH + 1) is None and BatchTransform.of(None, HEIGHT, WIDTH) is None
     assert transform.rectangle is None
@@ -178,6 +178,16 @@ def test_the_eraser_takes_the_settings_of_the_plain_one():
     plain = torchreid.data.transforms.RandomErasing(probability=0.3, sl=0.1, sh=0.2, r1=0.5, mean=[1.0, 2.0, 3.0])
     compose = T.Compose([T.Resize((8, 4)), T.ToTensor(), T.Normalize(IMAGENET_MEAN, IMAGENET_STD), plain])
     assert BatchTransform.of(compose, 8, 4).erase == Erase((1.0, 2.0, 3.0), 0.3, 0.1, 0.2, 0.5)
+
+
+def test_the_erasers_bounds_come_along(generator):
+    erasing = Erasing(1.0, (0.02, 0.2), (0.3, 3.0))
+    compose, _ = build_cross_modality_transforms(256, 128, ["random_erase"], erasing=erasing)
+    erase = BatchTransform.of(compose, 256, 128).erase
+    assert erase == Erase(IMAGENET_MEAN, 1.0, 0.02, 0.2, 0.3, 3.0)
+    _, _, _, height, width = erase.draw(2000, 256, 128, generator).double().unbind(1)
+    assert (height * width).min() / (256 * 128) > 0.019 and (height * width).max() / (256 * 128) < 0.201
+    assert 0.29 < (height / width).min() < 0.32 and 2.9 < (height / width).max() < 3.1
 
 
 def test_an_image_that_no_rectangle_fits_is_left_alone(generator):

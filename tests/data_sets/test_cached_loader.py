@@ -53,6 +53,19 @@ def assert_same(ours, plain):
             assert a[key].dtype == b[key].dtype and torch.equal(a[key], b[key])
 
 
+@pytest.mark.parametrize("name", ["bicubic", "lanczos"])
+def test_other_filters_are_the_plain_pipelines_to_the_bit(make, name):
+    ours, plain = (make(transforms=None, interpolation=name, cache=cache) for cache in ("on", "off"))
+    bilinear = make(transforms=None, cache="on")
+    found, other = (seeded(manager.test_loader["regdb"]["query"]) for manager in (ours, bilinear))
+    assert_same(found, seeded(plain.test_loader["regdb"]["query"]))
+    # Each filter has a file of decoded images of its own.
+    assert not torch.equal(found[0]["img"], other[0]["img"])
+    cut, *rest = (make(transforms=ECN, interpolation=name, cache=cache) for cache in ("on", "off"))
+    assert {batch["img"].shape for manager in (cut, *rest) for batch in seeded(manager.train_loader)} == {(8, 3, 24, 12)}
+    assert cut.train_loader._reader._interpolation == name
+
+
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("kind", MANAGERS)
 def test_batches_are_the_plain_pipelines_to_the_bit(make, kind, channels_last):

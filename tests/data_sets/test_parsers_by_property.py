@@ -13,7 +13,9 @@ from torchreid_nas.errors import InputError
 pytestmark = pytest.mark.slow
 MANY = settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 # Pieces that real names and lines are made of, in any order and with anything between.
-PIECES = st.sampled_from(["0002", "-1", "_", "_c", "1", "s1", ".jpg", ".png", "/", " ", "\t", ",", "\n", "Visible", "\\", "٣", "²", "9" * 20])
+PIECES = st.sampled_from([
+    "0002", "-1", "_", "_c", "1", "s1", ".jpg", ".png", "/", " ", "\t", ",", "\n", "Visible", "\\", "٣", "²", "9" * 20,
+])
 LINES = st.lists(st.one_of(PIECES, st.text(max_size=5)), max_size=12).map("".join)
 CONTENT = st.one_of(st.binary(max_size=60), st.lists(LINES, max_size=4).map(lambda lines: "\n".join(lines).encode(errors="ignore")))
 

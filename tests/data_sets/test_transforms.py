@@ -8,9 +8,17 @@ import torch
 import torchreid
 from PIL import Image
 from scipy import stats
+from torchvision.transforms import functional as F
 
 from torchreid_nas.data import build_cross_modality_transforms
-from torchreid_nas.data.transforms import IMAGENET_MEAN, IMAGENET_STD, TRANSFORMS, RandomSizedRectCrop
+from torchreid_nas.data.transforms import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    TRANSFORMS,
+    Erasing,
+    RandomErase,
+    RandomSizedRectCrop,
+)
 from torchreid_nas.errors import InputError
 
 
@@ -25,7 +33,7 @@ def names(compose):
 
 def test_the_default_is_the_recipe_in_order():
     train, test = build_cross_modality_transforms(64, 32)
-    assert names(train) == ["Resize", "RandomCrop", "RandomHorizontalFlip", "ToTensor", "Normalize", "RandomErasing"]
+    assert names(train) == ["Resize", "RandomCrop", "RandomHorizontalFlip", "ToTensor", "Normalize", "RandomErase"]
     assert names(test) == ["Resize", "ToTensor", "Normalize"]
     erase = train.transforms[-1]
     assert (erase.probability, erase.sl, erase.sh) == (0.5, 0.02, 0.4) and list(erase.mean) == list(IMAGENET_MEAN)
@@ -45,7 +53,8 @@ def test_the_test_transform_is_resize_and_normalise(image, capsys):
 def test_torchreids_names_are_torchreids_transforms(name):
     def settings(compose):
         own = [vars(step) for step in compose.transforms if type(step).__name__ not in ("Resize", "ToTensor", "Normalize")]
-        return [{key: value for key, value in each.items() if not key.startswith("_")} for each in own]
+        # r2, the upper bound of the eraser, is one over r1 in torchreid.
+        return [{key: value for key, value in each.items() if not key.startswith("_") and key != "r2"} for each in own]
 
     theirs, _ = torchreid.data.transforms.build_transforms(64, 32, name)
     assert settings(build_cross_modality_transforms(64, 32, name)[0]) == settings(theirs)
@@ -86,6 +95,52 @@ def test_random_erase_fills_a_rectangle_with_the_mean_after_normalisation(image)
         assert torch.unique(sample[channel][sample[channel] != plain[channel]]).tolist() == pytest.approx([mean])
 
 
+@pytest.mark.parametrize("name", ["bilinear", "bicubic", "lanczos"])
+def test_images_are_resized_by_the_named_filter(image, name):
+    train, test = build_cross_modality_transforms(32, 16, None, interpolation=name)
+    small = image.resize((16, 32), Image.Resampling[name.upper()])
+    expected = F.normalize(F.to_tensor(small), IMAGENET_MEAN, IMAGENET_STD)
+    assert torch.equal(test(image), expected) and torch.equal(train(image), expected)
+    crop = RandomSizedRectCrop(32, 16, name)
+    torch.manual_seed(0)
+    found = crop(image)
+    torch.manual_seed(0)
+    top, left, height, width = crop.rectangle(*image.size)
+    cut = image.crop((left, top, left + width, top + height)).resize((16, 32), Image.Resampling[name.upper()])
+    assert np.array_equal(np.asarray(found), np.asarray(cut))
+
+
+def test_an_unknown_filter_is_refused():
+    with pytest.raises(InputError, match='data.interpolation is "lanczoss".*did you mean "lanczos"'):
+        build_cross_modality_transforms(32, 16, interpolation="lanczoss")
+
+
+def test_the_eraser_has_torchreids_draws_and_its_own_bounds():
+    plain = torch.zeros(3, 64, 32)
+    torchreids = torchreid.data.transforms.RandomErasing(mean=[1.0, 2.0, 3.0])
+    ours = RandomErase(Erasing(), [1.0, 2.0, 3.0])
+    for seed in range(50):
+        random.seed(seed)
+        expected = torchreids(plain.clone())
+        random.seed(seed)
+        assert torch.equal(ours(plain.clone()), expected)
+    random.seed(0)
+    eraser = RandomErase(Erasing(1.0, (0.02, 0.2), (0.3, 3.0)), [1.0, 2.0, 3.0])
+    for _ in range(300):
+        rows, columns = eraser(torch.zeros(3, 256, 128))[0].nonzero().T
+        height, width = (int(part.max() - part.min()) + 1 for part in (rows, columns))
+        assert 0.019 < height * width / (256 * 128) < 0.201 and 0.29 < height / width < 3.1
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"probability": 1.5}, "data.random_erase.probability is 1.5"), ({"area": (0.4, 0.2)}, "area is .*two rising values"),
+    ({"area": (0.0, 0.2)}, "area"), ({"aspect": (3.0, 0.3)}, "aspect"), ({"aspect": (0.0, 0.3)}, "aspect"),
+])
+def test_an_eraser_out_of_range_is_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        Erasing(**changes)
+
+
 def test_all_names_build_and_run(image):
     train, _ = build_cross_modality_transforms(32, 16, list(TRANSFORMS))
     assert train(image).shape == (3, 32, 16)
@@ -107,7 +162,7 @@ def test_bad_arguments(arguments, complaint):
 
 def test_the_rectangle_takes_the_place_of_the_resize_before_other_crops():
     train, test = build_cross_modality_transforms(64, 32, ["random_erase", "random_flip", "random_sized_rect_crop"])
-    assert names(train) == ["RandomSizedRectCrop", "RandomHorizontalFlip", "ToTensor", "Normalize", "RandomErasing"]
+    assert names(train) == ["RandomSizedRectCrop", "RandomHorizontalFlip", "ToTensor", "Normalize", "RandomErase"]
     assert names(test) == ["Resize", "ToTensor", "Normalize"]
     both = names(build_cross_modality_transforms(64, 32, ["pad_crop", "random_sized_rect_crop"])[0])
     assert both[:2] == ["RandomSizedRectCrop", "RandomCrop"]

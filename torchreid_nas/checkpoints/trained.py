@@ -8,6 +8,7 @@ import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,6 +29,7 @@ class TrainedModel:
         model: in eval mode, on the CPU, not deployed.
         height, width: of the network's input, in pixels.
         norm_mean, norm_std: of the RGB channels, in [0, 1].
+        interpolation: by which images are resized.
         modalities: ``("visible", "infrared")`` for two-stream networks, empty for all others.
         feature_dim: D of the features (B, D).
     """
@@ -40,6 +42,7 @@ class TrainedModel:
     norm_std: tuple[float, ...]
     modalities: tuple[str, ...]
     feature_dim: int
+    interpolation: str = "bilinear"
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -47,12 +50,18 @@ class TrainedModel:
 
         Classifiers are left out: features do not depend on them, and torchreid's loader may leave them random.
         """
-        digest = hashlib.sha256(repr((self.height, self.width, self.norm_mean, self.norm_std)).encode())
+        digest = hashlib.sha256(repr(self._preparation).encode())
         for key, value in sorted(self.model.state_dict().items()):
             if "classifier" not in key:
                 digest.update(key.encode())
                 digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy())
         return digest.hexdigest()
+
+    @property
+    def _preparation(self) -> tuple[Any, ...]:
+        # Features of bilinear images keep the fingerprint that they had before there were other filters.
+        other = () if self.interpolation == "bilinear" else (self.interpolation,)
+        return self.height, self.width, self.norm_mean, self.norm_std, *other
 
     def network(self, modality: str | None = None) -> nn.Module:
         """Return the plain test-time network of one modality: (B, 3, height, width) -> (B, ``feature_dim``).
@@ -99,7 +108,7 @@ class TrainedModel:
 
 def wrap_model(
     model: nn.Module, height: int = 256, width: int = 128, norm_mean: Sequence[float] = IMAGENET_MEAN,
-    norm_std: Sequence[float] = IMAGENET_STD, name: str | None = None,
+    norm_std: Sequence[float] = IMAGENET_STD, name: str | None = None, interpolation: str = "bilinear",
 ) -> TrainedModel:
     """Return a copy of a module at hand as a TrainedModel; the module stays as it is.
 
@@ -112,6 +121,7 @@ def wrap_model(
         norm_mean: of the RGB channels in [0, 1]; default ImageNet's, as torchreid's.
         norm_std: likewise.
         name: default the name of its class.
+        interpolation: by which images are resized for it.
 
     Raises:
         InputError: in eval mode the model does not give features of shape (B, D).
@@ -121,7 +131,7 @@ def wrap_model(
     two_stream = isinstance(model, TwoStreamNetwork) or _is_split(model)
     return TrainedModel(
         name, model, height, width, tuple(norm_mean), tuple(norm_std), MODALITIES if two_stream else (),
-        _feature_dim(model, height, width, name),
+        _feature_dim(model, height, width, name), interpolation,
     )
 
 

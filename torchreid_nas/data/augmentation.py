@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torchvision import transforms as T
 
 from torchreid_nas.data.resize import resize_pixels
-from torchreid_nas.data.transforms import RandomSizedRectCrop
+from torchreid_nas.data.transforms import INTERPOLATIONS, RandomErase, RandomSizedRectCrop
 from torchreid_nas.device import move
 
 
@@ -130,7 +130,7 @@ class Erase:
     """torchreid's ``RandomErasing`` (Zhong et al., AAAI 2020); draws whether, top, left, height and width.
 
     A share of the area uniform in ``least`` to ``most`` and an aspect ratio
-    (height over width) uniform in ``ratio`` to 1/``ratio``, again until the
+    (height over width) uniform in ``ratio`` to ``largest_ratio`` (None: 1/``ratio``), again until the
     rectangle is smaller than the image both ways; after ``ATTEMPTS`` nothing
     is erased. The erased pixels take the values ``fill``.
     """
@@ -140,6 +140,7 @@ class Erase:
     least: float = 0.02
     most: float = 0.4
     ratio: float = 0.3
+    largest_ratio: float | None = None
     ATTEMPTS = 100
 
     def draw(self, count: int, height: int, width: int, generator: torch.Generator | None) -> torch.Tensor:
@@ -150,8 +151,9 @@ class Erase:
         happens = _happens(count, self.probability, generator)
         size = torch.zeros(count, 2, dtype=torch.int64)
         waiting = happens[:, 0].bool()
+        largest = 1 / self.ratio if self.largest_ratio is None else self.largest_ratio
         for _ in range(self.ATTEMPTS):
-            area, ratio = uniform(self.least, self.most) * (height * width), uniform(self.ratio, 1 / self.ratio)
+            area, ratio = uniform(self.least, self.most) * (height * width), uniform(self.ratio, largest)
             drawn = torch.stack([area * ratio, area / ratio], dim=1).sqrt_().round_().long()
             fits = waiting & (drawn < torch.tensor([height, width])).all(dim=1)
             size[fits] = drawn[fits]
@@ -192,15 +194,16 @@ class BatchTransform:
         erase: on the normalised images, or None.
         rectangle: what is cut from each image as it is stored, by whoever
             brings the pixels to their size; None for whole images.
+        interpolation: by which the pixels are brought to their size.
     """
 
     def __init__(
         self, mean: Sequence[float], std: Sequence[float], steps: Sequence[Step] = (), erase: Erase | None = None,
-        rectangle: RandomSizedRectCrop | None = None,
+        rectangle: RandomSizedRectCrop | None = None, interpolation: str = "bilinear",
     ):
         self.mean, self.std = tuple(mean), tuple(std)
         self.steps, self.erase = tuple(steps), erase
-        self.rectangle = rectangle
+        self.rectangle, self.interpolation = rectangle, interpolation
 
     @classmethod
     def of(cls, transform: Callable | None, height: int, width: int) -> BatchTransform | None:
@@ -214,16 +217,16 @@ class BatchTransform:
         at = kinds.index(T.ToTensor)
         steps = [_pixel_step(piece, height, width) for piece in pieces[1:at]]
         found = [step for step in steps if step is not None]
-        erasing_kinds = ([T.Normalize], [T.Normalize, torchreid.data.transforms.RandomErasing])
-        if len(found) < len(steps) or kinds[at + 1:] not in erasing_kinds:
+        known = ([T.Normalize], [T.Normalize, torchreid.data.transforms.RandomErasing], [T.Normalize, RandomErase])
+        if len(found) < len(steps) or kinds[at + 1:] not in known:
             return None
         normalize, *erasing = pieces[at + 1:]
         erase = None
         if erasing:
             e = erasing[0]
-            erase = Erase(tuple(e.mean), e.probability, e.sl, e.sh, e.r1)
+            erase = Erase(tuple(e.mean), e.probability, e.sl, e.sh, e.r1, getattr(e, "r2", None))
         rectangle = pieces[0] if kinds[0] is RandomSizedRectCrop else None
-        return cls(normalize.mean, normalize.std, found, erase, rectangle)
+        return cls(normalize.mean, normalize.std, found, erase, rectangle, pieces[0].interpolation.value)
 
     def draw(self, count: int, height: int, width: int, generator: torch.Generator | None = None) -> list[torch.Tensor]:
         """Draw what is random for a batch: one tensor per step, the eraser's last."""
@@ -287,7 +290,7 @@ class BatchTransform:
 def _size(piece: Any) -> tuple[int, int] | None:
     """Return the (height, width) that the first transform gives, or None where it is not one of those that are known."""
     if type(piece) is T.Resize:
-        return tuple(piece.size)
+        return tuple(piece.size) if piece.interpolation.value in INTERPOLATIONS else None
     return (piece.height, piece.width) if type(piece) is RandomSizedRectCrop else None
 
 

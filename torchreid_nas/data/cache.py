@@ -24,6 +24,7 @@ from torchvision.transforms import functional as F
 from tqdm.auto import tqdm
 
 from torchreid_nas.data.dataset import image_size, read_image
+from torchreid_nas.data.transforms import INTERPOLATIONS
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import atomic_path
 
@@ -210,13 +211,15 @@ class DecodedImages(_ImageCache):
         height, width: of the rows, in pixels.
         root: folder that the names of the images are taken relative to.
         folders: see :func:`cache_folders`.
+        interpolation: by which they are resized.
     """
 
     def __init__(
         self, paths: Iterable[str], height: int, width: int, root: str | os.PathLike, folders: Sequence[Path],
+        interpolation: str = "bilinear",
     ) -> None:
         super().__init__(paths, root, folders)
-        self.height, self.width = height, width
+        self.height, self.width, self.interpolation = height, width, interpolation
 
     @property
     def nbytes(self) -> int:
@@ -243,7 +246,9 @@ class DecodedImages(_ImageCache):
 
     @property
     def _kind(self) -> tuple[str, str]:
-        return f"{self.height} {self.width}", f"{self.height}x{self.width}"
+        # Bilinear files keep the name that they had before there were other filters.
+        other = [] if self.interpolation == "bilinear" else [self.interpolation]
+        return " ".join([f"{self.height} {self.width}", *other]), "-".join([f"{self.height}x{self.width}", *other])
 
     def _fits(self, array: np.ndarray) -> bool:
         return array.shape == self._shape
@@ -252,7 +257,7 @@ class DecodedImages(_ImageCache):
         return self._shape, b""
 
     def _decode(self, path: str) -> np.ndarray:
-        return np.asarray(F.resize(read_image(path), [self.height, self.width]))
+        return np.asarray(F.resize(read_image(path), [self.height, self.width], INTERPOLATIONS[self.interpolation]))
 
 
 class StoredImages(_ImageCache):

@@ -22,11 +22,13 @@ class DecodedSets:
 
     Args:
         height, width: of the network's input, in pixels.
-        root, folders: see :class:`DecodedImages`.
+        root, folders, interpolation: see :class:`DecodedImages`.
     """
 
-    def __init__(self, height: int, width: int, root: str | os.PathLike, folders: Sequence[Path]) -> None:
-        self._size, self._root, self._folders = (height, width), root, folders
+    def __init__(
+        self, height: int, width: int, root: str | os.PathLike, folders: Sequence[Path], interpolation: str = "bilinear",
+    ) -> None:
+        self._size, self._root, self._folders, self._interpolation = (height, width), root, folders, interpolation
         self._sets: list[tuple[DecodedImages, StoredImages]] = []
 
     def add(self, datasets: Iterable[CrossModalityDataset], items: Iterable[Item]) -> None:
@@ -44,12 +46,14 @@ class DecodedSets:
         """Return what reads a data set for a batched transform; None where there is none, or images were not added."""
         paths = [item[0] for item in dataset.data]
         found = next((kinds for kinds in self._sets if kinds[0].covers(paths)), None)
-        if transform is None or found is None:
+        if transform is None or found is None or transform.interpolation != self._interpolation:
             return None
         at_size, stored = found
         if transform.rectangle is None and isinstance(dataset, CrossModalityDataset):
             return RowReader(at_size, dataset)
-        return PieceReader(stored, self._files(dataset), dataset, self._size, transform.rectangle)
+        return PieceReader(
+            stored, self._files(dataset), dataset, self._size, transform.rectangle, self._interpolation
+        )
 
     def _files(self, dataset: CrossModalityDataset | CameraStyleDataset) -> StoredImages | None:
         """Return the files of a data set's styles, if it has some."""
@@ -59,4 +63,4 @@ class DecodedSets:
         return StoredImages(paths, self._root, self._folders) if paths else None
 
     def _at_size(self, paths: Iterable[str]) -> DecodedImages:
-        return DecodedImages(paths, *self._size, self._root, self._folders)
+        return DecodedImages(paths, *self._size, self._root, self._folders, self._interpolation)

@@ -27,8 +27,7 @@ class DomainAdaptationDataManager(IdentityDataManager):
     Both loaders shuffle and drop the last, incomplete batch; they draw from
     torch's global random state: seed it per epoch, as the engines here do.
     Batches of a source or target with both modalities are ``[visible; infrared]``
-    in equal halves, drawn independently (ours). Test images are resized
-    bilinearly, as torchreid does; ECN's authors do so bicubically.
+    in equal halves, drawn independently (ours).
 
     Args:
         load_train_targets: data sets whose training images take part without

@@ -29,9 +29,8 @@ def load_dataset(name: str, options: dict[str, Any]) -> CrossModalityDataset:
     cls, root = registered_dataset(name), options["root"]
     own = getattr(cls, "__module__", "").startswith("torchreid.")
     folder = Path(os.path.abspath(Path(root).expanduser()), getattr(cls, "dataset_dir", None) or "")  # noqa: PTH100  links are kept
-    if own and name in _MARKET_LIKE:
-        if not folder.exists():
-            raise _missing(name, root, f'"{folder}" does not exist')
+    if own and name in _MARKET_LIKE and not folder.exists():
+        raise _missing(name, root, f'"{folder}" does not exist')
     if isinstance(cls, type):
         cls = FULL_READERS.get(cls, cls)
     try:

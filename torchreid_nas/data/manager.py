@@ -24,7 +24,7 @@ from torchreid_nas.data.dataset import MODALITIES, CrossModalityDataset, Item
 from torchreid_nas.data.decoded_sets import DecodedSets
 from torchreid_nas.data.loading import load_dataset
 from torchreid_nas.data.splits import relabel, split_identities
-from torchreid_nas.data.transforms import build_cross_modality_transforms
+from torchreid_nas.data.transforms import ERASING, Erasing, build_cross_modality_transforms
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.metrics.protocols import Protocol, find_protocol
 
@@ -74,6 +74,8 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         device: where loaders of decoded images put their batches; default the
             GPU with ``use_gpu``, otherwise the CPU.
         channels_last: memory order of these batches.
+        interpolation: by which images are resized, see :func:`build_cross_modality_transforms`.
+        erasing: which rectangles ``random_erase`` erases.
         training: False for a test alone: there is no training loader, and no batch that the identities must fill.
 
     Attributes:
@@ -118,6 +120,8 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         device: torch.device | str | None = None,
         channels_last: bool = False,
         training: bool = True,
+        interpolation: str = "bilinear",
+        erasing: Erasing = ERASING,
     ):
         sources, targets = list_names("sources", sources), None if targets is None else list_names("targets", targets)
         if not sources:
@@ -136,7 +140,7 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         with contextlib.redirect_stdout(io.StringIO()):
             super().__init__(sources, targets, height, width, [], norm_mean, norm_std, use_gpu)
         self.transform_tr, self.transform_te = build_cross_modality_transforms(
-            height, width, transforms, norm_mean, norm_std
+            height, width, transforms, norm_mean, norm_std, interpolation, erasing
         )
         self.batch_size_train = batch_size_train
         self.batch_size_test = batch_size_test
@@ -147,7 +151,7 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         self.num_trials = num_trials
         self.cache = cache
         self._training = training
-        self._decoded = DecodedSets(height, width, root, cache_folders(root, cache_dir))
+        self._decoded = DecodedSets(height, width, root, cache_folders(root, cache_dir), interpolation)
         self._device = torch.device(device or ("cuda" if self.use_gpu else "cpu"))
         self._channels_last = channels_last
         if cache == "on" and BatchTransform.of(self.transform_tr, height, width) is None:

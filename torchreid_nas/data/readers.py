@@ -88,12 +88,14 @@ class PieceReader:
         dataset: images, or a :class:`CameraStyleDataset` for those in the styles that it draws.
         size: (height, width) of the batch.
         rectangle: what is cut; None for whole images.
+        interpolation: by which pixels are resized.
     """
 
     def __init__(
         self, images: StoredImages, files: StoredImages | None, dataset: CrossModalityDataset | CameraStyleDataset,
-        size: tuple[int, int], rectangle: RandomSizedRectCrop | None,
+        size: tuple[int, int], rectangle: RandomSizedRectCrop | None, interpolation: str = "bilinear",
     ) -> None:
+        self._interpolation = interpolation
         self.size = size
         self._images, self._files, self._rectangle, self._items = images, files, rectangle, dataset.data
         self._styles = dataset if isinstance(dataset, CameraStyleDataset) else None
@@ -124,7 +126,7 @@ class PieceReader:
                 height, width, _ = pixels.shape
                 top, left, height, width = self._rectangle.rectangle(width, height, numbers)
                 pixels = pixels[top:top + height, left:left + width]
-            resize_pixels(pixels, place)
+            resize_pixels(pixels, place, self._interpolation)
 
     def labels(self, drawn: Sequence[tuple]) -> dict[str, torch.Tensor]:
         """See :meth:`Reader.labels`."""

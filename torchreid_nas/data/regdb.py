@@ -117,8 +117,8 @@ def _read_list(folder: Path, name: str, word: str) -> list[tuple[str, int, int]]
             )
         if len(folders) != 3 or not all(folders):
             raise InputError(
-                f'line {number} of "{index}" names "{image}", which does not match {word.capitalize()}/<identity>/<file>, such as '
-                f"{word.capitalize()}/285/male_back_v_05528_285.bmp; restore the file"
+                f'line {number} of "{index}" names "{image}", which does not match {word.capitalize()}/<identity>/<file>, '
+                f"such as {word.capitalize()}/285/male_back_v_05528_285.bmp; restore the file"
             )
         if image in seen:
             raise InputError(

@@ -1,4 +1,4 @@
-"""Pillow's bilinear resizing of decoded pixels, by a faster kernel wherever that gives the same bits."""
+"""Pillow's resizing of decoded pixels; bilinear by a faster kernel wherever that gives the same bits."""
 from __future__ import annotations
 
 __all__ = ["resize_pixels"]
@@ -14,7 +14,7 @@ _FAST = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
 _LARGEST = 2**13
 
 
-def resize_pixels(pixels: np.ndarray, out: np.ndarray) -> None:
+def resize_pixels(pixels: np.ndarray, out: np.ndarray, interpolation: str = "bilinear") -> None:
     """Write an image into ``out`` at its size, with the bits that torchvision's ``resize`` of PIL images gives.
 
     Both Pillow and torch's kernel for uint8 resize along the width, round, and
@@ -27,15 +27,16 @@ def resize_pixels(pixels: np.ndarray, out: np.ndarray) -> None:
     Args:
         pixels: uint8 (H, W, 3), with any strides.
         out: uint8 (height, width, 3), contiguous.
+        interpolation: ``"bilinear"``; ``"bicubic"`` and ``"lanczos"`` are Pillow's alone.
     """
     height, width, _ = out.shape
-    if _FAST and _exact(pixels.shape[0], height) and _exact(pixels.shape[1], width):
+    if interpolation == "bilinear" and _FAST and _exact(pixels.shape[0], height) and _exact(pixels.shape[1], width):
         # Copied, since torch takes what is mapped read-only with a warning.
         batch = torch.from_numpy(np.array(pixels))[None].permute(0, 3, 1, 2)
         resized = F.interpolate(batch, size=(height, width), mode="bilinear", antialias=True)
         out[:] = resized.permute(0, 2, 3, 1)[0].numpy()
     else:
-        out[:] = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
+        out[:] = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling[interpolation.upper()]))
 
 
 def _exact(own: int, new: int) -> bool:

@@ -1,9 +1,14 @@
 """Augmentation of cross-modality training by name, as in torchreid, with the recipe of CM-NAS."""
 from __future__ import annotations
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "TRANSFORMS", "RandomSizedRectCrop", "build_cross_modality_transforms"]
+__all__ = [
+    "ERASING", "IMAGENET_MEAN", "IMAGENET_STD", "INTERPOLATIONS", "TRANSFORMS", "Erasing", "RandomErase", "RandomSizedRectCrop",
+    "build_cross_modality_transforms",
+]
 
+import dataclasses
 import math
+import random
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
@@ -19,6 +24,37 @@ TRANSFORMS = (
     "random_sized_rect_crop", "pad_crop", "random_crop", "random_flip", "random_patch", "color_jitter", "random_erase",
 )
 PADDING = 10
+INTERPOLATIONS = {
+    name: T.InterpolationMode(name) for name in ("bilinear", "bicubic", "lanczos")
+}
+"""Filters by which images are resized, by the names of the config; all are Pillow's."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Erasing:
+    """Which rectangles ``random_erase`` erases; the defaults are CM-NAS's and torchreid's.
+
+    Args:
+        probability: share of the images in which a rectangle is erased.
+        area: smallest and largest share of the image; ECN's are 0.02 and 0.2.
+        aspect: smallest and largest height over width; ECN's are 0.3 and 3.
+    """
+
+    probability: float = 0.5
+    area: tuple[float, float] = (0.02, 0.4)
+    aspect: tuple[float, float] = (0.3, 1 / 0.3)
+
+    def __post_init__(self) -> None:
+        for key, value, valid, expected in (
+            ("probability", self.probability, 0 <= self.probability <= 1, "between 0 and 1"),
+            ("area", self.area, 0 < self.area[0] <= self.area[1] < 1, "two rising values above 0 and below 1"),
+            ("aspect", self.aspect, 0 < self.aspect[0] <= self.aspect[1], "two rising values above 0"),
+        ):
+            if not valid:
+                raise InputError(f"data.random_erase.{key} is {value}, expected {expected}")
+
+
+ERASING = Erasing()
 
 
 def build_cross_modality_transforms(
@@ -27,6 +63,8 @@ def build_cross_modality_transforms(
     transforms: str | Sequence[str] | None = ("pad_crop", "random_flip", "random_erase"),
     norm_mean: Sequence[float] | None = None,
     norm_std: Sequence[float] | None = None,
+    interpolation: str = "bilinear",
+    erasing: Erasing = ERASING,
 ) -> tuple[T.Compose, T.Compose]:
     """Build the transforms of training and of testing; PIL image -> float32 tensor (3, height, width).
 
@@ -45,6 +83,9 @@ def build_cross_modality_transforms(
         transforms: names from ``TRANSFORMS``; None for no augmentation.
         norm_mean: of the RGB channels; default ImageNet's.
         norm_std: of the RGB channels; default ImageNet's.
+        interpolation: of all resizing, one of :data:`INTERPOLATIONS`. CM-NAS, AGW and DDAG resize by ``"lanczos"``, ECN
+            by ``"bicubic"``, torchreid by ``"bilinear"``.
+        erasing: which rectangles ``random_erase`` erases.
 
     Raises:
         InputError: unknown name, or a size or statistic out of range.
@@ -65,10 +106,15 @@ def build_cross_modality_transforms(
             f"norm_mean is {mean} and norm_std {std}, expected three numbers each and positive deviations"
         )
 
-    resize = T.Resize((height, width))
+    if interpolation not in INTERPOLATIONS:
+        raise InputError(
+            f'data.interpolation is "{interpolation}", expected one of {", ".join(INTERPOLATIONS)}'
+            f"{nearest(interpolation, INTERPOLATIONS)}"
+        )
+    resize = T.Resize((height, width), INTERPOLATIONS[interpolation])
     normalize = [T.ToTensor(), T.Normalize(mean, std)]
     pieces = torchreid.data.transforms
-    train = [RandomSizedRectCrop(height, width) if "random_sized_rect_crop" in names else resize]
+    train = [RandomSizedRectCrop(height, width, interpolation) if "random_sized_rect_crop" in names else resize]
     if "pad_crop" in names:
         train.append(T.RandomCrop((height, width), padding=PADDING))
     if "random_crop" in names:
@@ -81,12 +127,45 @@ def build_cross_modality_transforms(
         train.append(T.ColorJitter(brightness=0.2, contrast=0.15, saturation=0, hue=0))
     train += normalize
     if "random_erase" in names:
-        train.append(pieces.RandomErasing(mean=mean))
+        train.append(RandomErase(erasing, mean))
     return T.Compose(train), T.Compose([resize, *normalize])
 
 
+class RandomErase(torchreid.data.transforms.RandomErasing):
+    """torchreid's ``RandomErasing`` (Zhong et al., AAAI 2020), with bounds of the aspect ratio that are free.
+
+    torchreid's upper bound is always one over the lower. Draws come from
+    Python's global generator, in torchreid's order.
+
+    Args:
+        erasing: which rectangles.
+        fill: values of the three channels of an erased pixel.
+    """
+
+    def __init__(self, erasing: Erasing, fill: Sequence[float]) -> None:
+        low, high = erasing.aspect
+        super().__init__(erasing.probability, *erasing.area, low, list(fill))
+        self.r2 = high
+
+    def __call__(self, img: torch.Tensor) -> torch.Tensor:
+        """Erase in an image, float32 (3, H, W), in place."""
+        if random.uniform(0, 1) > self.probability:
+            return img
+        _, height, width = img.shape
+        for _ in range(100):
+            area = random.uniform(self.sl, self.sh) * (height * width)
+            aspect = random.uniform(self.r1, self.r2)
+            h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            if h < height and w < width:
+                top, left = random.randint(0, height - h), random.randint(0, width - w)
+                for channel, value in zip(img, self.mean):
+                    channel[top:top + h, left:left + w] = value
+                break
+        return img
+
+
 class RandomSizedRectCrop:
-    """Cut a random upright rectangle and resize it, bilinearly; PIL image -> PIL image of ``width`` x ``height``.
+    """Cut a random upright rectangle and resize it; PIL image -> PIL image of ``width`` x ``height``.
 
     The recipe of ECN (Zhong et al., CVPR 2019, authors' code): the area is a
     share of the image's uniform in 0.64 to 1, the height uniform in 2 to 3
@@ -104,14 +183,15 @@ class RandomSizedRectCrop:
     RATIOS = (2.0, 3.0)
     ATTEMPTS = 10
 
-    def __init__(self, height: int, width: int):
+    def __init__(self, height: int, width: int, interpolation: str = "bilinear"):
         self.height = height
         self.width = width
+        self.interpolation = INTERPOLATIONS[interpolation]
 
     def __call__(self, image: Image.Image) -> Image.Image:
         """Cut and resize one image."""
         top, left, height, width = self.rectangle(*image.size)
-        return T.functional.resized_crop(image, top, left, height, width, [self.height, self.width])
+        return T.functional.resized_crop(image, top, left, height, width, [self.height, self.width], self.interpolation)
 
     def draw(self, count: int, generator: torch.Generator | None = None) -> list[list[float]]:
         """Draw for each of ``count`` images as many numbers, uniform from 0 to below 1, as a rectangle takes at most."""

@@ -81,7 +81,7 @@ class FeatureExtractor:
             (model.height, model.width),
         )
         self._transform = build_cross_modality_transforms(
-            model.height, model.width, None, model.norm_mean, model.norm_std
+            model.height, model.width, None, model.norm_mean, model.norm_std, model.interpolation
         )[1]
 
     @property

@@ -18,6 +18,7 @@ FROM_FILE = "from file"
 ZOO_PREFIX = "zoo:"
 """Prefix that marks the name of a zoo entry where a path is allowed too: ``zoo:cdnet_market1501_pretrained``."""
 MODALITIES = ("visible", "visible-infrared")
+_INTERPOLATIONS = ("bilinear", "bicubic", "lanczos")
 _DIGESTS = {"git_blob": 40, "sha256": 64}
 # Required keys of each kind of source, and the optional keys.
 _SOURCES = {"url": ("url",), "drive": ("folder", "pattern"), "torchreid": ("cached",), "file": ("path",)}
@@ -96,6 +97,7 @@ class Entry:
         modality: ``"visible"``, or ``"visible-infrared"`` for two-stream networks.
         feature_dim, height, width: of the feature, of the images in pixels.
         norm_mean, norm_std: by which images in 0…1 are normalised.
+        interpolation: by which images are resized: ``bilinear``, ``bicubic`` or ``lanczos``.
         format: layout of the file; one of :data:`FORMATS`.
         source: where the file comes from.
         licence: what is known of it.
@@ -129,6 +131,7 @@ class Entry:
     protocol: str = ""
     norm_mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     norm_std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    interpolation: str = "bilinear"
     size: int | None = None
     checksum: tuple[str, str] | None = None
     config: tuple[str, Mapping[str, Any]] | None = None
@@ -259,6 +262,7 @@ _KEYS: dict[str, tuple[bool, Callable[[Any], bool], str]] = {
     "protocol": (False, *_TEXT),
     "norm_mean": (False, _is_triple, "three numbers"),
     "norm_std": (False, lambda v: _is_triple(v) and all(x > 0 for x in v), "three numbers above 0"),
+    "interpolation": (False, lambda v: v in _INTERPOLATIONS, "one of " + ", ".join(_INTERPOLATIONS)),
     "size": (False, lambda v: v is None or _is_count(v), "bytes, or null where unknown"),
     "published": (False, lambda v: v is None or isinstance(v, list), "a list of figures"),
     "measured": (False, lambda v: v is None or isinstance(v, list), "a list of figures"),

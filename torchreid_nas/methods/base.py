@@ -131,11 +131,14 @@ class BaseMethod(Method):
 
     def data(self, targets: Sequence[str], holdout: float = 0.0) -> ReIDDataManager:
         """Return the data manager of the common keys, :meth:`data_options` added."""
-        cfg = self.cfg
+        from torchreid_nas.data.transforms import Erasing
+
+        cfg, erase = self.cfg, self.cfg.data.random_erase
         return self.manager(
             root=cfg.data.root, sources=cfg.data.sources, targets=list(targets), height=cfg.data.height,
             width=cfg.data.width, transforms=cfg.data.transforms, norm_mean=cfg.data.norm_mean,
-            norm_std=cfg.data.norm_std, split_id=cfg.data.split_id, batch_size_train=cfg.train.batch_size,
+            norm_std=cfg.data.norm_std, interpolation=cfg.data.interpolation,
+            erasing=Erasing(erase.probability, tuple(erase.area), tuple(erase.aspect)), split_id=cfg.data.split_id, batch_size_train=cfg.train.batch_size,
             batch_size_test=cfg.test.batch_size, workers=min(cfg.data.workers, _cores()),
             num_instances=cfg.sampler.num_instances, num_batches=cfg.train.num_batches or None,
             use_gpu=self.device.type == "cuda", seed=cfg.train.seed, gallery_draw=cfg.test.gallery_draw,

@@ -44,7 +44,8 @@ def provenance(cfg: CfgNode, **more: Any) -> dict[str, Any]:
         "commit": _commit(),
         "config": config_fingerprint(cfg),
         "seed": cfg.train.seed,
-        "data": {"sources": list(cfg.data.sources), "split_id": cfg.data.split_id, "synthetic": cfg.synthetic.enabled},
+        "data": {"sources": list(cfg.data.sources), "split_id": cfg.data.split_id, "synthetic": cfg.synthetic.enabled,
+                 "interpolation": cfg.data.interpolation},
         "model": cfg.model.name,
         **more,
     }

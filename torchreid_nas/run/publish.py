@@ -72,6 +72,7 @@ def add_run(
         "width": cfg.data.width,
         "norm_mean": list(cfg.data.norm_mean),
         "norm_std": list(cfg.data.norm_std),
+        "interpolation": cfg.data.interpolation,
         "format": "ours",
         "source": {"kind": "file", "path": _relative(weights, output)},
         "file": weights.name,

@@ -83,6 +83,8 @@ def _caveats(entry: Entry, rows: Sequence[Mapping[str, Any]], cfg: CfgNode) -> l
         )
     if (tuple(cfg.data.norm_mean), tuple(cfg.data.norm_std)) != (entry.norm_mean, entry.norm_std):
         lines.append("Measured with other data.norm_mean and data.norm_std than the entry names.")
+    if cfg.data.interpolation != entry.interpolation:
+        lines.append(f"Measured with data.interpolation {cfg.data.interpolation}, published with {entry.interpolation}.")
     published = {figure.dataset for figure in entry.published}
     missing = sorted({row["dataset"] for row in rows} - published)
     if missing:

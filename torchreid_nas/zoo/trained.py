@@ -85,7 +85,7 @@ def _from_run(folder: Path, name: str) -> TrainedModel:
     architecture = run.kept_architecture(cfg.model.architecture)
     model = method.build_model(checkpoint_num_classes(weights) or 1, architecture, pretrained=False)
     load_weights(model, weights)
-    return wrap_model(model, cfg.data.height, cfg.data.width, cfg.data.norm_mean, cfg.data.norm_std, name)
+    return wrap_model(model, cfg.data.height, cfg.data.width, cfg.data.norm_mean, cfg.data.norm_std, name, cfg.data.interpolation)
 
 
 def _from_zoo(entry_name: str, name: str) -> TrainedModel:
@@ -96,5 +96,6 @@ def _from_zoo(entry_name: str, name: str) -> TrainedModel:
             raise
         raise InputError(f'there is no folder "{name}" of a run, and {error}') from error
     return wrap_model(
-        build(entry), entry.height, entry.width, entry.norm_mean, entry.norm_std, f"{ZOO_PREFIX}{entry.name}"
+        build(entry), entry.height, entry.width, entry.norm_mean, entry.norm_std, f"{ZOO_PREFIX}{entry.name}",
+        entry.interpolation,
     )
