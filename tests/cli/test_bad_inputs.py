@@ -79,8 +79,21 @@ def architecture(**changes):
     return json.dumps({"space": "bn_split", "choices": {"conv1": "share"}, "source": {}, **changes})
 
 
+def npz(**changes):
+    """Return a function that writes saved features with other arrays."""
+    arrays = {
+        "features": np.ones((1, 2), np.float32), "paths": np.array(["a.jpg"]), "labels": np.array([""]), "camids": np.array([0]),
+        "model": np.array("m"), "modality": np.array("visible"), **changes,
+    }
+    return lambda path: np.savez(path, **arrays)
+
+
 DIGITS = "1" * 400
 TESTED = "--stages test model.architecture share model.load_weights {tmp}/w.pth"
+FEATURES = "features {tmp} --device cpu --out {tmp}/out.npz"
+VISIBLE = f"{FEATURES} --model {{run}} --modality visible"
+BOXED = f"{VISIBLE} --boxes {{tmp}}/b.csv"
+FOREIGN = f"{FEATURES} --weights {{tmp}}/w.pth"
 MATCHED = "match {tmp}/q.npz {tmp}/q.npz --model {run} --query-modality visible --gallery-modality infrared"
 STYLED = "camstyle --dataset market1501 --root {root} --output {tmp}"
 ROWS = [
@@ -186,6 +199,45 @@ ROWS = [
     Row("no whole number for a batch", "features {tmp} --model {run} --batch-size two", '--batch-size is "two"', bare=True),
     Row("an npz with features of text", MATCHED,
         "q.npz", {"q.npz": lambda path: np.savez(path, features=np.array(["a"]))}, bare=True),
+    Row("a pipe named like an image", VISIBLE, "x.png.*is a named pipe", {"x.png": fifo}, bare=True),
+    Row("a pipe named like a video", VISIBLE, "x.mp4.*is a named pipe", {"x.mp4": fifo}, bare=True),
+    Row("a folder of other files", VISIBLE, "holds 1 other files, the first: notes.txt",
+        {"notes.txt": "x"}, bare=True),
+    Row("an image of a web page", VISIBLE, "x.jpg", {"x.jpg": "<html>"}, bare=True),
+    Row("a name that steers the terminal", VISIBLE, r"a\\x1b\[31m.jpg",
+        {"a\x1b[31m.jpg": "x"}, bare=True),
+    Row("a height of 5,000 digits", f"{VISIBLE} --height {'1' * 5000}", "--height", {"a.jpg": ""},
+        bare=True),
+    Row("boxes that are not there", BOXED, "b.csv.*does not exist", {"a.png": ""}, bare=True),
+    Row("boxes without a height", BOXED, 'no column "height"', {"a.png": "", "b.csv": "file,left,top,width\n"}, bare=True),
+    Row("a box of no number", BOXED, 'line 1 holds "wide"', {"a.png": "", "b.csv": "1,1,2,3,wide,5\n"}, bare=True),
+    Row("boxes of frames for several videos", BOXED, "name frames and no files",
+        {"a.png": "", "a.mp4": "", "b.csv": "1,1,2,3,4,5\n"}, bare=True),
+    Row("weights of no model's name", f"{FOREIGN} --model osnet_x025", 'did you mean "osnet_x0_25"',
+        {"w.pth": saved({"net": {"a": torch.zeros(2)}})}, bare=True),
+    Row("weights under a strange entry", f"{FOREIGN} --model osnet_x0_25", 'its entries: "epoch", "weights"',
+        {"w.pth": saved({"epoch": 1, "weights": {"a": torch.zeros(2)}})}, bare=True),
+    Row("weights of another architecture", f"{FOREIGN} --model osnet_x0_25", "of another model",
+        {"w.pth": saved({"ema": {"a": torch.zeros(2)}})}, bare=True),
+    Row("weights with a hostile key", f"{FOREIGN} --model osnet_x0_25", r"its entries: \"\\x1b\[2J\\n\"",
+        {"w.pth": saved({"\x1b[2J\n": 1})}, bare=True),
+    Row("an npz that is a pipe", MATCHED, "q.npz.*no regular file", {"q.npz": fifo}, bare=True),
+    Row("an npz that ends early", MATCHED, "q.npz.*truncated or no .npz file", {"q.npz": b"PK\x03\x04"}, bare=True),
+    Row("an npz with text for features", MATCHED, 'q.npz.*an array "features".*expected 2 and floating-point numbers',
+        {"q.npz": npz(features=np.array([["a"]]))}, bare=True),
+    Row("an npz with cameras of text", MATCHED, 'an array "camids".*whole numbers',
+        {"q.npz": npz(camids=np.array(["1"]))}, bare=True),
+    Row("an npz with Python objects", MATCHED, "q.npz.*truncated or no .npz file",
+        {"q.npz": npz(paths=np.array([{"a": 1}], dtype=object))}, bare=True),
+    Row("boxes for saved features", f"{MATCHED} --query-boxes x.csv", "--query-boxes.*extracted already",
+        {"q.npz": npz()}, bare=True),
+    Row("a checkpoint of no known layout", "zoo convert {tmp}/w.pth", "w.pth.*has a layout that is not known",
+        {"w.pth": saved({"a": torch.zeros(2)})}, bare=True),
+    Row("a checkpoint to convert of a list", "zoo convert {tmp}/w.pth", "holds no state dict .it holds a list",
+        {"w.pth": saved([1])},
+        bare=True),
+    Row("a checkpoint to convert that is ours", "zoo convert {run}/train/model.pth", "layout of this package already", bare=True),
+    Row("a run to add that is none", "zoo add {tmp}", "no finished run", bare=True),
     Row("a layout that does not exist", "synthetic regbd --root {tmp}", 'did you mean "regdb"', bare=True),
     # -- exports, generated data and camera styles
     Row("an export format that does not exist", "export --model {run} --format onx", 'format is "onx".*did you mean "onnx"',

@@ -257,6 +257,20 @@ def test_a_finished_run_becomes_an_entry_that_works(capsys, finished_run, tmp_pa
     assert again["cmc"] == row["cmc"] and again["mAP"] == row["mAP"]
 
 
+def test_a_run_on_generated_images_is_listed_as_such(capsys, finished_run, tmp_path, monkeypatch):
+    run = tmp_path / "generated"
+    shutil.copytree(finished_run, run)
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("enabled: false", "enabled: true").replace("enabled: False", "enabled: True"))
+    assert load_config(config).synthetic.enabled
+    said(capsys, "add", run)
+    monkeypatch.setenv("TORCHREID_NAS_ZOO", str(run / "zoo.yaml"))
+    assert zoo.find_entry("generated").generated and not zoo.find_entry("cdnet_market1501_scratch").generated
+    row, = [line for line in said(capsys, "list").splitlines() if line.startswith("generated ")]
+    assert "market1501 (generated)" in row
+    assert "market1501, generated images" in said(capsys, "info", "generated")
+
+
 def test_the_entry_beside_a_run_moves_with_it(finished_run, tmp_path, monkeypatch):
     shutil.copytree(finished_run, tmp_path / "copy")
     entry, path = add_run(tmp_path / "copy", name="moved")

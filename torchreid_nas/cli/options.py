@@ -7,7 +7,7 @@ import argparse
 import re
 from typing import TYPE_CHECKING
 
-from torchreid_nas.errors import InputError
+from torchreid_nas.errors import InputError, shown
 
 if TYPE_CHECKING:
     from torchreid_nas.checkpoints.trained import TrainedModel
@@ -58,5 +58,5 @@ def positive_int(option: str, text: str) -> int:
     """
     # Of at most nine digits: Python refuses to read thousands of them.
     if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
-        raise InputError(f'{option} is "{text}", expected a whole number of at least 1')
+        raise InputError(f'{option} is "{shown(text)}", expected a whole number of at least 1')
     return int(text)
