@@ -3,7 +3,7 @@
 Test sets are drawn from a population whose true mean is known: an identity's queries share a normal variable of their own
 (the correlation within identities), and a score is 0 or 1 (a hit) or a number in [0, 1] (an average precision).
 
-    python benchmarks/intervals.py [--sets 1000] [--quick]
+    python benchmarks/intervals.py [--sets 1000]
 """
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import argparse
 import time
 
 import numpy as np
+from harness import add_json, machine
+from results import Report
 from scipy import stats
-from tabulate import tabulate
 
 from torchreid_nas.evidence import interval, paired_test
 from torchreid_nas.evidence.sides import Side, compare_sides
@@ -86,18 +87,21 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", type=int, default=1000, help="simulated test sets per row")
-    sets = parser.parse_args().sets
-    print(f"Coverage of the 95 % interval over {sets} test sets (1,000 resamples each)\n")
-    headers = ["test set", "correlation", "score", "over identities", "over queries", "width, identities : queries"]
-    print(tabulate(coverage(sets), headers=headers, disable_numparse=True))
-    print(f"\nTwo alike methods, {sets} test sets of 96 × 40: p-values should be uniform\n")
-    headers = ["correlation", "", "p below 0.05", "Kolmogorov-Smirnov p"]
-    print(tabulate(false_alarms(sets), headers=headers, disable_numparse=True))
-    generator = np.random.default_rng(2)
-    pids, values = np.repeat(np.arange(96), 40)[:3803], generator.random(3803)
-    start = time.perf_counter()
-    interval(values, pids)
-    print(f"\n10,000 resamples of SYSU-MM01's size: {time.perf_counter() - start:.3f} s")
+    add_json(parser)
+    options = parser.parse_args()
+    sets = options.sets
+    with Report(machine(), options.json) as report:
+        headers = ["test set", "correlation", "score", "over identities", "over queries", "width, identities : queries"]
+        title = f"Coverage of the 95 % interval over {sets} test sets (1,000 resamples each)"
+        report.table(coverage(sets), headers, title)
+        headers = ["correlation", "", "p below 0.05", "Kolmogorov-Smirnov p"]
+        title = f"Two alike methods, {sets} test sets of 96 × 40: p-values should be uniform"
+        report.table(false_alarms(sets), headers, title)
+        generator = np.random.default_rng(2)
+        pids, values = np.repeat(np.arange(96), 40)[:3803], generator.random(3803)
+        start = time.perf_counter()
+        interval(values, pids)
+        report.text(f"10,000 resamples of SYSU-MM01's size: {time.perf_counter() - start:.3f} s.")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,8 @@ from torchreid_nas.cli import main
 from torchreid_nas.data.camstyle import FileStyler
 from torchreid_nas.data.camstyle.names import CAMSTYLE_FOLDER
 from torchreid_nas.files import load_checkpoint
+from torchreid_nas.run.folder import RunFolder
+from torchreid_nas.run.lock import hold
 
 TINY = ["--height", "32", "--width", "16", "--channels", "4", "--residual-blocks", "1", "--iterations", "6",
         "--batch-size", "4", "--n-critic", "2"]
@@ -210,3 +214,24 @@ def test_emulated_bfloat16_is_one_line_on_stderr(data_root, tmp_path, capsys, mo
     assert main(call(root, tmp_path / "run", *TINY, "--iterations", 1, "--amp", "bf16")) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if "bf16" in line]
     assert len(said) == 1 and said[0].startswith("warning: --amp is bf16")
+
+
+def test_a_second_process_on_the_same_run_is_told_who_holds_it(copied, capsys):
+    root, output = copied
+    held, release = threading.Event(), threading.Event()
+
+    def holder():
+        with hold(RunFolder(output)):
+            held.set()
+            release.wait(60)
+
+    thread = threading.Thread(target=holder)
+    thread.start()
+    try:
+        assert held.wait(60)
+        said = refused(capsys, *call(root, output, "--resume"))
+    finally:
+        release.set()
+        thread.join()
+    assert f'"{output}" is in use by process {os.getpid()} on ' in said and "choose another --output" in said
+    assert main(call(root, output, "--resume")) == 0

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 
 from torchreid_nas.camstyle import generation
@@ -217,3 +218,26 @@ def test_a_full_disk_is_said_in_one_sentence_and_leaves_whole_files(camera_image
     for path in folder.glob("*.jpg"):
         with Image.open(path) as image:
             image.load()
+
+
+# -- two at once ----------------------------------------------------------------
+
+
+def test_a_second_process_does_not_mix_its_images_in(generator, camera_images):
+    images = camera_images()
+    with FileLock(folder_of(images).with_name(f".{CAMSTYLE_FOLDER}.lock")):
+        with pytest.raises(InputError, match=f'another process writes camera-style images into ".*{CAMSTYLE_FOLDER}"'):
+            write(generator, images)
+        assert not folder_of(images).exists()
+    assert write(generator, images) == len(CamStyleFiles(images))
+
+
+def test_images_that_another_network_wrote_meanwhile_are_refused(generator, camera_images):
+    images = camera_images()
+    listed_before = CamStyleFiles(images)
+    write(generator, images)
+    before = contents(folder_of(images))
+    torch.manual_seed(1)
+    with pytest.raises(InputError, match="camera-style images of another network"):
+        generate(Generator(3, 4, 1), images, listed_before, {"iteration": 7}, CPU, 4)
+    assert contents(folder_of(images)) == before

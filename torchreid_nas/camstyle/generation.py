@@ -3,13 +3,16 @@ from __future__ import annotations
 
 __all__ = ["MARKER", "CamStyleFiles", "generate", "weights_digest"]
 
+import contextlib
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from filelock import FileLock, Timeout
 from PIL import Image
 from torch import nn
 from tqdm.auto import tqdm
@@ -24,6 +27,7 @@ MARKER = "camstyle.json"
 """Name of the file beside the images that describes the network that made them."""
 
 _WRITERS = 8
+_LOG = logging.getLogger(__name__)
 
 
 class CamStyleFiles:
@@ -51,6 +55,10 @@ class CamStyleFiles:
                 f'{count} training images are named "{stem}", so that their camera-style images would share a file in '
                 f'"{folder}"; use a data set whose names differ, such as market1501, dukemtmcreid or msmt17'
             )
+        self.refresh()
+
+    def refresh(self) -> None:
+        """List the folders again."""
         self._listed = {
             folder: {path.name for path in folder.iterdir()} if folder.is_dir() else set[str]() for folder in self.folders
         }
@@ -120,9 +128,20 @@ def generate(
         overwrite: remove the existing files first.
 
     Raises:
-        InputError: a folder holds images of another network, an image is broken, or
-            a file cannot be written.
+        InputError: a folder holds images of another network, another process writes
+            into it, an image is broken, or a file cannot be written.
     """
+    with contextlib.ExitStack() as stack:
+        for folder in files.folders:
+            stack.enter_context(_owned(folder))
+        files.refresh()
+        return _generate(generator, images, files, origin, device, batch_size, workers, overwrite)
+
+
+def _generate(
+    generator: nn.Module, images: CameraImages, files: CamStyleFiles, origin: dict[str, Any], device: torch.device,
+    batch_size: int, workers: int, overwrite: bool,
+) -> int:
     for folder in files.folders:
         if folder.is_dir():
             remove_leftovers(folder)
@@ -171,6 +190,22 @@ def weights_digest(module: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _owned(folder: Path) -> Iterator[None]:
+    """Own a folder of camera-style images inside the block: images of two networks would mix."""
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(f'another process writes camera-style images into "{folder}"; wait for its end') from error
+    except OSError as error:
+        _LOG.warning('the file system of "%s" knows no locks (%s); start no second process that writes there', folder, error)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _refuse_others(files: CamStyleFiles, origin: dict[str, Any]) -> None:

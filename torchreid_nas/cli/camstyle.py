@@ -4,6 +4,7 @@ from __future__ import annotations
 __all__ = ["main"]
 
 import argparse
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,9 +15,11 @@ from torchreid_nas.camstyle.settings import StarGANSettings
 from torchreid_nas.errors import InputError
 
 if TYPE_CHECKING:
+    import torch
+
     from torchreid_nas.camstyle.generation import CamStyleFiles
     from torchreid_nas.camstyle.images import CameraImages
-    from torchreid_nas.camstyle.training import Trainer
+    from torchreid_nas.camstyle.training import Schedule, Trainer
 
 _HELP = {
     "height": "of the images in pixels, divisible by 4",
@@ -58,17 +61,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     torchreid_nas.register()
     import torch
 
-    from torchreid_nas.camstyle.generation import CamStyleFiles, generate
-    from torchreid_nas.camstyle.images import load_camera_images
-    from torchreid_nas.camstyle.training import CHECKPOINT, Schedule, Trainer
-    from torchreid_nas.data.camstyle.names import is_msmt17
-    from torchreid_nas.device import find_device, warn_of_emulation
-    from torchreid_nas.files import check_folder, remove_leftovers
+    from torchreid_nas.camstyle.training import Schedule
+    from torchreid_nas.device import find_device
+    from torchreid_nas.run.folder import RunFolder
+    from torchreid_nas.run.lock import hold
 
     schedule = Schedule(**{name: getattr(arguments, name) for name in _SCHEDULE_HELP})
     device = find_device(arguments.device)
     # Deterministic convolution kernels: the same settings and seed give the same numbers on the same machine.
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    # A generation only reads the folder of the run.
+    with contextlib.nullcontext() if arguments.only_generate else hold(RunFolder(folder)):
+        _train_and_generate(arguments, given, settings, schedule, device)
+    return 0
+
+
+def _train_and_generate(
+    arguments: argparse.Namespace, given: Mapping[str, Any], settings: StarGANSettings, schedule: Schedule,
+    device: torch.device,
+) -> None:
+    from torchreid_nas.camstyle.generation import CamStyleFiles, generate
+    from torchreid_nas.camstyle.images import load_camera_images
+    from torchreid_nas.camstyle.training import CHECKPOINT, Trainer
+    from torchreid_nas.data.camstyle.names import is_msmt17
+    from torchreid_nas.device import warn_of_emulation
+    from torchreid_nas.files import check_folder, remove_leftovers
+
+    folder = Path(arguments.output)
     state = _saved(folder / CHECKPOINT, arguments)
     if state is not None:
         settings = _settings_of(state, given, folder)
@@ -110,7 +129,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"ECN reads them with: torchreid-nas --config CONFIG --root {arguments.root} data.targets {arguments.dataset} "
         "ecn.camstyle files"
     )
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
