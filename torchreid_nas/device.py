@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 __all__ = [
-    "computes_bfloat16", "find_device", "fuses_optimizers", "move", "rectify_in_place", "resolve_config",
+    "computes_bfloat16", "endangered_by_channels_last", "find_device", "fuses_optimizers", "move", "rectify_in_place", "resolve_config",
     "suits_channels_last", "warn_of_emulation",
 ]
 
@@ -82,6 +82,23 @@ def suits_channels_last(device: torch.device) -> bool:
     channels as neighbours.
     """
     return computes_bfloat16(device) or device.type == "cpu" and torch.backends.mkldnn.is_available()
+
+
+def endangered_by_channels_last(model: nn.Module) -> str | None:
+    """Return the name of a convolution of which the training in channels-last corrupts memory on a CPU, None without one.
+
+    The backward pass of a 1×1 convolution with a stride, in float32, reads and
+    writes 16 channels at a time (oneDNN of torch 2.14 and others): with 4 to 15
+    input channels it ended the process with SIGSEGV or a broken heap. Numbers of
+    channels that are no multiple of 16 are left alone altogether.
+
+    >>> endangered_by_channels_last(nn.Conv2d(8, 16, 1, stride=2)), endangered_by_channels_last(nn.Conv2d(16, 32, 1, stride=2))
+    ('', None)
+    """
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and max(layer.stride) > 1 and layer.in_channels % 16:
+            return name
+    return None
 
 
 def fuses_optimizers(device: torch.device) -> bool:

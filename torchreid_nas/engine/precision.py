@@ -4,13 +4,16 @@ from __future__ import annotations
 __all__ = ["Precision"]
 
 import contextlib
+import logging
 from collections.abc import Iterator
 
 import torch
 from torch import nn
 
-from torchreid_nas.device import rectify_in_place
+from torchreid_nas.device import endangered_by_channels_last, rectify_in_place
 from torchreid_nas.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 _AMP = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -45,7 +48,20 @@ class Precision:
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
 
     def place(self, model: nn.Module) -> nn.Module:
-        """Move a network to the device, in place, in the memory format, and return it."""
+        """Move a network to the device, in place, in the memory format, and return it.
+
+        Channels-last is left, with a note, where it would corrupt memory: see
+        :func:`~torchreid_nas.device.endangered_by_channels_last`.
+        """
+        endangered = None
+        if self.channels_last and self.device.type == "cpu" and self.amp == "none":
+            endangered = endangered_by_channels_last(model)
+        if endangered is not None:
+            logger.info(
+                f'note: train.channels_last is left alone: torch corrupts memory in the backward pass of "{endangered}", '
+                "a 1×1 convolution with a stride whose channels are no multiple of 16"
+            )
+            self.channels_last, self._format = False, torch.contiguous_format
         model = model.to(self.device, memory_format=self._format)  # type: ignore[call-overload]  # torch's stub lacks this form
         if self.device.type == "cpu" and self.amp == "bf16":
             rectify_in_place(model, False)
