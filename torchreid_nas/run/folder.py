@@ -1,9 +1,10 @@
 """The folder of a run: the name of every file in it, and what is finished.
 
     config.yaml            the resolved config
-    search/                config.yaml, checkpoint.pth, history.jsonl, model.pth (the supernet), TensorBoard events
+    search/                config.yaml, initial.json, checkpoint.pth, history.jsonl, model.pth (the supernet), TensorBoard events
     architecture.json      what the search found; architecture.cfg is the same in the authors' format
-    train/                 config.yaml, checkpoint.pth, history.jsonl, model.pth (the weights to test), TensorBoard events
+    train/                 config.yaml, initial.json (what it started from), checkpoint.pth, history.jsonl, model.pth (the
+                           weights to test), TensorBoard events
     results.json           the protocol's figures
     scores.npz             the scores of every query, from which the figures follow
     test_features.npz      the features of the test, for ``torchreid-nas verify``
@@ -72,6 +73,11 @@ class StageFolder:
     def history(self) -> Path:
         """One JSON object per epoch and line."""
         return self.path / "history.jsonl"
+
+    @property
+    def initial(self) -> Path:
+        """What the network of the stage started from: the name of the weights, and digests."""
+        return self.path / "initial.json"
 
     @property
     def weights(self) -> Path:

@@ -10,10 +10,11 @@ from yacs.config import CfgNode
 
 from torchreid_nas import report
 from torchreid_nas.config import config_to_yaml
-from torchreid_nas.files import remove_leftovers, write_json, write_text
+from torchreid_nas.files import read_json, remove_leftovers, write_json, write_text
 from torchreid_nas.run import build, guards
 from torchreid_nas.run.evidence import keep_evidence
-from torchreid_nas.run.folder import RunFolder
+from torchreid_nas.run.folder import SEARCHED, RunFolder
+from torchreid_nas.run.initial import initial_weights
 from torchreid_nas.run.lock import hold
 from torchreid_nas.run.pictures import draw_search, draw_training, try_to_draw
 from torchreid_nas.run.provenance import provenance
@@ -77,6 +78,7 @@ class Run:
         engine, space = build.search_engine(self.setup)
         stage = self.folder.search
         self._keep_config("search")
+        write_json(stage.initial, initial_weights(self.setup.cfg, engine.model))
         engine.run(save_dir=stage.path, max_epoch=self.setup.cfg.search.max_epoch, start_epoch=engine.resume(stage.path))
         epochs = len(report.read_history(stage.history))
         architecture = space.derive(engine.model, provenance(self.setup.cfg, epoch=epochs))
@@ -91,6 +93,9 @@ class Run:
         engine = build.train_engine(self.setup)
         stage = self.folder.train
         self._keep_config("train")
+        cfg = self.setup.cfg
+        kept = cfg.search.keep_weights and cfg.model.architecture == SEARCHED and not cfg.model.load_weights
+        write_json(stage.initial, initial_weights(cfg, engine.model, from_supernet=kept))
         self.folder.keep_file_architecture(self.setup.cfg.model.architecture)
         engine.run(save_dir=stage.path, max_epoch=self.setup.cfg.train.max_epoch, start_epoch=engine.resume(stage.path))
         if engine.best_epoch:
@@ -115,6 +120,8 @@ class Run:
         entry = self.setup.zoo_entry(trains)
         if entry is not None:
             results["zoo"] = entry.name
+        if self.setup.weights(trains) == self.folder.train.weights and self.folder.train.initial.exists():
+            results["initial"] = read_json(self.folder.train.initial)
         self._keep_config()
         write_json(self.folder.results, results)
         keep_evidence(self.setup, engine, rows, trains)
