@@ -29,6 +29,17 @@ def test_weights_without_a_classifier_are_tested(headless, data_root, tmp_path):
     assert 0 < read_json(tmp_path / "run" / "results.json")["results"][0]["mAP"] < 1
 
 
+def test_torchreids_imagenet_weights_are_tested_by_their_name_in_the_zoo(data_root, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("TORCHREID_NAS_OFFLINE", "1")
+    (tmp_path / "checkpoints").mkdir()
+    state = torchreid.models.build_model("osnet_x0_25", 1000, pretrained=False).state_dict()
+    torch.save(state, tmp_path / "checkpoints" / "osnet_x0_25_imagenet.pth")
+    keys = {"model.name": "osnet_x0_25", "model.width": 1, "model.architecture": "none", "model.load_weights": "zoo:osnet_x0_25"}
+    assert main(arguments(TINY_CDNET, data_root, tmp_path / "run", "--stages", "test", **keys)) == 0
+    assert read_json(tmp_path / "run" / "results.json")["zoo"] == "osnet_x0_25"
+
+
 def test_features_and_matches_of_a_file_of_weights(headless, data_root, tmp_path, capsys):
     query = next(data_root.rglob("query"))
     out = tmp_path / "features.npz"

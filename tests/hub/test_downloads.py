@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import hashlib
+import os
 
 import pytest
 
@@ -274,3 +275,11 @@ def test_a_git_blob_id_is_what_git_says(tmp_path):
     """The id of the file "hello\\n", which `git hash-object` gives."""
     (tmp_path / "hello").write_bytes(b"hello\n")
     assert file_digest(tmp_path / "hello", "git_blob") == "ce013625030ba8dba906f756967f9e9ca394464a"
+
+
+def test_a_pipe_or_a_folder_is_not_read_as_the_file_of_an_entry(served, small_file, tmp_path):
+    served(small_file)
+    os.mkfifo(tmp_path / "pipe.pth")
+    for path in (tmp_path / "pipe.pth", tmp_path):
+        with pytest.raises(InputError, match="is no regular file, expected the file of the zoo entry"):
+            zoo.verify("test_entry", path)

@@ -99,7 +99,7 @@ def test_what_is_tested_under_other_conditions_is_said(add_entry):
 @pytest.mark.parametrize(("overrides", "says"), [
     ({"model.load_weights": "zoo:cdnet_market1501_pretraind"}, 'did you mean "cdnet_market1501_pretrained"?'),
     ({"model.load_weights": "zoo:cmnas_sysu"}, "a two_stream_resnet50, and model.name is cdnet; use --config cmnas_sysu"),
-    ({"model.load_weights": "zoo:osnet_x1_0"}, "nothing to load here; set model.name osnet_x1_0 model.pretrained"),
+    ({"model.load_weights": "zoo:osnet_x1_0"}, "a osnet_x1_0, and model.name is cdnet; use model.name osnet_x1_0"),
 ])
 def test_an_entry_that_does_not_fit_the_config_is_refused_first(
     capsys, data_root, tmp_path, overrides, says,

@@ -47,6 +47,8 @@ def check_file(entry: Entry, path: Path, final: Path) -> str:
         InputError: the file is another one, a web page, or truncated.
     """
     what = f'"{path}"' if path == final else f"what came from {entry.source.address}"
+    if not path.is_file():
+        raise InputError(f'"{path}" is no regular file, expected the file of the zoo entry "{entry.name}"; check the path')
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(512)

@@ -18,16 +18,11 @@ def tested_entry(cfg: CfgNode) -> Entry | None:
     """Return the entry that ``model.load_weights`` names, None when it names a file or nothing.
 
     Raises:
-        InputError: an unknown entry, one of another model than the config's, or one without weights to test.
+        InputError: an unknown entry, or an entry of another model than the config's.
     """
     if not cfg.model.load_weights.startswith(ZOO_PREFIX):
         return None
     entry = find_entry(cfg.model.load_weights)
-    if entry.format == "torchreid":
-        raise InputError(
-            f'the zoo entry "{entry.name}" is ImageNet weights in torchreid\'s own keeping, nothing to load here; set '
-            f"model.name {entry.model} model.pretrained imagenet to train from them"
-        )
     if entry.model != cfg.model.name:
         config = f"--config {entry.config[0]}" if entry.config else f"model.name {entry.model}"
         raise InputError(
