@@ -29,6 +29,11 @@ def test_a_device_that_cannot_compute_here_is_one_sentence(name):
         device.find_device(name)
 
 
+def test_without_the_operator_that_knows_of_bfloat16_the_cpu_takes_float32(monkeypatch):
+    monkeypatch.setattr(device, "find_operator", lambda name: None)
+    assert not device.computes_bfloat16(CPU)
+
+
 def test_a_number_beyond_the_gpus_is_one_sentence(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch, "empty", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("invalid device ordinal")))

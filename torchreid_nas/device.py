@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
+from torchreid_nas.aten import find_operator
 from torchreid_nas.errors import InputError, InputWarning
 
 AUTO = "auto"
@@ -52,7 +53,8 @@ def computes_bfloat16(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0) and torch.cuda.is_bf16_supported()
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
-    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    supported = find_operator("mkldnn::_is_mkldnn_bf16_supported")
+    if supported is None or not supported():
         return False
     # On x86 oneDNN also says yes to AVX-512 without bf16 instructions, where every product is widened first.
     native = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
