@@ -27,9 +27,9 @@ ORDER = [
     "architecture",
     "bn_choices genotypes",
     "architecture_format",
-    "files device host aten state_dicts",
+    "files device host state_dicts",
     "log",
-    "errors lazy process",
+    "errors lazy process aten",
 ]
 PACKAGE = Path(torchreid_nas.__file__).parent
 NAME = PACKAGE.name
