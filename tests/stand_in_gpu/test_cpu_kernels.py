@@ -15,9 +15,9 @@ x + torch.ones(3)
 """
 
 
-@pytest.mark.parametrize("folders", [("data_sets", "layers", "losses", "metrics"), ("engine", "models", "test_device.py")])
+@pytest.mark.parametrize("folders", [("data_sets", "layers", "losses", "metrics"), ("deploy", "engine", "test_device.py")])
 def test_what_is_marked_gpu_gives_the_numbers_of_the_cpu_with_all_tensors_in_place(python, folders):
-    compiled = "tests/models/test_inference.py::test_on_a_gpu[True]"
+    compiled = "tests/deploy/test_optimize.py::test_on_a_gpu[True]"
     done = python(*MARKED, *(f"tests/{folder}" for folder in folders), "--deselect", compiled)
     assert re.fullmatch(r"\d+ passed, \d+ deselected.*", done.stdout.splitlines()[-1]), done.stdout + done.stderr
 
