@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 __all__ = [
-    "computes_bfloat16", "endangered_by_channels_last", "find_device", "fuses_optimizers", "move", "rectify_in_place", "resolve_config",
-    "suits_channels_last", "warn_of_emulation",
+    "computes_bfloat16", "endangered_by_channels_last", "find_device", "fuses_optimizers", "move",
+    "rectify_in_place", "resolve_config", "suits_channels_last", "warn_of_emulation",
 ]
 
 import platform

@@ -199,7 +199,7 @@ class CrossModalityDataset(torchreid.data.ImageDataset):
 
     @property
     def direction(self) -> str:
-        """What is retrieved from what: ``"visible → infrared"``; ``""`` where all images are visible, which nothing tells apart."""
+        """What is retrieved from what: ``"visible → infrared"``; ``""`` for images of one modality."""
         modalities = [sorted({self.modality_of(item[2]) for item in items}) for items in (self.query, self.gallery_pool)]
         if modalities == [[VISIBLE], [VISIBLE]]:
             return ""
