@@ -42,7 +42,7 @@ class Precision:
 
     def __init__(self, device: torch.device, amp: str = "none", channels_last: bool = False) -> None:
         if amp not in _AMP:
-            raise InputError(f'train.amp is "{amp}", expected one of {", ".join(_AMP)}')
+            raise InputError(f'amp (train.amp) is "{amp}", expected one of {", ".join(_AMP)}')
         self.device, self.amp, self.channels_last = device, amp, channels_last
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
