@@ -7,7 +7,7 @@ import torchreid_nas
 
 # From the top to the bottom: what a line names imports only lines below. A module may stand apart from its package.
 ORDER = [
-    "cli.__main__",
+    "cli.__main__ torchreid_main",
     "__main__",
     "cli",
     "run",

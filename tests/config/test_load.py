@@ -262,3 +262,9 @@ def test_changed_keys_takes_a_key_that_the_saved_config_lacks_as_its_default():
     del saved["train"]["gamma"]
     assert changed_keys(saved, load_config(), ["train"]) == []
     assert changed_keys(saved, load_config(overrides=["train.gamma", "0.2"]), ["train"]) == ["train.gamma: 0.1 -> 0.2"]
+
+
+@pytest.mark.parametrize("name", ["ecn_duke2market", "ecn_market2duke", "ecn_duke2msmt17", "ecn_market2msmt17"])
+def test_the_configs_of_ecn_follow_the_code_that_the_figures_are_of(name):
+    assert load_config(name).model.freeze_downsample is False
+    assert load_config("ecn_regdb_unsupervised").model.freeze_downsample is True
