@@ -17,7 +17,7 @@ from typing import Any
 import torchreid_nas
 from torchreid_nas.cli.faults import machine_fault
 from torchreid_nas.config import load_config
-from torchreid_nas.errors import InputError, nearest, plain_warnings
+from torchreid_nas.errors import InputError, nearest, plain_warnings, printable
 from torchreid_nas.log import plain_lines
 from torchreid_nas.methods.effects import without_effect
 from torchreid_nas.run.folder import STAGES, RunFolder
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return importlib.import_module(_COMMANDS[argv[0]][0]).main(argv[1:])
             return _experiment(argv)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     except _Terminated:
         print(f"terminated; {_what_is_left(argv)}", file=sys.stderr)
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         fault = machine_fault(error)
         if fault is None:
             raise
-        print(f"error: {fault}; {_what_is_left(argv)}", file=sys.stderr)
+        print(f"error: {printable(fault)}; {_what_is_left(argv)}", file=sys.stderr)
         return 1
 
 
