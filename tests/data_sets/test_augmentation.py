@@ -117,7 +117,8 @@ def test_only_what_has_a_batched_form_is_taken():
     for transforms in names:
         assert BatchTransform.of(build_cross_modality_transforms(HEIGHT, WIDTH, transforms)[0], HEIGHT, WIDTH) is None
     transform = batched("random_crop", "pad_crop", "random_flip", "random_erase")
-    assert [type(step) for step in transform.steps] == [PadCrop, Translate, Flip] and transform.erase == Erase(IMAGENET_MEAN, largest_ratio=1 / 0.3)
+    assert [type(step) for step in transform.steps] == [PadCrop, Translate, Flip]
+    assert transform.erase == Erase(IMAGENET_MEAN, largest_ratio=1 / 0.3)
     compose = build_cross_modality_transforms(HEIGHT, WIDTH)[0]
     assert BatchTransform.of(compose, HEIGHT, WIDTH + 1) is None and BatchTransform.of(None, HEIGHT, WIDTH) is None
     assert transform.rectangle is None

@@ -5,8 +5,9 @@ import pytest
 import torch
 import torchreid
 
+from torchreid_nas.engine.distances import distances
 from torchreid_nas.errors import InputError
-from torchreid_nas.metrics import PROTOCOLS, rank_features, rank_queries, streaming
+from torchreid_nas.metrics import PROTOCOLS, rank_features, rank_queries, re_rank_features, streaming
 from torchreid_nas.metrics.inputs import as_features
 
 
@@ -100,6 +101,33 @@ def test_a_pair_has_one_distance_whatever_product_it_is_read_from(monkeypatch):
     monkeypatch.setattr(torchreid.metrics, "compute_distance_matrix", drifting)
     same(rank_features(query, gallery, q_pids, g_pids), expected)
     assert len(products) > 1
+
+
+def test_nearly_parallel_features_keep_the_digits_of_their_distances():
+    rng = np.random.default_rng(0)
+    pids = np.repeat(np.arange(100), 4)
+    persons = rng.standard_normal((100, 256))
+    features = 1000 * rng.standard_normal(256) + persons[pids] + 4 * rng.standard_normal((400, 256))
+    exact = features / np.linalg.norm(features, axis=1, keepdims=True)
+    assert (exact[:50] @ exact[50:].T).mean() > 0.999
+    expected = rank_queries(((exact[::4, None] - exact) ** 2).sum(axis=2), pids[::4], pids)
+    single = torch.from_numpy(exact.astype(np.float32))
+    plain = rank_queries(torchreid.metrics.compute_distance_matrix(single[::4], single), pids[::4], pids)
+    assert abs(plain.mAP - expected.mAP) > 1e-3
+    for found in (
+        rank_features(single[::4], single, pids[::4], pids),
+        rank_queries(distances(single[::4], single, "euclidean", normalize=False), pids[::4], pids),
+    ):
+        assert found.mAP == pytest.approx(expected.mAP, abs=1e-4)
+    re_ranked = [re_rank_features(part[::4], part) for part in (single, torch.from_numpy(exact))]
+    assert np.abs(re_ranked[0] - re_ranked[1]).max() < 1e-3
+
+
+def test_other_features_are_left_as_they_are():
+    query, gallery, *_ = case()
+    found = distances(query, gallery, "euclidean", normalize=True)
+    unit = [torch.nn.functional.normalize(part) for part in (query, gallery)]
+    assert torch.equal(found, torchreid.metrics.compute_distance_matrix(*unit))
 
 
 @pytest.mark.filterwarnings("error")

@@ -15,6 +15,7 @@ import numpy as np
 import torchreid
 from PIL import Image
 
+from torchreid_nas.data.seeding import seeded
 from torchreid_nas.errors import InputError
 from torchreid_nas.metrics.protocols import Protocol, find_protocol
 
@@ -219,8 +220,9 @@ class CrossModalityDataset(torchreid.data.ImageDataset):
         Raises:
             InputError: the image is missing or broken.
         """
-        index = range(len(self.data))[index]
-        return self.item_of(index, read_image(self.data[index][0]))
+        with seeded(index):
+            index = range(len(self.data))[index]
+            return self.item_of(index, read_image(self.data[index][0]))
 
     def item_of(self, index: int, image: Image.Image) -> dict[str, Any]:
         """Return the item at ``index`` (from 0) with ``image`` in the place of its own, before the transform."""

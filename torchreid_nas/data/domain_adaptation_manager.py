@@ -151,14 +151,16 @@ class _Halves(Sampler):
         return max(map(len, self._places)) // self._half * 2 * self._half
 
     def __iter__(self) -> Iterator[int]:
-        drawn = [_shuffled_again(places) for places in self._places]
+        """Yield indices; all orders depend on torch's state at the start of the pass, however far loaders look ahead."""
+        generator = torch.Generator().manual_seed(int(torch.empty((), dtype=torch.int64).random_()))
+        drawn = [_shuffled_again(places, generator) for places in self._places]
         for _ in range(len(self) // (2 * self._half)):
             for half in drawn:
                 for _ in range(self._half):
                     yield next(half)
 
 
-def _shuffled_again(places: Sequence[int]) -> Iterator[int]:
+def _shuffled_again(places: Sequence[int], generator: torch.Generator) -> Iterator[int]:
     while True:
-        for index in torch.randperm(len(places)).tolist():
+        for index in torch.randperm(len(places), generator=generator).tolist():
             yield places[index]

@@ -23,6 +23,7 @@ from torchreid_nas.data.camstyle.dataset import CameraStyleDataset
 from torchreid_nas.data.dataset import MODALITIES, CrossModalityDataset, Item
 from torchreid_nas.data.decoded_sets import DecodedSets
 from torchreid_nas.data.loading import load_dataset
+from torchreid_nas.data.seeding import SeededSampler
 from torchreid_nas.data.splits import relabel, split_identities
 from torchreid_nas.data.transforms import ERASING, Erasing, build_cross_modality_transforms
 from torchreid_nas.errors import InputError, nearest
@@ -53,7 +54,8 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         split_id: the RegDB trial, from 0.
         batch_size_train: images in a training batch, all modalities together.
         batch_size_test: images in a test batch.
-        workers: loader processes where images are decoded for every batch; 0 loads in this one.
+        workers: loader processes where images are decoded for every batch; 0 loads in this one. What is random about an
+            image does not depend on their number.
         num_instances: images per identity (and modality) in a training batch.
         num_batches: training batches per epoch; default the sampler's own count.
         use_gpu: pin memory when CUDA is there.
@@ -319,6 +321,8 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
                 dataset, batch_size, reader=reader, transform=transform, device=self._device,
                 channels_last=self._channels_last, **options,
             )
+        if "sampler" in options:
+            options["sampler"] = SeededSampler(options["sampler"])
         return ImageLoader(dataset, batch_size, num_workers=self.workers, pin_memory=self.use_gpu, **options)
 
     def _decode_once(self, names: Sequence[str], items: Iterable[Item]) -> None:

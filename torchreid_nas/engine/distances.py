@@ -9,6 +9,7 @@ import torchreid
 from torch.nn import functional as F
 
 from torchreid_nas.metrics import re_rank_features
+from torchreid_nas.metrics.inputs import common_part
 
 
 def distances(query: torch.Tensor, gallery: torch.Tensor, metric: str, normalize: bool) -> torch.Tensor:
@@ -20,12 +21,18 @@ def distances(query: torch.Tensor, gallery: torch.Tensor, metric: str, normalize
         metric: ``"euclidean"`` (squared) or ``"cosine"``.
         normalize: divide every feature by its length first.
 
+    From nearly parallel features their mean is subtracted before Euclidean distances (ours): the distances stay, and keep
+    their digits.
+
     Example:
         >>> distances(torch.tensor([[3.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]), "euclidean", normalize=True)
         tensor([[0., 2.]])
     """
     if normalize:
         query, gallery = F.normalize(query), F.normalize(gallery)
+    common = common_part(query, metric)
+    if common is not None:
+        query, gallery = query - common, gallery - common
     matrix: torch.Tensor = torchreid.metrics.compute_distance_matrix(query, gallery, metric)
     return matrix
 

@@ -1,7 +1,7 @@
 """What every metric checks of the features and labels that it is given."""
 from __future__ import annotations
 
-__all__ = ["as_cameras", "as_features", "as_float", "as_labels", "as_tensor", "check_metric"]
+__all__ = ["as_cameras", "as_features", "as_float", "as_labels", "as_tensor", "check_metric", "common_part"]
 
 import warnings
 from typing import Any
@@ -55,6 +55,39 @@ def as_features(query: Any, gallery: Any) -> tuple[torch.Tensor, torch.Tensor]:
             "(G, D) with the same D and at least one row each"
         )
     return query, gallery
+
+
+# Share of the squared length that features have in common above which float32 keeps too few digits of their distances.
+_PARALLEL = 0.9
+
+
+def common_part(query: torch.Tensor, metric: str) -> torch.Tensor | None:
+    """Return the mean of nearly parallel features, (D,), which is to be subtracted before Euclidean distances.
+
+    A squared distance is computed as two squared lengths less twice a product.
+    Of features that share most of their length these are large numbers whose
+    difference is small, and float32 loses its digits. Less any common vector
+    the distances are the same.
+
+    Args:
+        query: (Q, D) features.
+        metric: ``"euclidean"``; for any other there is nothing to subtract.
+
+    Returns:
+        The mean, or None where the features are not nearly parallel.
+
+    Example:
+        >>> common_part(torch.tensor([[100.0, 1.0], [100.0, -1.0]]), "euclidean")
+        tensor([100.,   0.])
+        >>> common_part(torch.eye(2), "euclidean") is None
+        True
+    """
+    if metric != "euclidean":
+        return None
+    query = as_float(query)
+    mean = query.mean(dim=0)
+    shared = mean.square().sum() / query.square().sum(dim=1).mean()
+    return mean if shared > _PARALLEL else None
 
 
 def check_metric(metric: str) -> None:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from torchreid_nas.errors import InputError
 from torchreid_nas.metrics.blocks import blocks
-from torchreid_nas.metrics.inputs import as_features, as_float, as_tensor, check_metric
+from torchreid_nas.metrics.inputs import as_features, as_float, as_tensor, check_metric, common_part
 from torchreid_nas.metrics.k_reciprocal import encode, nearest
 
 BLOCK_BYTES = 128 * 2**20
@@ -130,6 +130,8 @@ class _OfFeatures:
         features = as_float(features)
         self.count = len(features)
         self._cosine = metric == "cosine"
+        common = common_part(features, metric)
+        features = features if common is None else features - common
         self._features = F.normalize(features) if self._cosine else features
         self._lengths = self._features.square().sum(dim=1)
 

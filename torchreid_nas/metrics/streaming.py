@@ -12,7 +12,7 @@ import torchreid
 
 from torchreid_nas.errors import InputError
 from torchreid_nas.metrics.blocks import blocks
-from torchreid_nas.metrics.inputs import as_cameras, as_features, as_float, as_labels, check_metric
+from torchreid_nas.metrics.inputs import as_cameras, as_features, as_float, as_labels, check_metric, common_part
 from torchreid_nas.metrics.places import GalleryIndex, count_closer, sort_rows
 from torchreid_nas.metrics.ranking import start_tally
 from torchreid_nas.metrics.tally import RankingResult
@@ -49,7 +49,8 @@ def rank_features(
     distances to compare with. Every pair has one distance, whichever block it
     is read from, and ties keep the order of the gallery as it was given. The
     distances are those of ``torchreid.metrics.compute_distance_matrix`` to the
-    rounding of a matrix product of another shape.
+    rounding of a matrix product of another shape; from nearly parallel features
+    their mean is subtracted first, which keeps digits that are lost there.
 
     Args:
         query: (Q, D) features, a tensor on the device to compute on or a NumPy array; half precision is read as float32.
@@ -85,7 +86,7 @@ def rank_features(
         excluded, cameras = _own_camera((q_pids, g_pids), cameras, excluded), None
     index = GalleryIndex(g_pids)
     tally = start_tally(max_rank, q_pids, index)
-    distances = _Blocks(gallery, index, metric, query.device)
+    distances = _Blocks(gallery, index, metric, query.device, common_part(query, metric))
     order = np.argsort(q_pids, kind="stable")
     for span in blocks(len(order), _QUERIES, "ranking"):
         rows = order[span]
@@ -140,8 +141,10 @@ class _Positives:
 class _Blocks:
     """A gallery in the order of its identities, by blocks of distances to some queries."""
 
-    def __init__(self, gallery: torch.Tensor, index: GalleryIndex, metric: str, device: torch.device) -> None:
-        self._gallery, self._metric, self._device = gallery, metric, device
+    def __init__(
+        self, gallery: torch.Tensor, index: GalleryIndex, metric: str, device: torch.device, common: torch.Tensor | None,
+    ) -> None:
+        self._gallery, self._metric, self._device, self._common = gallery, metric, device, common
         self._order = torch.from_numpy(index.by_identity)
         # The identity of each entry, numbered in the order of identities.
         self._numbers = torch.from_numpy(np.repeat(np.arange(len(index.counts)), index.counts)).to(device)
@@ -195,7 +198,10 @@ class _Blocks:
         """
         columns = self._order[start: start + self._step]
         part = as_float(self._gallery[columns.to(self._gallery.device)].to(self._device))
-        block: torch.Tensor = torchreid.metrics.compute_distance_matrix(features, part.to(features.dtype), self._metric)
+        part = part.to(features.dtype)
+        if self._common is not None:
+            features, part = features - self._common, part - self._common
+        block: torch.Tensor = torchreid.metrics.compute_distance_matrix(features, part, self._metric)
         if not torch.stack(block.aminmax()).isfinite().all():
             raise InputError(
                 "a distance between query and gallery is not finite; check the features, which a diverged or "

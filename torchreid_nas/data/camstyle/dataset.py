@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from torchreid_nas.data.camstyle.styler import CameraStyler
 from torchreid_nas.data.dataset import CrossModalityDataset, Item, read_pixels
+from torchreid_nas.data.seeding import seeded
 from torchreid_nas.errors import InputError
 
 
@@ -76,9 +77,10 @@ class CameraStyleDataset(Dataset[dict[str, Any]]):
         Raises:
             InputError: the image, or the image of its style, is missing or broken.
         """
-        index = range(len(self))[index]
-        style = self.draw(index)
-        return {**self.dataset.item_of(index, Image.fromarray(self.pixels(index, style))), "style_camid": style.camid}
+        with seeded(index):
+            index = range(len(self))[index]
+            style = self.draw(index)
+            return {**self.dataset.item_of(index, Image.fromarray(self.pixels(index, style))), "style_camid": style.camid}
 
     def draw(self, index: int, generator: torch.Generator | None = None) -> Style:
         """Draw a style for an image, by default with torch's global generator."""

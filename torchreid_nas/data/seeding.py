@@ -1,0 +1,91 @@
+"""Random numbers that belong to an image of a pass, so that they do not follow the number of loader processes."""
+from __future__ import annotations
+
+__all__ = ["SeededIndex", "SeededSampler", "seeded"]
+
+import contextlib
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Sampler
+
+
+class SeededIndex(int):
+    """The index of an image, with the seed of all that is random about it in this pass.
+
+    Example:
+        >>> index = SeededIndex(3, seed=7)
+        >>> index + 1, index.seed
+        (4, 7)
+    """
+
+    seed: int
+
+    def __new__(cls, index: int, seed: int) -> SeededIndex:
+        """Return the index with its seed."""
+        self = super().__new__(cls, index)
+        self.seed = seed
+        return self
+
+    def __getnewargs__(self) -> tuple[int, int]:
+        return int(self), self.seed
+
+
+class SeededSampler(Sampler[int]):
+    """The indices of another sampler, each with a seed of its own; the seeds of a pass depend on torch's state at its start.
+
+    Attributes of the other sampler are reached through this one.
+
+    Args:
+        sampler: gives the indices.
+    """
+
+    def __init__(self, sampler: Any) -> None:
+        self._sampler = sampler
+
+    def __iter__(self) -> Iterator[SeededIndex]:
+        """Yield the indices of one pass."""
+        generator = torch.Generator().manual_seed(int(torch.empty((), dtype=torch.int64).random_()))
+        for index in self._sampler:
+            yield SeededIndex(index, int(torch.randint(2**62, (), generator=generator)))
+
+    def __len__(self) -> int:
+        """Return the number of indices."""
+        return len(self._sampler)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_sampler":
+            raise AttributeError(name)
+        return getattr(self._sampler, name)
+
+
+@contextlib.contextmanager
+def seeded(index: int) -> Iterator[None]:
+    """Inside the block draw from Python, NumPy and torch's CPU generator by the seed of an index; afterwards all are as before.
+
+    An index without a seed changes nothing.
+
+    Example:
+        >>> with seeded(SeededIndex(0, seed=1)):
+        ...     first = torch.rand(1)
+        >>> with seeded(SeededIndex(5, seed=1)):
+        ...     torch.equal(torch.rand(1), first)
+        True
+    """
+    if not isinstance(index, SeededIndex):
+        yield
+        return
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(index.seed)
+    np.random.seed(index.seed % 2**32)
+    # torch.manual_seed would seed the GPUs, too.
+    torch.default_generator.manual_seed(index.seed)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])
