@@ -16,6 +16,7 @@ The slow ones run on a part of the queries, named in the table, and their time i
 from __future__ import annotations
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Callable
 
@@ -31,6 +32,7 @@ with warnings.catch_warnings():
 from torchreid_nas.metrics import average_results, evaluate_rank, evaluate_regdb, evaluate_sysu_mm01
 
 _TRIALS = 10
+_SMALL = ((30, 300), (100, 1000), (300, 3000))  # queries and gallery images, from which on ours is never to be slower
 _MEMORY = 1.5 * 2**30
 
 Score = Callable[[slice], tuple[np.ndarray, float]]
@@ -55,7 +57,7 @@ def main() -> None:
     options = arguments(__doc__).parse_args()
     rows = []
     bandwidth = copy_bandwidth()
-    for case in (_sysu, _regdb, _market):
+    for case in (_sysu, _regdb, _market, *(functools.partial(_small, size=size) for size in _SMALL)):
         rows += _compare(*case(np.random.default_rng(0)), options.repetitions, bandwidth)
     headers = [
         "test set", "evaluator", "queries timed", "ms, all queries", "ours is faster by", "target", "peak memory, MiB",
@@ -168,6 +170,22 @@ def _market(rng: np.random.Generator):
     if getattr(torchreid.metrics.rank, "IS_CYTHON_AVAI", False):
         rivals["torchreid, Cython"] = Rival(by(torchreid.metrics.evaluate_rank), 3368, 5)
     return "Market-1501", by(evaluate_rank), rivals, distmat.shape, distmat.nbytes
+
+
+def _small(rng: np.random.Generator, size: tuple[int, int]):
+    """A test set of Market-1501's kind, ten images of an identity in the gallery, as of a user's own images."""
+    num_queries, num_gallery = size
+    q_pids, q_camids = _labels(rng, num_queries, num_gallery // 10, range(6))
+    g_pids, g_camids = _labels(rng, num_gallery, num_gallery // 10, range(6))
+    distmat = rng.random(size, dtype=np.float32)
+
+    def by(evaluate: Callable, **kwargs: bool) -> Score:
+        return lambda rows: evaluate(distmat[rows], q_pids[rows], g_pids, q_camids[rows], g_camids, 50, **kwargs)
+
+    rivals = {"torchreid, Python": Rival(by(torchreid.metrics.evaluate_rank, use_cython=False), num_queries, 1)}
+    if getattr(torchreid.metrics.rank, "IS_CYTHON_AVAI", False):
+        rivals["torchreid, Cython"] = Rival(by(torchreid.metrics.evaluate_rank), num_queries, 1)
+    return "a small test set", by(evaluate_rank), rivals, distmat.shape, distmat.nbytes
 
 
 def _one_per_camera(rng: np.random.Generator, pids: np.ndarray, camids: np.ndarray) -> np.ndarray:
