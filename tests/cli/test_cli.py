@@ -20,7 +20,7 @@ import torchreid_nas.device
 from torchreid_nas.architecture import Architecture
 from torchreid_nas.cli import main
 from torchreid_nas.device import computes_bfloat16, fuses_optimizers
-from torchreid_nas.engine import ResumableEngine, RetrievalEngine
+from torchreid_nas.engine import RetrievalEngine
 from torchreid_nas.run.folder import RunFolder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -194,7 +194,7 @@ def test_a_matrix_that_would_be_too_large_is_never_made(data_root, copied, monke
         patch.setattr(RetrievalEngine, "extract", None)
         assert main(arguments(data_root, copied, "--stages", "test", **extra, **{"test.visrank": True})) == 2
     assert "test.visrank needs the distance matrix" in capsys.readouterr().err
-    monkeypatch.setattr(ResumableEngine, "distance_matrix", None)
+    monkeypatch.setattr("torchreid_nas.engine.scoring.distance_matrix", None)
     assert main(arguments(data_root, copied, "--stages", "test", **extra)) == 0
     for old, new in zip(before, json.loads((copied / "results.json").read_text())["results"], strict=True):
         assert new["mAP"] == pytest.approx(old["mAP"], abs=1e-6) and new["cmc"] == pytest.approx(old["cmc"], abs=1e-6)

@@ -165,13 +165,13 @@ def test_half_precision_is_named_only_where_it_is_used(data_root, tmp_path, caps
     assert "lower train.lr, or set train.amp none, and start again" in error
 
 
-@pytest.mark.parametrize("interval, words", [(1, 'loss "ce" became nan'), (3, 'logits" are not finite after epoch 1')])
-def test_a_search_whose_architecture_breaks_finds_nothing(interval, words, data_root, tmp_path, capsys):
+@pytest.mark.parametrize("interval", [1, 3])
+def test_a_search_whose_architecture_breaks_finds_nothing(interval, data_root, tmp_path, capsys):
     # With interval 3 the only step of the architecture comes after the last loss.
     folder = RunFolder(tmp_path / "run")
     changes = {"search.arch_lr": 1e38, "search.max_epoch": 1, "search.warmup_epochs": 0, "search.interval": interval}
     error = refused(capsys, *arguments(data_root, folder, **changes))
-    assert words in error and "lower search.lr or search.arch_lr" in error
+    assert "not finite" in error and "search.arch_lr and start again in another folder; no epoch was finished" in error
     assert not folder.is_searched() and not folder.train.path.exists()
     text = folder.search.history.read_text() if folder.search.history.exists() else ""
     assert "NaN" not in text and "Infinity" not in text

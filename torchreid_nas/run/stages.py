@@ -77,9 +77,12 @@ class Run:
         """Search; writes the architecture, then its picture."""
         engine, space = build.search_engine(self.setup)
         stage = self.folder.search
+        initial = initial_weights(self.setup.cfg, engine.model)
+        # A damaged checkpoint is refused before anything is written.
+        start = engine.resume(stage.path)
         self._keep_config("search")
-        write_json(stage.initial, initial_weights(self.setup.cfg, engine.model))
-        engine.run(save_dir=stage.path, max_epoch=self.setup.cfg.search.max_epoch, start_epoch=engine.resume(stage.path))
+        write_json(stage.initial, initial)
+        engine.run(save_dir=stage.path, max_epoch=self.setup.cfg.search.max_epoch, start_epoch=start)
         epochs = len(report.read_history(stage.history))
         architecture = space.derive(engine.model, provenance(self.setup.cfg, epoch=epochs))
         # The presence of this file says that the search is finished; nothing after it can cost the search.
@@ -92,12 +95,14 @@ class Run:
         """Train the network of the architecture; writes its weights, then the picture of the training."""
         engine = build.train_engine(self.setup)
         stage = self.folder.train
-        self._keep_config("train")
         cfg = self.setup.cfg
         kept = cfg.search.keep_weights and cfg.model.architecture == SEARCHED and not cfg.model.load_weights
-        write_json(stage.initial, initial_weights(cfg, engine.model, from_supernet=kept))
+        initial = initial_weights(cfg, engine.model, from_supernet=kept)
+        start = engine.resume(stage.path)
+        self._keep_config("train")
+        write_json(stage.initial, initial)
         self.folder.keep_file_architecture(self.setup.cfg.model.architecture)
-        engine.run(save_dir=stage.path, max_epoch=self.setup.cfg.train.max_epoch, start_epoch=engine.resume(stage.path))
+        engine.run(save_dir=stage.path, max_epoch=self.setup.cfg.train.max_epoch, start_epoch=start)
         if engine.best_epoch:
             logger.info(f"best epoch by held-out identities: {engine.best_epoch} (score {engine.best_score:.4f})")
         try_to_draw(draw_training, self.folder)
