@@ -181,7 +181,7 @@ def test_a_rate_that_is_no_finite_number_is_refused(write, value):
     ("train: {lr: 2020-13-45}", "is not valid YAML"),
     ("train: {lr: 0b_}", "is not valid YAML"),
     (f"model: {{width: {'x' * 5000}}}", r"model.width to 'x{199}… \(5,002 characters\), expected a number"),
-    ('"\\e[31m": 1', r'unknown key "\\u001b\[31m"'),
+    ('"\\e[31m": 1', r'unknown key "\\x1b\[31m"'),
 ])
 def test_depth_and_size_of_a_file_are_answered_by_one_sentence(write, text, message):
     with pytest.raises(InputError, match=message) as error:

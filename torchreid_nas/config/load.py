@@ -146,8 +146,7 @@ def _set(cfg: CfgNode, name: str, value: Any, origin: str) -> None:
     if value is None and any(known.startswith(f"{name}.") for known in KEYS):
         return  # a section of a file whose keys are all commented out
     if name not in KEYS:
-        # JSON writes control characters as escapes, which a terminal does not obey.
-        raise InputError(f"{origin} has the unknown key {json.dumps(shown(name), ensure_ascii=False)}{nearest(name, KEYS)}")
+        raise InputError(f'{origin} has the unknown key "{shown(name)}"{nearest(name, KEYS)}')
     key = KEYS[name]
     *sections, last = name.split(".")
     node = cfg
