@@ -13,10 +13,12 @@ from tiny import TINY
 TESTS = Path(__file__).resolve().parent
 DATA = TESTS / "data"
 
-# Folders and files whose tests train, export, download or start processes: `make test-fast` leaves them out.
+# Folders and files whose tests train, draw, export or start processes: `make test-fast` leaves them out, and property
+# tests of many examples with them.
 SLOW = (
-    "camstyle/", "cli/", "engine/", "export/", "extending/", "run/", "stand_in_gpu/", "zoo/",
-    "search/test_planted", "test_plain_training.py", "test_registry.py", "test_wheel.py",
+    "camstyle/", "cli/", "data_sets/synthetic/", "deploy/", "engine/", "export/", "extending/", "features/", "run/",
+    "stand_in_gpu/", "zoo/", "report/test_genotype_figure.py", "search/test_depth_space.py", "search/test_planted",
+    "test_plain_training.py", "test_registry.py", "test_wheel.py",
 )
 # Fixtures that train: whole runs of the command line.
 TRAININGS = {"finished", "copied"}
@@ -44,7 +46,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is slow, before pytest chooses by marks."""
     for item in items:
         name = item.path.relative_to(TESTS).as_posix()
-        if name.startswith(SLOW) or TRAININGS & set(getattr(item, "fixturenames", ())):
+        many_examples = "propert" in name or "fuzz" in name
+        if many_examples or name.startswith(SLOW) or TRAININGS & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
 
 
