@@ -30,8 +30,8 @@ class SeededIndex(int):
         self.seed = seed
         return self
 
-    def __getnewargs__(self) -> tuple[int, int]:
-        return int(self), self.seed
+    def __reduce__(self) -> tuple[type[SeededIndex], tuple[int, int]]:
+        return type(self), (int(self), self.seed)
 
 
 class SeededSampler(Sampler[int]):
