@@ -273,7 +273,7 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         self._num_train_cams = self.trainset.num_train_cams
         self.train_loader = self._identity_loader(
             self.trainset, self.batch_size_train, self.num_instances, self.num_batches, self.seed
-        ) if self._training else ()
+        ) if self._training else None
         self.validation_dataset: dict[str, list[Item]] | None = None
         self.validation_loader: dict[str, DataLoader] | None = None
         if not held_out:
