@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 HELP = [
     ["--help"], [], ["zoo", "--help"], ["zoo", "download", "--help"], ["features", "--help"], ["match", "--help"],
-    ["export", "--help"], ["camstyle", "--help"], ["synthetic", "--help"],
+    ["export", "--help"], ["camstyle", "--help"], ["synthetic", "--help"], ["report", "--help"], ["compare", "--help"],
+    ["verify", "--help"], ["lint", "--help"], ["configs", "--help"],
 ]
 REFUSED = [["--config", "nowhere.yaml"], ["train.lrr", "0.1"], ["train.lr", "-1"], ["--stages", "tset"], ["train.lr"]]
 

@@ -6,7 +6,7 @@ __all__ = ["main"]
 import argparse
 import logging
 
-from torchreid_nas.evidence.published import lint_table, read_table
+import torchreid_nas
 
 logger = logging.getLogger("torchreid_nas")
 
@@ -24,6 +24,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("table", metavar="TABLE.csv", help="figures in percent")
     arguments = parser.parse_args(argv)
+
+    torchreid_nas.register()
+    from torchreid_nas.evidence.published import lint_table, read_table
+
     figures = read_table(arguments.table)
     findings = lint_table(figures)
     for finding in findings:
