@@ -43,7 +43,7 @@ class Finding:
     said: str
 
 
-def verify_run(path: str | Path, full: bool = False, root: str | None = None, device: str | None = None) -> list[Finding]:
+def verify_run(path: str | Path, full: bool = False, root: str | Path | None = None, device: str | None = None) -> list[Finding]:
     """Verify the figures of a run against its certificate, scores, features and, with ``full``, its images.
 
     Args:
@@ -76,7 +76,7 @@ def verify_run(path: str | Path, full: bool = False, root: str | None = None, de
         findings.append(Finding("features", None, "the run keeps no features (test.keep_features); --full computes them again"))
     findings += _attempt("lists of images", lambda: _lists(folder, certificate, root))
     if full:
-        findings += _from_images(folder, root, device)
+        findings += _from_images(folder, certificate, root, device)
     return findings
 
 
@@ -97,6 +97,8 @@ def _seal(certificate: Mapping[str, Any]) -> Finding:
 def _file(folder: RunFolder, name: str, file: Mapping[str, str]) -> Finding:
     path = folder.path / file["name"]
     if not path.is_file():
+        if Path(file["name"]).is_absolute():
+            return Finding(name, None, f"{file['name']} lies outside of the run and is not there")
         return Finding(name, False, f"{file['name']} is not there")
     same = file_digest(path, "sha256") == file["sha256"]
     return Finding(name, same, f"{file['name']} {'is the file of the test' if same else 'has changed since the test'}")
@@ -106,7 +108,7 @@ def _attempt(what: str, check: Callable[[], list[Finding]]) -> list[Finding]:
     """Return what a check finds; an error that it ends in is a disagreement."""
     try:
         return check()
-    except (InputError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (InputError, OSError, RuntimeError, ValueError, KeyError, TypeError, IndexError) as error:
         said = str(error) if isinstance(error, InputError) else f"cannot be computed ({type(error).__name__}: {error})"
         return [Finding(what, False, said)]
 
@@ -142,8 +144,9 @@ def _from_features(folder: RunFolder, certificate: Mapping[str, Any]) -> list[Fi
     return [*findings, _difference("figures from features", largest)]
 
 
-def _lists(folder: RunFolder, certificate: Mapping[str, Any], root: str | None) -> list[Finding]:
-    cfg = _config(folder, root)
+def _lists(folder: RunFolder, certificate: Mapping[str, Any], root: str | Path | None) -> list[Finding]:
+    # The lists need no accelerator, and the machine that verifies may lack the one that the test had.
+    cfg = _config(folder, root, "cpu")
     if not Path(cfg.data.root).is_dir():
         said = f'not looked at: the data are not at "{cfg.data.root}"; name their folder by --root'
         return [Finding("lists of images", None, said)]
@@ -158,22 +161,30 @@ def _lists(folder: RunFolder, certificate: Mapping[str, Any], root: str | None) 
     return findings
 
 
-def _from_images(folder: RunFolder, root: str | None, device: str | None) -> list[Finding]:
+def _from_images(folder: RunFolder, certificate: Mapping[str, Any], root: str | Path | None, device: str | None) -> list[Finding]:
     """Test again, in a folder of its own, and compare."""
     cfg = _config(folder, root, device)
-    rows = {(row["dataset"], row["feature"]): row for row in folder.read_results()["results"]}
-    engine = evaluation_engine(RunSetup.of(cfg), trains=False)
+    setup = RunSetup.of(cfg)
+    # model.load_weights names what a training started from, or what was tested without one: the certificate says which.
+    trained_here = folder.path / certificate["files"]["weights"]["name"] == folder.train.weights
+    engine = evaluation_engine(setup, trains=trained_here)
     with tempfile.TemporaryDirectory() as scratch:
         engine.run(
             save_dir=scratch, test_only=True, dist_metric=cfg.test.dist_metric, normalize_feature=cfg.test.normalize_feature,
             ranks=cfg.test.ranks, rerank=cfg.test.rerank,
         )
-    largest = 0.0
-    for dataset, features in engine.results.items():
-        for feature, (mean, std) in features.items():
-            again = row_scores(result_row(cfg, engine.datamanager, dataset, feature, mean, std))
-            largest = max(largest, *(abs(again[name] - value) for name, value in row_scores(rows[dataset, feature]).items()))
-    return [_difference("figures from images", largest)]
+
+    def compared() -> list[Finding]:
+        rows = {(row["dataset"], row["feature"]): row for row in folder.read_results()["results"]}
+        largest = 0.0
+        for dataset, features in engine.results.items():
+            for feature, (mean, std) in features.items():
+                again = row_scores(result_row(cfg, engine.datamanager, dataset, feature, mean, std))
+                own = row_scores(rows[dataset, feature])
+                largest = max(largest, *(abs(again[name] - value) for name, value in own.items()))
+        return [_difference("figures from images", largest)]
+
+    return _attempt("figures from images", compared)
 
 
 def _difference(what: str, largest: float) -> Finding:
@@ -183,6 +194,6 @@ def _difference(what: str, largest: float) -> Finding:
     return Finding(what, agrees, f"differ by up to {largest:.1e}{' (rounding)' if agrees else ''}")
 
 
-def _config(folder: RunFolder, root: str | None, device: str | None = None) -> Any:
+def _config(folder: RunFolder, root: str | Path | None, device: str | None = None) -> Any:
     given = {"data.root": root, "device": device, "data.save_dir": str(folder.path)}
-    return load_config(folder.config, [word for key, value in given.items() if value is not None for word in (key, value)])
+    return load_config(folder.config, [word for key, value in given.items() if value is not None for word in (key, str(value))])
