@@ -22,13 +22,13 @@ _MOST_FEATURES = 2**30
 """Bytes of features that a run keeps at most."""
 
 
-def keep_evidence(setup: RunSetup, engine: RetrievalEngine, rows: Sequence[Mapping[str, Any]], trains: bool) -> None:
+def keep_evidence(setup: RunSetup, engine: RetrievalEngine, results: Mapping[str, Any], trains: bool) -> None:
     """Write ``scores.npz``, ``test_features.npz`` and ``certificate.json``, once ``results.json`` is written.
 
     Args:
         setup: of the run.
         engine: after its test.
-        rows: the entries of ``results.json``.
+        results: the content of ``results.json``.
         trains: whether the weights were trained in this run.
 
     Raises:
@@ -36,7 +36,7 @@ def keep_evidence(setup: RunSetup, engine: RetrievalEngine, rows: Sequence[Mappi
     """
     folder, root = setup.folder, setup.cfg.data.root
     stored = []
-    for row in rows:
+    for row in results["results"]:
         query = engine.datamanager.test_dataset[row["dataset"]]["query"]
         stored.append(StoredTest(
             row["dataset"], row["feature"], row["protocol"],
@@ -50,9 +50,10 @@ def keep_evidence(setup: RunSetup, engine: RetrievalEngine, rows: Sequence[Mappi
         files["features"] = folder.test_features
     else:
         folder.test_features.unlink(missing_ok=True)
+    initial = {"initial": results["initial"]} if "initial" in results else {}
     write_json(folder.certificate, certify(
         folder.path, [_test(setup, engine, name) for name in engine.results], files,
-        {**_weights(setup, trains), **provenance(setup.cfg)},
+        {**_weights(setup, trains), **initial, **provenance(setup.cfg)},
     ))
 
 

@@ -129,7 +129,7 @@ class Run:
             results["initial"] = read_json(self.folder.train.initial)
         self._keep_config()
         write_json(self.folder.results, results)
-        keep_evidence(self.setup, engine, rows, trains)
+        keep_evidence(self.setup, engine, results, trains)
         logger.info(report.results_table(results))
         if entry is not None:
             logger.info(comparison_table(entry, rows, cfg))
