@@ -1,5 +1,7 @@
 """``compare`` and ``verify`` on runs of the command line: two architectures, two seeds each, on generated images."""
+import dataclasses
 import json
+import re
 import shutil
 
 import numpy as np
@@ -8,7 +10,10 @@ from commands import arguments, refused
 from tiny import TINY
 
 from torchreid_nas.cli import main
+from torchreid_nas.evidence.certificate import seal
+from torchreid_nas.evidence.runs import group_runs, read_run
 from torchreid_nas.evidence.store import load_scores
+from torchreid_nas.run.verifying import verify_run
 
 KEYS = {**TINY, "train.max_epoch": 1, "train.warmup_epochs": 0, "train.stepsize": [1], "train.num_batches": 2}
 
@@ -68,6 +73,12 @@ def test_a_control_is_compared_with_all_others(runs, capsys):
     (lambda run: (run / "results.json").unlink(), "holds no results.json"),
     (lambda run: (run / "scores.npz").write_bytes(b"no"), "is damaged"),
     (lambda run: edit(run, lambda r: r["results"][0].update(mAP=0.5)), "do not follow from the scores"),
+    (lambda run: edit(run, lambda r: r["results"][0].pop("feature")), "is not what a test writes (KeyError)"),
+    (lambda run: (run / "config.yaml").write_text("train: [1"), "is not the config of a run"),
+    (lambda run: (run / "config.yaml").write_text("train: {}"), "is not the config of a run (KeyError)"),
+    (lambda run: (run / "certificate.json").unlink(), "it is not known which images the run was tested on"),
+    (lambda run: (run / "certificate.json").write_text("{}"), "is not the certificate that the test wrote"),
+    (lambda run: certify_again(run, lambda c: c["files"]["scores"].update(sha256="0")), "is not of the test that wrote"),
 ])
 def test_runs_that_cannot_be_compared_are_refused(change, sentence, runs, capsys, tmp_path):
     copy = shutil.copytree(runs["share", 1], tmp_path / "copy")
@@ -79,6 +90,43 @@ def edit(run, change):
     results = json.loads((run / "results.json").read_text())
     change(results)
     (run / "results.json").write_text(json.dumps(results))
+
+
+def certify_again(run, change):
+    """Change a certificate and seal it again."""
+    certificate = json.loads((run / "certificate.json").read_text())
+    change(certificate)
+    certificate.pop("seal")
+    (run / "certificate.json").write_text(json.dumps(seal(certificate)))
+
+
+@pytest.mark.parametrize("part", ["query", "gallery", "galleries"])
+def test_runs_on_other_lists_of_images_are_refused_by_name(part, runs, capsys, tmp_path):
+    copy = shutil.copytree(runs["share", 1], tmp_path / "copy")
+    certify_again(copy, lambda certificate: certificate["tests"][0].update({part: "feed" * 16}))
+    error = refused(capsys, "compare", copy, runs["split", 1])
+    assert "were tested on other lists of images of regdb" in error and str(copy) in error and str(runs["split", 1]) in error
+
+
+def test_one_training_under_two_seeds_is_no_replicate(runs, capsys, tmp_path):
+    copy = shutil.copytree(runs["share", 1], tmp_path / "copy")
+    (copy / "config.yaml").write_text((copy / "config.yaml").read_text().replace("seed: 1\n", "seed: 7\n"))
+    assert "were tested with the same weights" in refused(capsys, "compare", copy, runs["share", 1])
+
+
+def test_methods_that_differ_in_a_key_have_a_name_each(runs):
+    run = read_run(runs["share", 1])
+    keys = ("loss.label_smoothing", "train.lr", "train.ema", "train.optim", "sampler.num_instances")
+    changed = [dataclasses.replace(run, config={**run.config, key: "other"}, path=key) for key in keys]
+    assert len({method.name for method in group_runs([run, *changed])}) == 6
+
+
+def test_the_split_counts_only_where_a_target_has_several(runs):
+    run = read_run(runs["share", 1])
+    run = dataclasses.replace(run, config={**run.config, "data.split_id": 3})
+    assert run.split == 3
+    (test, *_) = run.tests.values()
+    assert dataclasses.replace(run, tests={("sysu_mm01", test.feature): test}).split == 0
 
 
 def test_wrong_arguments_are_one_sentence(runs, capsys, tmp_path):
@@ -155,6 +203,41 @@ def test_images_that_changed_are_found(runs, data_root, capsys, tmp_path):
     image.write_bytes(image.read_bytes() + b"\0")
     code, text = said(capsys, "verify", runs["share", 1], "--root", tmp_path / "data")
     assert code == 1 and "the query images of regdb are not those of the test" in text
+
+
+def test_weights_from_elsewhere_are_verified_as_they_were_tested(runs, data_root, capsys, tmp_path):
+    weights = shutil.copyfile(runs["share", 1] / "train" / "model.pth", tmp_path / "model.pth")
+    keys = {**KEYS, "model.architecture": "share", "model.load_weights": weights}
+    assert main(arguments(keys, data_root, tmp_path / "tested", "--stages", "test")) == 0
+    assert main(arguments({**keys, "train.seed": 3}, data_root, tmp_path / "trained")) == 0
+    for run in ("tested", "trained"):
+        code, text = said(capsys, "verify", tmp_path / run, "--full")
+        assert code == 0 and "figures from images: are the same, to the bit" in text
+    weights.unlink()
+    code, text = said(capsys, "verify", tmp_path / "tested")
+    assert code == 0 and "not seen   weights" in text and "lies outside of the run" in text
+
+
+def test_lists_are_verified_where_the_device_of_the_test_is_missing(runs, data_root, tmp_path):
+    copy = shutil.copytree(runs["share", 1], tmp_path / "copy")
+    config = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(re.sub("(?m)^device: .*$", "device: cuda", config))
+    assert "device: cuda" in (copy / "config.yaml").read_text()
+    found = [finding.agrees for finding in verify_run(copy, root=data_root) if finding.what == "lists of images"]
+    assert len(found) == 4 and all(found)
+
+
+def test_results_that_are_gone_disagree_also_from_images(runs, data_root, capsys, tmp_path):
+    copy = shutil.copytree(runs["share", 1], tmp_path / "copy")
+    edit(copy, lambda results: results["results"].pop())
+    code, text = said(capsys, "verify", copy, "--full", "--root", data_root)
+    assert code == 1 and "DISAGREES  figures from images: cannot be computed (KeyError" in text
+
+
+def test_the_certificate_says_what_the_training_started_from(runs):
+    certificate = json.loads((runs["share", 1] / "certificate.json").read_text())
+    assert certificate["initial"] == json.loads((runs["share", 1] / "train" / "initial.json").read_text())
+    assert certificate["initial"]["weights"] == "random" and certificate["data"]["interpolation"] == "bilinear"
 
 
 def test_a_folder_without_a_certificate_is_refused(capsys, tmp_path):

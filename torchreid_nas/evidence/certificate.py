@@ -1,7 +1,7 @@
 """``certificate.json``: how the figures of a run were made, and digests of everything that they were made from."""
 from __future__ import annotations
 
-__all__ = ["FORMAT", "certify", "digest_of_items", "digest_of_galleries", "seal", "sealed"]
+__all__ = ["FORMAT", "certify", "digest_of_items", "digest_of_galleries", "read_certificate", "seal", "sealed"]
 
 import hashlib
 import importlib.metadata
@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from torchreid_nas.errors import InputError
+from torchreid_nas.files import read_json
 from torchreid_nas.hub.checks import file_digest
 
 FORMAT = 1
@@ -81,6 +83,23 @@ def seal(content: Mapping[str, Any]) -> dict[str, Any]:
 def sealed(certificate: Mapping[str, Any]) -> bool:
     """Return whether a certificate's content is the one that was sealed."""
     return certificate.get("seal") == _digest_of_content({key: value for key, value in certificate.items() if key != "seal"})
+
+
+def read_certificate(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the certificate of a test.
+
+    Raises:
+        InputError: there is none, or it is not the one that the test wrote.
+    """
+    if not Path(path).is_file():
+        raise InputError(
+            f'"{path}" does not exist, so it is not known which images the run was tested on; test the run again with this '
+            "version (--stages test)"
+        )
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not sealed(content):
+        raise InputError(f'"{path}" is not the certificate that the test wrote; test the run again (--stages test)')
+    return content
 
 
 def _digest_of_content(content: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Tested runs as methods under comparison: runs that differ in the seed alone are one method."""
 from __future__ import annotations
 
-__all__ = ["Method", "EvaluatedRun", "group_runs", "read_run"]
+__all__ = ["EvaluatedRun", "Method", "check_same_test", "group_runs", "read_run", "read_runs"]
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -12,14 +12,22 @@ import numpy as np
 import yaml
 
 from torchreid_nas.config import flatten
+from torchreid_nas.data import dataset_facts
 from torchreid_nas.errors import InputError
+from torchreid_nas.evidence.certificate import read_certificate
 from torchreid_nas.evidence.sides import Side
 from torchreid_nas.evidence.store import StoredTest, load_scores
+from torchreid_nas.hub.checks import file_digest
 from torchreid_nas.metrics.scores import row_scores
 from torchreid_nas.run.folder import RunFolder
 
 # Two runs that differ in nothing but these keys are two trainings of one method, on one split or on two.
-_NOT_THE_METHOD = ("train.seed", "data.split_id", "data.root", "data.save_dir", "data.cache_dir", "data.workers", "device")
+_NOT_THE_METHOD = (
+    "train.seed", "data.split_id", "data.root", "data.save_dir", "data.cache_dir", "data.cache", "data.workers", "device",
+    "test.batch_size", "test.compile", "test.keep_features", "test.matrix_gib", "test.ranks", "test.trapezoid_map",
+    "test.visrank", "test.visrank_topk",
+)
+_LISTS = ("query", "gallery", "galleries")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,14 +39,16 @@ class EvaluatedRun:
         config: values by key.
         tests: scores by target and feature.
         generated: whether the images are generated.
-        data: digest of the images that were tested on, ``""`` in runs that keep none.
+        lists: per target the digests of its lists of images and of its gallery draws, as the certificate holds them.
+        weights: SHA-256 of the weights that were tested.
     """
 
     path: str
     config: Mapping[str, Any]
     tests: Mapping[tuple[str, str], StoredTest]
     generated: bool
-    data: str
+    lists: Mapping[str, Mapping[str, Any]]
+    weights: str
 
     @property
     def seed(self) -> int:
@@ -47,8 +57,9 @@ class EvaluatedRun:
 
     @property
     def split(self) -> int:
-        """The split of the data set."""
-        return int(self.config["data.split_id"])
+        """The split of the data sets; 0 where no target has several."""
+        targets = {dataset for dataset, _ in self.tests}
+        return int(self.config["data.split_id"]) if any(dataset_facts(name).num_splits > 1 for name in targets) else 0
 
     @property
     def method(self) -> tuple[tuple[str, str], ...]:
@@ -111,17 +122,42 @@ def read_run(path: str | Path) -> EvaluatedRun:
         raise InputError(
             f'"{path}" is no run of one training; name the folders of its runs, for example one of split_0, split_1, …'
         )
-    config = dict(flatten(yaml.safe_load(folder.config.read_text(encoding="utf-8"))))
+    config = _read_config(folder)
     tests = {(test.dataset, test.feature): test for test in load_scores(folder.scores)}
-    for row in results["results"]:
-        test = tests.get((row["dataset"], row["feature"]))
-        if test is None or any(test.mean(name) != value for name, value in row_scores(row).items()):
-            raise InputError(
-                f'"{folder.scores}" and "{folder.results}" are not of one test: the figures of {row["dataset"]}, '
-                f'{row["feature"]}, do not follow from the scores; test the run again (--stages test)'
-            )
-    source = results.get("data", {})
-    return EvaluatedRun(str(path), config, tests, bool(source.get("synthetic")), str(results.get("test_data", "")))
+    try:
+        wrong = [
+            f"{key[0]}, {key[1]}" for key, row in (((row["dataset"], row["feature"]), row) for row in results["results"])
+            if key not in tests or any(tests[key].mean(name) != value for name, value in row_scores(row).items())
+        ]
+        generated = bool(results["data"]["synthetic"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f'"{folder.results}" is not what a test writes ({type(error).__name__}); test the run again (--stages test)'
+        ) from error
+    if wrong:
+        raise InputError(
+            f'"{folder.scores}" and "{folder.results}" are not of one test: the figures of {wrong[0]}, do not follow from the '
+            "scores; test the run again (--stages test)"
+        )
+    certificate = read_certificate(folder.certificate)
+    if certificate["files"]["scores"]["sha256"] != file_digest(folder.scores, "sha256"):
+        raise InputError(
+            f'"{folder.certificate}" is not of the test that wrote "{folder.scores}"; test the run again (--stages test)'
+        )
+    lists = {test["dataset"]: {part: test[part] for part in _LISTS} for test in certificate["tests"]}
+    return EvaluatedRun(str(path), config, tests, generated, lists, certificate["files"]["weights"]["sha256"])
+
+
+def _read_config(folder: RunFolder) -> dict[str, Any]:
+    """Return the values of a run's config by key."""
+    try:
+        config = dict(flatten(yaml.safe_load(folder.config.read_text(encoding="utf-8"))))
+        int(config["train.seed"]), int(config["data.split_id"])
+    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f'"{folder.config}" is not the config of a run ({type(error).__name__}); restore the file, or test the run again'
+        ) from error
+    return config
 
 
 def read_runs(path: str | Path) -> list[EvaluatedRun]:
@@ -139,7 +175,7 @@ def group_runs(runs: Sequence[EvaluatedRun]) -> list[Method]:
     """Return the methods of runs, in the order of their first runs.
 
     Raises:
-        InputError: two runs are one training: the same method and seed.
+        InputError: two runs are one training: the same method and seed, or the same weights.
     """
     groups: dict[tuple[tuple[str, str], ...], list[EvaluatedRun]] = {}
     for run in runs:
@@ -150,11 +186,17 @@ def group_runs(runs: Sequence[EvaluatedRun]) -> list[Method]:
                 f'"{twin.path}" and "{run.path}" are one method with one seed ({run.seed}); compare runs that differ in a key '
                 "of the config, in train.seed or in data.split_id"
             )
+        same = next((other for other in group if other.weights == run.weights), None)
+        if same is not None:
+            raise InputError(
+                f'"{same.path}" and "{run.path}" have two seeds and were tested with the same weights, so that they are one '
+                "training; compare one of them"
+            )
         group.append(run)
     differing = _differing_keys(groups)
     methods = []
     for group in groups.values():
-        name = ", ".join(f"{key} {group[0].config.get(key)}" for key in differing) or group[0].path
+        name = ", ".join(f"{key} {_shown(group[0].config.get(key))}" for key in differing) or group[0].path
         methods.append(Method(name, tuple(sorted(group, key=lambda run: (run.split, run.seed)))))
     return methods
 
@@ -166,10 +208,14 @@ def check_same_test(a: EvaluatedRun, test_a: StoredTest, b: EvaluatedRun, test_b
             f'"{a.path}" was tested under "{test_a.protocol}" and "{b.path}" under "{test_b.protocol}"; figures compare only '
             "under one protocol: test both under the same"
         )
-    if a.data != b.data:
+    lists = [run.lists.get(test_a.dataset) for run in (a, b)]
+    if lists[0] != lists[1]:
+        digests = [str((found or {}).get("gallery", "unknown"))[:12] for found in lists]
+        if lists[0] and lists[1] and lists[0]["query"] != lists[1]["query"]:
+            digests = [found["query"][:12] for found in lists if found]
         raise InputError(
-            f'"{a.path}" and "{b.path}" were tested on other images (digests {a.data[:12] or "unknown"} and '
-            f'{b.data[:12] or "unknown"}); test both on one copy of {test_a.dataset}'
+            f'"{a.path}" and "{b.path}" were tested on other lists of images of {test_a.dataset}, or on other gallery draws '
+            f"(digests {digests[0]} and {digests[1]}); test both on one copy of the data"
         )
     same = (
         list(test_a.paths) == list(test_b.paths) and np.array_equal(test_a.pids, test_b.pids)
@@ -186,6 +232,11 @@ def check_same_test(a: EvaluatedRun, test_a: StoredTest, b: EvaluatedRun, test_b
         )
 
 
+def _shown(value: Any) -> str:
+    """Return a value of the config as names of methods show it."""
+    return '""' if value == "" else str(value)
+
+
 def _find(run: EvaluatedRun, dataset: str, feature: str) -> StoredTest:
     test = run.tests.get((dataset, feature))
     if test is None:
@@ -195,9 +246,14 @@ def _find(run: EvaluatedRun, dataset: str, feature: str) -> StoredTest:
 
 
 def _differing_keys(groups: Mapping[Any, Sequence[EvaluatedRun]]) -> list[str]:
-    """Return the keys whose values differ between methods; the one that tells most apart comes first."""
+    """Return keys whose values tell all methods apart; the one that tells most apart comes first."""
     firsts = [group[0].config for group in groups.values()]
-    keys = dict.fromkeys(key for config in firsts for key in config if key not in _NOT_THE_METHOD)
-    values = {key: {repr(config.get(key)) for config in firsts} for key in keys}
-    differing = [key for key in keys if len(values[key]) > 1]
-    return sorted(differing, key=lambda key: -len(values[key]))[:3]
+    keys = list(dict.fromkeys(key for config in firsts for key in config if key not in _NOT_THE_METHOD))
+    chosen: list[str] = []
+
+    def told_apart(key: str) -> int:
+        return len({tuple(repr(config.get(own)) for own in (*chosen, key)) for config in firsts})
+
+    while keys and (told := max(map(told_apart, keys))) > (told_apart(chosen[-1]) if chosen else 1):
+        chosen.append(next(key for key in keys if told_apart(key) == told))
+    return chosen
