@@ -11,7 +11,7 @@ from tiny import TINY
 
 from torchreid_nas.cli import main
 from torchreid_nas.evidence.certificate import seal
-from torchreid_nas.evidence.runs import group_runs, read_run
+from torchreid_nas.evidence.runs import group_runs, read_run, read_runs
 from torchreid_nas.evidence.store import load_scores
 from torchreid_nas.run.verifying import verify_run
 
@@ -137,6 +137,7 @@ def test_wrong_arguments_are_one_sentence(runs, capsys, tmp_path):
     assert "was not tested on \"market1501\"" in refused(capsys, "compare", run, "--dataset", "market1501")
     assert "has no feature" in refused(capsys, "compare", run, "--feature", "after")
     assert "--control names" in refused(capsys, "compare", run, runs["split", 1], "--control", tmp_path)
+    assert "seed is -1" in refused(capsys, "compare", run, "--seed", "-1")
     assert "level is 2.0" in refused(capsys, "compare", run, "--level", "2")
     assert "has no scores of mAP_trapezoid" in refused(capsys, "compare", run, "--scores", "mAP_trapezoid")
 
@@ -158,6 +159,16 @@ def test_series_over_splits_are_compared_split_by_split(data_root, capsys, tmp_p
     assert "2 splits, each trained and tested on its own" in text and "splits better / worse / alike" in text
     results = [json.loads((tmp_path / "split" / f"split_{split}" / "results.json").read_text()) for split in (0, 1)]
     assert f"{100 * np.mean([content['results'][1]['mAP'] for content in results]):.2f}" in text
+    assert "variance by" in text and "split " in text and "identity " in text
+    assert "level is 2.0" in refused(capsys, "compare", tmp_path / "split", "--level", "2")
+    methods = group_runs(read_runs(tmp_path / "split"))
+    first, second = methods[0].persons("regdb", "after BNNeck")
+    tests = [run.tests["regdb", "after BNNeck"] for run in methods[0].runs]
+    folders = [[path.split("/")[-2] for path in test.paths] for test in tests]
+    shared = set(folders[0]) & set(folders[1])
+    assert shared and len({*first, *second}) == len({*folders[0], *folders[1]})
+    for person in shared:
+        assert first[folders[0].index(person)] == second[folders[1].index(person)]
     shutil.rmtree(tmp_path / "share" / "split_1")
     assert "compare the same splits" in refused(capsys, "compare", tmp_path / "split", tmp_path / "share")
 

@@ -77,6 +77,8 @@ def test_the_seed_decides_the_interval_and_order_does_not_matter():
     ({"values": [0, 1, np.nan, 1]}, r"values\[2\] is nan"),
     ({"level": 1.0}, "level is 1.0"),
     ({"resamples": 10}, "resamples is 10"),
+    ({"seed": -1}, "seed is -1, expected a whole number"),
+    ({"values": [], "pids": np.array([], dtype=int)}, "0 identities, expected at least 2"),
 ])
 def test_bad_input_is_one_sentence(change, said):
     with pytest.raises(InputError, match=said):

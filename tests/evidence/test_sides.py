@@ -1,10 +1,12 @@
 """Methods over seeds and trials: variance by level, paired and unpaired seeds, false alarms."""
 import numpy as np
 import pytest
+from scipy import stats
 
 from torchreid_nas.errors import InputError
 from torchreid_nas.evidence import interval, paired_test
-from torchreid_nas.evidence.sides import Side, compare_sides, estimate
+from torchreid_nas.evidence.sides import Side, compare_sides, compare_splits, estimate, estimate_splits
+from torchreid_nas.evidence.words import sentence
 
 PIDS = np.repeat(np.arange(40), 5)
 
@@ -75,6 +77,60 @@ def test_the_smallest_difference_is_one_that_is_mostly_found():
         ).p_value < 0.05 for _ in range(100)
     )
     assert found >= 55
+
+
+def test_the_interval_of_a_figure_stays_between_0_and_1():
+    near = Side("a", np.stack([np.full((1, 200), 0.99), np.full((1, 200), 0.96)]), PIDS, (1, 2))
+    found = estimate(near)
+    assert found.high == 1.0 and found.low < 0.96
+    assert estimate(Side("a", 1 - near.scores, PIDS, (1, 2))).low == 0.0
+
+
+def test_perfect_scores_of_several_seeds_get_the_exact_bound():
+    found = estimate(Side("a", np.ones((3, 1, 200)), PIDS, (1, 2, 3)))
+    assert (found.low, found.high) == pytest.approx((0.025 ** (1 / 40), 1.0))
+    found = estimate_splits([np.ones(200), np.ones(200)], [PIDS, PIDS])
+    assert (found.low, found.high) == pytest.approx((0.025 ** (1 / 40), 1.0))
+
+
+def test_two_splits_that_differ_alike_are_no_proof():
+    ones, persons = np.ones(20), [np.arange(20)] * 2
+    found = compare_splits("a", "b", [ones * 0.75, ones * 0.75], [ones * 0.5, ones * 0.5], persons)
+    assert found.p_value == 0.5 and found.wins == 2
+    assert "no difference of mAP can be told (p = 0.50)." in sentence(found, "mAP", 0.95)
+
+
+def split_differences(generator, splits=10):
+    """Return per split differences of two alike methods, half of 60 persons each, and the persons."""
+    effect = generator.standard_normal(60)
+    persons = [np.repeat(generator.permutation(60)[:30], 4) for _ in range(splits)]
+    return [effect[chosen] + 0.3 * generator.standard_normal(120) for chosen in persons], persons
+
+
+def test_splits_that_share_persons_give_no_more_false_alarms_than_the_level():
+    generator = np.random.default_rng(11)
+    alarms, of_splits_alone = 0, 0
+    for _ in range(200):
+        differences, persons = split_differences(generator)
+        zeros = [np.zeros(120)] * len(persons)
+        found = compare_splits("a", "b", differences, zeros, persons)
+        assert (found.low > 0 or found.high < 0) == (found.p_value < 0.05)
+        alarms += found.p_value < 0.05
+        of_splits_alone += stats.ttest_1samp([values.mean() for values in differences], 0).pvalue < 0.05
+    assert alarms <= 20 < 60 < of_splits_alone
+
+
+def test_a_difference_on_all_splits_is_found():
+    generator = np.random.default_rng(12)
+    differences, persons = split_differences(generator)
+    found = compare_splits("a", "b", [values + 2 for values in differences], [np.zeros(120)] * 10, persons)
+    assert found.p_value < 1e-3 and found.low > 0 and found.wins == 10
+
+
+def test_more_comparisons_ask_for_a_larger_difference():
+    a, b = side("a"), side("b", (4, 5, 6), generator=np.random.default_rng(1))
+    alone, of_six = (compare_sides(a, b, resamples=100, family=count) for count in (1, 6))
+    assert of_six.smallest > 1.1 * alone.smallest and of_six.p_value == alone.p_value
 
 
 def test_other_queries_are_refused_by_name():

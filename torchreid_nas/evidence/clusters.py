@@ -42,12 +42,12 @@ class Clusters:
             raise InputError(
                 f"pids have shape {pids.shape} and dtype {pids.dtype}, expected one integer identity per query (Q,)"
             )
-        identities, self._of_query, self.sizes = np.unique(pids, return_inverse=True, return_counts=True)
-        self.count = len(identities)
-        self.identities = identities
+        found, self._of_query, self.sizes = np.unique(pids, return_inverse=True, return_counts=True)
+        self.count = len(found)
         if self.count < 2:
+            identities = "identity" if self.count else "identities"
             raise InputError(
-                f"the scores are of {self.count} identity, expected at least 2; with one identity nothing tells how much "
+                f"the scores are of {self.count} {identities}, expected at least 2; with one identity nothing tells how much "
                 "figures vary between persons"
             )
 

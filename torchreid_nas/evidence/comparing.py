@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from torchreid_nas.errors import InputError, nearest
+from torchreid_nas.evidence.intervals import check_options
 from torchreid_nas.evidence.pairs import holm
 from torchreid_nas.evidence.runs import EvaluatedRun, Method, check_same_test, group_runs
 from torchreid_nas.evidence.sides import Comparison, Estimate, compare_sides, compare_splits, estimate, estimate_splits
@@ -109,6 +110,7 @@ def compare_runs(
     Raises:
         InputError: the runs do not compare, or an argument names nothing.
     """
+    check_options(level, resamples, seed)
     for name in scores:
         if not find_score(name).rank and name not in SCORES:
             raise InputError(f'there is no metric "{name}", expected one of {", ".join(SCORES)}{nearest(name, SCORES)}')
@@ -177,7 +179,7 @@ def _on_one_split(
     between = {(a.name, b.name): (precision[a.name], precision[b.name]) for a, b in pairs}
     return Table(
         target, feature, run.tests[target, feature].protocol, name, estimates,
-        _corrected([compare_sides(sides[a.name], sides[b.name], *options) for a, b in pairs]),
+        _corrected([compare_sides(sides[a.name], sides[b.name], *options, family=len(pairs)) for a, b in pairs]),
         {pair: _changes(run, target, feature, *both) for pair, both in between.items()},
         {pair: _identities(run, target, feature, both[0] - both[1]) for pair, both in between.items()},
     )
@@ -198,11 +200,12 @@ def _over_splits(
         runs = [run for method in methods for run in method.runs if run.split == split]
         for run in runs[1:]:
             check_same_test(runs[0], runs[0].tests[target, feature], run, run.tests[target, feature])
-    means = {method.name: method.means(target, feature, name) for method in methods}
-    found = [compare_splits(a.name, b.name, means[a.name], means[b.name], level) for a, b in pairs]
+    scores = {method.name: method.split_scores(target, feature, name) for method in methods}
+    persons = first.persons(target, feature)
+    found = [compare_splits(a.name, b.name, scores[a.name], scores[b.name], persons, level, len(pairs)) for a, b in pairs]
     return Table(
         target, feature, f"{len(first.splits)} splits, each trained and tested on its own", name,
-        {key: estimate_splits(values, level) for key, values in means.items()}, _corrected(found), {}, {},
+        {key: estimate_splits(values, persons, level) for key, values in scores.items()}, _corrected(found), {}, {},
     )
 
 

@@ -57,7 +57,7 @@ def interval(values: Any, pids: Any, level: float = 0.95, resamples: int = 10_00
         >>> print(f"{mean:.2f} from {low:.2f} to {high:.2f}")
         0.50 from 0.10 to 0.90
     """
-    check_options(level, resamples)
+    check_options(level, resamples, seed)
     clusters = Clusters(pids)
     values = clusters.values(values)
     bound = ((1 - level) / 2) ** (1 / clusters.count)
@@ -80,12 +80,14 @@ def bootstrap_interval(clusters: Clusters, values: np.ndarray, level: float, res
     return Interval(mean, low, high)
 
 
-def check_options(level: float, resamples: int) -> None:
-    """Raise InputError where the level is no share of 1 or where there are too few resamples for its quantiles."""
+def check_options(level: float, resamples: int, seed: int = 0) -> None:
+    """Raise InputError for a level that is no share of 1, too few resamples for its quantiles, or a negative seed."""
     if not 0 < level < 1:
         raise InputError(f"level is {level!r}, expected between 0 and 1, e.g. 0.95")
     if isinstance(resamples, bool) or not isinstance(resamples, (int, np.integer)) or resamples < 100:
         raise InputError(f"resamples is {resamples!r}, expected a whole number of at least 100; 10,000 is customary")
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise InputError(f"seed is {seed!r}, expected a whole number of at least 0")
 
 
 def _quantiles(means: np.ndarray, mean: float, left_out: np.ndarray, count: int, level: float) -> tuple[float, float]:

@@ -62,7 +62,7 @@ def paired_test(
         >>> print(f"{test.difference:.2f}, p = {test.p_value:.4f}")
         0.10, p = 0.0005
     """
-    check_options(level, resamples)
+    check_options(level, resamples, seed)
     clusters = Clusters(pids)
     differences = clusters.values(a, "a") - clusters.values(b, "b")
     mean, low, high = bootstrap_interval(clusters, differences, level, resamples, seed)

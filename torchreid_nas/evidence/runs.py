@@ -84,10 +84,36 @@ class Method:
         """The splits that the method was trained and tested on."""
         return tuple(dict.fromkeys(run.split for run in self.runs))
 
-    def means(self, dataset: str, feature: str, score: str) -> np.ndarray:
-        """Return the figure of every split, a mean over its seeds, in the order of ``splits``."""
-        figures = [(run.split, _find(run, dataset, feature).mean(score)) for run in self.runs]
-        return np.array([np.mean([figure for split, figure in figures if split == own]) for own in self.splits])
+    def split_scores(self, dataset: str, feature: str, score: str) -> list[np.ndarray]:
+        """Return per split the scores of its queries that count, means over its seeds and gallery trials.
+
+        Raises:
+            InputError: a score is not finite.
+        """
+        found = []
+        for split in self.splits:
+            own = Method(self.name, tuple(run for run in self.runs if run.split == split))
+            found.append(own.side(dataset, feature, score).scores.mean(axis=(0, 1)))
+        return found
+
+    def persons(self, dataset: str, feature: str) -> list[np.ndarray]:
+        """Return per split a number for the person of every query that counts, the same in all splits.
+
+        Splits number their identities anew. Two identities of two splits are one person where they share a query image.
+        """
+        person_of: dict[str, int] = {}
+        found = []
+        for split in self.splits:
+            test = _find(next(run for run in self.runs if run.split == split), dataset, feature)
+            numbers = np.empty(len(test.pids), dtype=np.int64)
+            for pid in np.unique(test.pids):
+                places = np.flatnonzero(test.pids == pid)
+                paths = [test.paths[int(place)] for place in places]
+                known = next((person_of[path] for path in paths if path in person_of), len(person_of))
+                numbers[places] = known
+                person_of.update(dict.fromkeys(paths, known))
+            found.append(numbers[test.valid])
+        return found
 
     def side(self, dataset: str, feature: str, score: str) -> Side:
         """Return the scores of all runs on the queries that count.

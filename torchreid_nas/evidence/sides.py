@@ -1,10 +1,10 @@
 """A method under test: its scores over several seeds and gallery trials, and how two methods differ."""
 from __future__ import annotations
 
-__all__ = ["Comparison", "Estimate", "Side", "as_side", "compare_sides", "compare_splits", "estimate", "estimate_splits"]
+__all__ = ["Comparison", "Estimate", "Side", "compare_sides", "compare_splits", "estimate", "estimate_splits"]
 
 import dataclasses
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
@@ -13,9 +13,6 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.evidence.clusters import Clusters
 from torchreid_nas.evidence.intervals import check_options, interval
 from torchreid_nas.evidence.pairs import paired_test
-
-LEVELS = ("identity", "trial", "seed")
-"""What the test persons, the gallery draws and the trainings each add to the variance of a figure."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,7 +50,7 @@ class Estimate:
     Attributes:
         mean: over queries, trials and seeds.
         low, high: ends of the interval.
-        shares: share of the variance by identity, trial and seed; only levels that vary.
+        shares: share of the variance by identity, trial and seed, or by identity and split; only levels that vary.
     """
 
     mean: float
@@ -106,30 +103,41 @@ def estimate(side: Side, level: float = 0.95, resamples: int = 10_000, seed: int
         >>> round(found.mean, 3), {level: round(share, 2) for level, share in found.shares.items()}
         (0.5, {'identity': 0.92, 'seed': 0.08})
     """
-    check_options(level, resamples)
+    check_options(level, resamples, seed)
     clusters = Clusters(side.pids)
     parts = _variances(clusters, side.scores)
     total = sum(variance for variance, _ in parts.values())
     shares = {name: variance / total if total > 0 else 0.0 for name, (variance, _) in parts.items()}
-    if set(parts) == {"identity"}:
+    # Without any variance the bound for scores that are all 0 or all 1 is the better answer.
+    if set(parts) == {"identity"} or total == 0:
         return Estimate(*interval(side.scores.mean(axis=(0, 1)), side.pids, level, resamples, seed), shares)
     mean = float(side.scores.mean())
     half = _quantile(parts, 0.5 + level / 2) * total**0.5
-    return Estimate(mean, mean - half, mean + half, shares)
+    return Estimate(mean, *_fractions(mean - half, mean + half), shares)
 
 
-def compare_sides(a: Side, b: Side, level: float = 0.95, resamples: int = 10_000, seed: int = 0) -> Comparison:
+def compare_sides(
+    a: Side, b: Side, level: float = 0.95, resamples: int = 10_000, seed: int = 0, family: int = 1,
+) -> Comparison:
     """Return how two methods differ on the same queries.
 
     With one training on a side the test is :func:`torchreid_nas.evidence.paired_test` of the mean over gallery draws: it
     speaks of two networks, not of two methods. With several trainings on both sides, the trainings are the replicates:
-    seeds that both sides have are paired, otherwise the two groups of seeds vary on their own (Welch); gallery draws are
-    paired. Interval and test are then those of :func:`estimate`.
+    they are paired where both sides have the same seeds, otherwise the two groups of seeds vary on their own (Welch);
+    gallery draws are paired. Interval and test are then those of :func:`estimate`.
+
+    Args:
+        a: one method.
+        b: the other.
+        level: of the interval.
+        resamples: drawn test sets and exchanges.
+        seed: of the draws.
+        family: number of comparisons that are corrected together; it makes ``smallest`` larger.
 
     Raises:
         InputError: the queries of the sides differ, or as :func:`torchreid_nas.evidence.interval`.
     """
-    check_options(level, resamples)
+    check_options(level, resamples, seed)
     if not np.array_equal(a.pids, b.pids) or a.scores.shape[1] != b.scores.shape[1]:
         raise InputError(
             f'"{a.name}" and "{b.name}" were not tested on the same queries and gallery trials; test both on one test set'
@@ -147,58 +155,94 @@ def compare_sides(a: Side, b: Side, level: float = 0.95, resamples: int = 10_000
         low, high = difference - half, difference + half
     if replicated:
         p_value = _p_value(difference, parts)
-    smallest = (_quantile(parts, 0.5 + level / 2) + _quantile(parts, 0.8)) * total**0.5
     small = 1e-12
     return Comparison(
-        a.name, b.name, difference, low, high, p_value, smallest, replicated,
+        a.name, b.name, difference, low, high, p_value, _smallest(parts, level, family), replicated,
         wins=int((by_identity > small).sum()), losses=int((by_identity < -small).sum()),
         ties=int((abs(by_identity) <= small).sum()),
     )
 
 
-def estimate_splits(means: np.ndarray, level: float = 0.95) -> Estimate:
+def estimate_splits(
+    scores: Sequence[np.ndarray], persons: Sequence[np.ndarray], level: float = 0.95,
+) -> Estimate:
     """Return the figure of one method over several splits of a data set, each trained and tested on its own.
 
-    The splits are the replicates: persons, trainings and splits vary together between them. The interval is Student's t.
+    The figure is the mean of the splits' figures. Splits of one data set show the same persons again: half of RegDB's test
+    persons of one split are test persons of the next. The splits alone would therefore promise too narrow an interval. The
+    persons add a variance, each with the queries of all splits that test on it, and the splits with their trainings add
+    theirs; the interval is Student's t as that of :func:`estimate`.
 
     Args:
-        means: (n,) figures of the splits, n of at least 2.
+        scores: per split (Q,) scores of the queries; two splits or more.
+        persons: per split (Q,) integers: the same person has the same number in all splits.
         level: of the interval.
 
+    Raises:
+        InputError: as :func:`torchreid_nas.evidence.interval`.
+
     Examples:
-        >>> found = estimate_splits(np.array([0.80, 0.84, 0.82]))
-        >>> print(f"{found.mean:.2f} from {found.low:.2f} to {found.high:.2f}")
-        0.82 from 0.77 to 0.87
+        >>> persons = [np.array([0, 0, 1, 1]), np.array([1, 1, 2, 2])]
+        >>> scores = [np.array([0.9, 0.7, 0.5, 0.3]), np.array([0.4, 0.4, 0.9, 0.7])]
+        >>> found = estimate_splits(scores, persons)
+        >>> round(found.mean, 3), {level: round(share, 2) for level, share in found.shares.items()}
+        (0.6, {'identity': 1.0, 'split': 0.0})
     """
-    parts = {"split": (float(means.var(ddof=1)) / len(means), len(means) - 1)}
-    half = _quantile(parts, 0.5 + level / 2) * parts["split"][0] ** 0.5
-    mean = float(means.mean())
-    return Estimate(mean, mean - half, mean + half, {"split": 1.0})
+    mean, parts = _split_variances(scores, persons)
+    total = sum(variance for variance, _ in parts.values())
+    shares = {name: variance / total if total > 0 else 0.0 for name, (variance, _) in parts.items()}
+    if total == 0:
+        return Estimate(*interval(np.concatenate(scores), np.concatenate(persons), level), shares)
+    half = _quantile(parts, 0.5 + level / 2) * total**0.5
+    return Estimate(mean, *_fractions(mean - half, mean + half), shares)
 
 
-def compare_splits(a: str, b: str, means_a: np.ndarray, means_b: np.ndarray, level: float = 0.95) -> Comparison:
-    """Return how two methods differ over several splits that both were trained and tested on: the paired t-test.
+def compare_splits(
+    a: str, b: str, scores_a: Sequence[np.ndarray], scores_b: Sequence[np.ndarray], persons: Sequence[np.ndarray],
+    level: float = 0.95, family: int = 1,
+) -> Comparison:
+    """Return how two methods differ over several splits that both were trained and tested on, paired by query.
 
     Args:
         a: name of one method.
         b: name of the other.
-        means_a: (n,) figures of a on the splits, n of at least 2.
-        means_b: (n,) figures of b on the same splits.
+        scores_a: per split (Q,) scores of a; two splits or more.
+        scores_b: per split (Q,) scores of b on the same queries.
+        persons: per split (Q,) integers: the same person has the same number in all splits.
         level: of the interval.
+        family: as for :func:`compare_sides`.
+
+    Raises:
+        InputError: as :func:`torchreid_nas.evidence.interval`.
 
     Examples:
-        >>> found = compare_splits("ours", "theirs", np.array([0.80, 0.84, 0.82]), np.array([0.78, 0.81, 0.80]))
-        >>> print(f"{found.difference:.3f}, p = {found.p_value:.3f}, better on {found.wins} splits")
-        0.023, p = 0.020, better on 3 splits
+        >>> persons = [np.arange(6), np.arange(3, 9)]
+        >>> ours = [np.array([0.8, 0.9, 0.7, 0.8, 0.9, 0.8]), np.array([0.9, 0.8, 0.8, 0.7, 0.9, 0.9])]
+        >>> found = compare_splits("ours", "theirs", ours, [ours[0] - 0.1, ours[1] - 0.12], persons)
+        >>> print(f"{found.difference:.2f} from {found.low:.2f} to {found.high:.2f}, better on {found.wins} splits")
+        0.11 from 0.00 to 0.22, better on 2 splits
     """
-    differences = means_a - means_b
-    found = estimate_splits(differences, level)
-    parts = {"split": (float(differences.var(ddof=1)) / len(differences), len(differences) - 1)}
-    smallest = (_quantile(parts, 0.5 + level / 2) + _quantile(parts, 0.8)) * parts["split"][0] ** 0.5
+    by_query = [one - other for one, other in zip(scores_a, scores_b)]
+    difference, parts = _split_variances(by_query, persons)
+    half = _quantile(parts, 0.5 + level / 2) * sum(variance for variance, _ in parts.values())**0.5
+    means = np.array([values.mean() for values in by_query])
     return Comparison(
-        a, b, found.mean, found.low, found.high, _p_value(found.mean, parts), smallest, True,
-        wins=int((differences > 0).sum()), losses=int((differences < 0).sum()), ties=int((differences == 0).sum()),
+        a, b, difference, difference - half, difference + half, _p_value(difference, parts), _smallest(parts, level, family),
+        True, wins=int((means > 0).sum()), losses=int((means < 0).sum()), ties=int((means == 0).sum()),
     )
+
+
+def _split_variances(
+    scores: Sequence[np.ndarray], persons: Sequence[np.ndarray],
+) -> tuple[float, dict[str, tuple[float, int]]]:
+    """Return the mean of the splits' means, and its variance by level with the degrees of freedom of each."""
+    means = np.array([values.mean() for values in scores])
+    clusters = Clusters(np.concatenate(persons))
+    parts = {
+        "identity": (clusters.variance_of_mean(clusters.sums(np.concatenate(scores))), clusters.count - 1),
+        "split": (float(means.var(ddof=1)) / len(means), len(means) - 1),
+    }
+    return float(means.mean()), parts
 
 
 def _variances(clusters: Clusters, scores: np.ndarray) -> dict[str, tuple[float, int]]:
@@ -234,14 +278,20 @@ def _quantile(parts: dict[str, tuple[float, int]], probability: float) -> float:
     return float(stats.t.ppf(probability, _freedom(parts)))
 
 
+def _smallest(parts: dict[str, tuple[float, int]], level: float, family: int) -> float:
+    """Return the difference that shows with a probability of 80 % at the level that Holm's strictest step asks for."""
+    total = sum(variance for variance, _ in parts.values())
+    return float((_quantile(parts, 1 - (1 - level) / (2 * family)) + _quantile(parts, 0.8)) * total**0.5)
+
+
+def _fractions(low: float, high: float) -> tuple[float, float]:
+    """Return the ends of the interval of a figure: a figure lies between 0 and 1."""
+    return max(low, 0.0), min(high, 1.0)
+
+
 def _p_value(difference: float, parts: dict[str, tuple[float, int]]) -> float:
     total = sum(variance for variance, _ in parts.values())
     if total == 0:
-        return 1.0 if difference == 0 else 0.0
+        # All differences are alike: of n of them, two of the 2^n exchanges of signs give one as large.
+        return 1.0 if difference == 0 else 0.5 ** _freedom(parts)
     return float(2 * stats.t.sf(abs(difference) / total**0.5, _freedom(parts)))
-
-
-def as_side(name: str, scores: Any, pids: Any, seeds: Any = (0,)) -> Side:
-    """Return a side from scores of any of the shapes (Q,), (T, Q) and (S, T, Q)."""
-    scores = np.asarray(scores, dtype=np.float64)
-    return Side(name, scores.reshape((1,) * (3 - scores.ndim) + scores.shape), np.asarray(pids), tuple(seeds))

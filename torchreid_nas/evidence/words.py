@@ -24,16 +24,20 @@ def sentence(comparison: Comparison, score: str, level: float) -> str:
         >>> import dataclasses
         >>> print(sentence(dataclasses.replace(found, p_value=0.2), "Rank-1", 0.95))
         split against shared: no difference of Rank-1 can be told (p = 0.20); one of 2.7 points or more would mostly show.
+        >>> print(sentence(Comparison("split", "shared", 0.0, 0.0, 0.0, 1.0, 0.0, True, 0, 0, 96), "Rank-1", 0.95))
+        split and shared are alike: their Rank-1 is the same for every identity.
     """
     p = f"p = {comparison.p_value:.3f}" if comparison.p_value < 0.1 else f"p = {comparison.p_value:.2f}"
     if comparison.p_value < 0.0005:
         p = "p < 0.001"
     outside = comparison.low > 0 or comparison.high < 0
-    if comparison.p_value >= 1 - level or not outside:
-        said = (
-            f"{comparison.a} against {comparison.b}: no difference of {score} can be told ({p}); one of "
-            f"{100 * comparison.smallest:.1f} points or more would mostly show."
-        )
+    if comparison.difference == comparison.low == comparison.high == 0:
+        said = f"{comparison.a} and {comparison.b} are alike: their {score} is the same for every identity."
+    elif comparison.p_value >= 1 - level or not outside:
+        said = f"{comparison.a} against {comparison.b}: no difference of {score} can be told ({p})"
+        if comparison.smallest > 0:
+            said += f"; one of {100 * comparison.smallest:.1f} points or more would mostly show"
+        said += "."
     else:
         better, worse = (comparison.a, comparison.b) if comparison.difference > 0 else (comparison.b, comparison.a)
         low, high = sorted((abs(comparison.low), abs(comparison.high)))
