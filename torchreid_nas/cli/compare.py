@@ -66,7 +66,8 @@ def main(argv: list[str] | None = None) -> int:
         written = ["compare.json", "compare.md", "compare.png"]
         tables = [table for table in compared.tables if any(table.changes.values())]
         if tables:
-            missing = draw_changes(tables[0], Path(str(runs[0].config["data.root"])), out / "changed-queries.png")
+            root = Path(str(runs[0].config["data.root"]))
+            missing = draw_changes(tables[0], root, out / "changed-queries.png", compared.generated)
             if (out / "changed-queries.png").exists():
                 written.append("changed-queries.png")
             if missing:

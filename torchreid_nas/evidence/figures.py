@@ -4,13 +4,14 @@ from __future__ import annotations
 __all__ = ["draw_changes", "draw_comparison"]
 
 import os
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchreid_nas.evidence.comparing import Compared, QueryChange, Table
 from torchreid_nas.metrics.scores import find_score
-from torchreid_nas.report.style import FAINT, GRID, INK, SHARE_COLOURS, SPLIT_COLOURS, new_figure, save_figure
+from torchreid_nas.report.style import FAINT, GENERATED, GRID, INK, SHARE_COLOURS, SPLIT_COLOURS, new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,13 +45,14 @@ def draw_comparison(compared: Compared, path: str | os.PathLike[str]) -> None:
     save_figure(figure, path)
 
 
-def draw_changes(table: Table, root: Path, path: str | os.PathLike[str]) -> list[str]:
+def draw_changes(table: Table, root: Path, path: str | os.PathLike[str], generated: bool = False) -> list[str]:
     """Draw the queries whose average precision changed most, a row per pair of methods; write a PNG.
 
     Args:
         table: of one target.
         root: of the data; the query images lie below it.
         path: of the picture.
+        generated: whether the images are generated; the picture then says so.
 
     Returns:
         The query images that are not there; without any image no picture is written.
@@ -65,9 +67,15 @@ def draw_changes(table: Table, root: Path, path: str | os.PathLike[str]) -> list
     columns = max((len(queries) for _, queries in pairs), default=0)
     if not columns or len(missing) == len({query.path for _, queries in pairs for query in queries}):
         return missing
-    figure = new_figure((0.95 * columns + 0.3, 2.75 * len(pairs) + 0.3), layout="constrained")
-    axes = figure.subplots(len(pairs), columns, squeeze=False)
-    for row, ((a, b), queries) in zip(axes, pairs):
+    width = max(0.95 * columns + 0.3, 4.0)
+    figure = new_figure((width, 2.75 * len(pairs) + 0.3), layout="constrained")
+    parts = figure.subfigures(len(pairs), 1, squeeze=False)[:, 0]
+    for part, ((a, b), queries) in zip(parts, pairs):
+        said = f"{a} (first number) and {b} (second): average precision of a query, percent; {table.dataset}"
+        # A letter of this size is about 0.065 inches wide.
+        said = textwrap.fill(f"{said}, {GENERATED}" if generated else said, int(width / 0.065))
+        part.suptitle(said, x=0.01, ha="left", fontsize=7.5, color=INK)
+        row = part.subplots(1, columns, squeeze=False)[0]
         for axis in row:
             axis.axis("off")
         for axis, query in zip(row, queries):
@@ -75,8 +83,6 @@ def draw_changes(table: Table, root: Path, path: str | os.PathLike[str]) -> list
                 with Images.open(root / query.path) as image:
                     axis.imshow(_legible(image.convert("RGB")))
             axis.set_title(_caption(query), fontsize=6, color=INK)
-        row[0].text(0, 1.32, f"{a} (first number) and {b} (second): average precision of a query, percent; {table.dataset}",
-                    transform=row[0].transAxes, fontsize=7.5, color=INK)
     save_figure(figure, path)
     return missing
 
