@@ -59,6 +59,8 @@ def verify_run(path: str | Path, full: bool = False, root: str | Path | None = N
         InputError: the folder holds no certificate, or ``full`` finds no data.
     """
     folder = RunFolder(Path(path).expanduser())
+    if not folder.path.is_dir():
+        raise InputError(f'there is no folder "{path}"; name the --output of a run')
     if not folder.certificate.is_file():
         raise InputError(
             f'"{path}" holds no {folder.certificate.name}, so there is nothing to verify against; test the run again with this '
