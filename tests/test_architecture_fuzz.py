@@ -5,7 +5,7 @@ import json
 import string
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from torchreid_nas.architecture import FORMATS, Architecture
@@ -95,6 +95,7 @@ PRESETS = st.from_regex(r"(share|split|first|last|random|cdnet|cnet|sp lit)?-?-?
 
 @MANY
 @given(name=PRESETS | st.text(alphabet=string.printable + "\0²é", max_size=300))
+@example(name="\n/")
 def test_any_name_is_a_preset_or_one_sentence(name):
     found = outcome(lambda: Architecture.resolve(name, SLOTS), name)
     assert found is None or found.slots == SLOTS

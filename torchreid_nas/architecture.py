@@ -173,7 +173,7 @@ class Architecture:
             InputError: missing or malformed; the file and the fault are named.
         """
         path = Path(path)
-        name = f'the architecture file "{path}"'
+        name = f'the architecture file "{shown(path, 500)}"'
         content = _content(path)
         with _naming(name):
             if not isinstance(content, Mapping):
@@ -248,7 +248,7 @@ def _content(path: Path) -> Mapping[str, Any] | list[int]:
     except (OSError, ValueError) as error:
         presets = [preset for known in FORMATS.values() for preset in known.presets]
         raise InputError(
-            f'the architecture file "{path}" cannot be read ({getattr(error, "strerror", None) or "no text"}); '
+            f'the architecture file "{shown(path, 500)}" cannot be read ({getattr(error, "strerror", None) or "no text"}); '
             f"give an existing file or a preset ({', '.join(presets)})"
         ) from error
     if text.startswith("{"):
@@ -257,14 +257,14 @@ def _content(path: Path) -> Mapping[str, Any] | list[int]:
     words = re.split(r"[\s,]+", text.strip("[] \n"))
     if not all(re.fullmatch(r"-?[0-9]+", word) for word in words):
         raise InputError(
-            f'the architecture file "{path}" is neither JSON nor the authors\' list of ints (0 = split, 1 = share)'
+            f'the architecture file "{shown(path, 500)}" is neither JSON nor the authors\' list of ints (0 = split, 1 = share)'
         )
     longest = max(map(len, words))
     if longest > 9:
         # Python refuses to read a number of thousands of digits; a shorter one is no choice either.
         raise InputError(
-            f'the architecture file "{path}" holds a number of {longest} digits; the authors\' format holds 0 (split) and '
-            "1 (share) only"
+            f'the architecture file "{shown(path, 500)}" holds a number of {longest} digits; the authors\' format holds 0 '
+            "(split) and 1 (share) only"
         )
     return [int(word) for word in words]
 
