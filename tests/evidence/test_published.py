@@ -66,6 +66,14 @@ def test_generated_images_stand_beside_nothing():
     assert published_table({"results": [{**row, "protocol": "another"}], "data": {"synthetic": False}}) == ""
 
 
+def test_a_network_trained_on_other_data_stands_beside_nothing():
+    row = {"dataset": "market1501", "protocol": "market1501", "num_trials": 1, "ranks": [1], "cmc": [0.5], "mAP": 0.4}
+    table = lambda *sources: published_table({"results": [row], "data": {"synthetic": False, "sources": list(sources)}})
+    assert "CDNet" in table("market1501") and table("dukemtmcreid") == "" and table("of an extension") == ""
+    row.update(dataset="regdb_ir2vis", protocol="mean over trials", num_trials=10)
+    assert "CM-NAS" in table("regdb") and table("sysu_mm01") == ""
+
+
 @pytest.mark.parametrize("content, said", [
     ("", 'has no column "method"'),
     (HEADER, "has no rows"),

@@ -129,17 +129,19 @@ def published_table(results: Mapping[str, Any]) -> str:
     """Return what is published under the protocols of a run, beside what the run measured; ``""`` where nothing is.
 
     Args:
-        results: the content of ``results.json``. The last feature of a data set is the one that is compared.
+        results: the content of ``results.json``. The last feature of a data set is the one that is compared. Nothing is
+            compared with a network that was trained on other data, whose figures are of another kind.
     """
     from tabulate import tabulate
 
     if results.get("data", {}).get("synthetic"):
         return "The images are generated: nothing that is published compares with these figures."
     last = {row["dataset"]: row for row in results["results"] if "variant" not in row}
+    sources = results.get("data", {}).get("sources")
     lines = []
     for row in last.values():
         figures = published_beside(row)
-        if figures:
+        if figures and _trained_on(row["dataset"], sources):
             scores = row_scores(row)
             lines.append([row["dataset"], "measured here", f"{100 * scores['rank1']:.2f}", f"{100 * scores['mAP']:.2f}", "", ""])
             lines += [["", f.method, f"{f.rank1:.2f}", f"{f.mAP:.2f}", f.source, f.note] for f in figures]
@@ -147,6 +149,19 @@ def published_table(results: Mapping[str, Any]) -> str:
         return ""
     headers = ["data set", "published under the same protocol", "Rank-1", "mAP", "source", "note"]
     return tabulate(lines, headers=headers, disable_numparse=True, colalign=("left", "left", "right", "right", "left", "left"))
+
+
+def _trained_on(target: str, sources: Sequence[str] | None) -> bool:
+    """Return whether a network was trained on a target, or on another test of the same images; True where it is not known."""
+    if sources is None or target in sources:
+        return True
+    from torchreid_nas.data import dataset_facts
+
+    try:
+        layout = dataset_facts(target).stand_in
+        return bool(layout) and layout in {dataset_facts(name).stand_in for name in sources}
+    except InputError:  # A data set of an extension that is not registered here: other data.
+        return False
 
 
 def lint_table(figures: Sequence[Figure]) -> list[Finding]:

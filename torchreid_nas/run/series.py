@@ -56,7 +56,9 @@ def run_trials(cfg: CfgNode, trials: Sequence[int], stages: Sequence[str], resum
                 results.append(rows)
         if "test" in stages and len(results) > 1:
             rows = [average_rows(same) for same in zip(*results)]
-            averaged = {"results": rows, "split_ids": list(trials), "version": torchreid_nas.__version__}
+            # Without these a report would take generated images for the real ones of published figures.
+            data = {"sources": list(cfg.data.sources), "synthetic": cfg.synthetic.enabled}
+            averaged = {"results": rows, "split_ids": list(trials), "version": torchreid_nas.__version__, "data": data}
             write_json(base.results, averaged)
             logger.info(f"==== mean over {len(results)} trials")
             logger.info(report.results_table(averaged))
