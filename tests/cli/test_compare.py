@@ -11,6 +11,8 @@ from tiny import TINY
 
 from torchreid_nas.cli import main
 from torchreid_nas.evidence.certificate import seal
+from torchreid_nas.evidence.comparing import compare_runs
+from torchreid_nas.evidence.figures import draw_changes, draw_comparison
 from torchreid_nas.evidence.runs import group_runs, read_run, read_runs
 from torchreid_nas.evidence.store import load_scores
 from torchreid_nas.run.verifying import verify_run
@@ -49,6 +51,25 @@ def test_runs_that_differ_in_the_seed_are_one_method(runs, capsys, tmp_path):
     for name in ("compare.md", "compare.png", "changed-queries.png"):
         assert (tmp_path / "out" / name).stat().st_size > 200
     assert (tmp_path / "out" / "compare.md").read_text().startswith("# Comparison of runs")
+
+
+def test_pictures_are_drawn_beside_damaged_images_and_odd_names(runs, data_root, tmp_path):
+    compared = compare_runs([read_run(runs["share", 1]), read_run(runs["split", 1])], resamples=100)
+    (table, *_) = compared.tables
+    (pair, queries), = table.changes.items()
+    root = tmp_path / "data"
+    for query in queries:
+        (root / query.path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(data_root / query.path, root / query.path)
+    (root / queries[0].path).write_bytes(b"no image")
+    odd = dataclasses.replace(table, changes={("runs/$x_$", "runs/$\\frac$"): queries})
+    assert draw_changes(odd, root, tmp_path / "changed.png") == [queries[0].path]
+    assert (tmp_path / "changed.png").stat().st_size > 200
+    estimates = {"runs/$\\frac$": next(iter(table.estimates.values()))}
+    draw_comparison(dataclasses.replace(compared, tables=[dataclasses.replace(table, estimates=estimates)]), tmp_path / "c.png")
+    assert (tmp_path / "c.png").stat().st_size > 200
+    assert draw_changes(odd, tmp_path / "nowhere", tmp_path / "none.png") == sorted({query.path for query in queries})
+    assert not (tmp_path / "none.png").exists()
 
 
 def test_one_run_a_side_says_that_it_says_nothing_about_methods(runs, capsys):
@@ -127,6 +148,7 @@ def test_the_split_counts_only_where_a_target_has_several(runs):
     assert run.split == 3
     (test, *_) = run.tests.values()
     assert dataclasses.replace(run, tests={("sysu_mm01", test.feature): test}).split == 0
+    assert dataclasses.replace(run, tests={("of an extension", test.feature): test}).split == 3
 
 
 def test_wrong_arguments_are_one_sentence(runs, capsys, tmp_path):
@@ -156,6 +178,8 @@ def test_series_over_splits_are_compared_split_by_split(data_root, capsys, tmp_p
         assert main(arguments(keys, data_root, tmp_path / architecture, "--trials", "0,1")) == 0
     code, text = said(capsys, "compare", tmp_path / "split", tmp_path / "share", "--control", tmp_path / "share")
     assert code == 0 and "- model.architecture split: 2 runs (seed 1; splits 0, 1)" in text
+    data = json.loads((tmp_path / "split" / "results.json").read_text())["data"]
+    assert data == {"sources": ["regdb"], "synthetic": False}
     assert "2 splits, each trained and tested on its own" in text and "splits better / worse / alike" in text
     results = [json.loads((tmp_path / "split" / f"split_{split}" / "results.json").read_text()) for split in (0, 1)]
     assert f"{100 * np.mean([content['results'][1]['mAP'] for content in results]):.2f}" in text

@@ -55,17 +55,16 @@ def draw_changes(table: Table, root: Path, path: str | os.PathLike[str], generat
         generated: whether the images are generated; the picture then says so.
 
     Returns:
-        The query images that are not there; without any image no picture is written.
+        The query images that are not there or damaged; without any image no picture is written.
 
     Raises:
         InputError: the file cannot be written.
     """
-    from PIL import Image as Images
-
     pairs = [(pair, queries) for pair, queries in table.changes.items() if queries]
-    missing = sorted({query.path for _, queries in pairs for query in queries if not (root / query.path).is_file()})
+    images = {query.path: _read(root / query.path) for _, queries in pairs for query in queries}
+    missing = sorted(path for path, image in images.items() if image is None)
     columns = max((len(queries) for _, queries in pairs), default=0)
-    if not columns or len(missing) == len({query.path for _, queries in pairs for query in queries}):
+    if len(missing) == len(images):
         return missing
     width = max(0.95 * columns + 0.3, 4.0)
     figure = new_figure((width, 2.75 * len(pairs) + 0.3), layout="constrained")
@@ -74,24 +73,36 @@ def draw_changes(table: Table, root: Path, path: str | os.PathLike[str], generat
         said = f"{a} (first number) and {b} (second): average precision of a query, percent; {table.dataset}"
         # A letter of this size is about 0.065 inches wide.
         said = textwrap.fill(f"{said}, {GENERATED}" if generated else said, int(width / 0.065))
-        part.suptitle(said, x=0.01, ha="left", fontsize=7.5, color=INK)
+        part.suptitle(_plain(said), x=0.01, ha="left", fontsize=7.5, color=INK)
         row = part.subplots(1, columns, squeeze=False)[0]
         for axis in row:
             axis.axis("off")
         for axis, query in zip(row, queries):
-            if query.path not in missing:
-                with Images.open(root / query.path) as image:
-                    axis.imshow(_legible(image.convert("RGB")))
+            image = images[query.path]
+            if image is not None:
+                axis.imshow(image)
             axis.set_title(_caption(query), fontsize=6, color=INK)
     save_figure(figure, path)
     return missing
 
 
-def _legible(image: Image) -> Image:
-    """Return an image with its grey levels stretched to the whole range: infrared images are nearly black."""
-    from PIL import ImageOps
+def _read(path: Path) -> Image | None:
+    """Return an image with its grey levels stretched to the whole range: infrared images are nearly black.
 
-    return ImageOps.autocontrast(image, cutoff=1)
+    None where it is not there, or damaged.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            return ImageOps.autocontrast(image.convert("RGB"), cutoff=1)
+    except (OSError, ValueError):
+        return None
+
+
+def _plain(text: str) -> str:
+    """Return a text that matplotlib draws as it stands: a pair of dollar signs in the name of a folder is no formula."""
+    return text.replace("$", r"\$")
 
 
 def _caption(query: QueryChange) -> str:
@@ -103,7 +114,7 @@ def _intervals(axis: Axes, rows: Sequence[tuple[str, float, float, float]], colo
     for place, (_, mean, low, high) in enumerate(rows):
         axis.plot([100 * low, 100 * high], [place, place], color=colour, linewidth=2.5, solid_capstyle="round")
         axis.plot([100 * mean], [place], "o", color=colour, markersize=6, markeredgecolor="white")
-    axis.set_yticks(range(len(rows)), [name for name, *_ in rows], fontsize=8)
+    axis.set_yticks(range(len(rows)), [_plain(name) for name, *_ in rows], fontsize=8)
     axis.set_ylim(max(len(rows), 1) - 0.4, -0.6)
     axis.tick_params(colors=INK, labelsize=8, length=0)
     axis.grid(axis="x", color=GRID, linewidth=0.6)

@@ -59,7 +59,7 @@ class EvaluatedRun:
     def split(self) -> int:
         """The split of the data sets; 0 where no target has several."""
         targets = {dataset for dataset, _ in self.tests}
-        return int(self.config["data.split_id"]) if any(dataset_facts(name).num_splits > 1 for name in targets) else 0
+        return int(self.config["data.split_id"]) if any(map(_has_splits, targets)) else 0
 
     @property
     def method(self) -> tuple[tuple[str, str], ...]:
@@ -256,6 +256,14 @@ def check_same_test(a: EvaluatedRun, test_a: StoredTest, b: EvaluatedRun, test_b
             f'"{a.path}" and "{b.path}" were not tested with the same queries and galleries of {test_a.dataset}; test both on '
             "one split"
         )
+
+
+def _has_splits(dataset: str) -> bool:
+    """Return whether a data set has several fixed splits; True where it is not registered here, so that nothing is known."""
+    try:
+        return dataset_facts(dataset).num_splits > 1
+    except InputError:
+        return True
 
 
 def _shown(value: Any) -> str:
