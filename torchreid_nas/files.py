@@ -209,9 +209,9 @@ def _matches_checksums(path: Path) -> bool:
     A single flipped bit is always found. Files of the older format, and files
     saved without checksums, have nothing to compare with.
     """
-    if not zipfile.is_zipfile(path):
-        return True
     try:
+        if not zipfile.is_zipfile(path):
+            return True
         with zipfile.ZipFile(path) as archive:
             return not any(record.CRC for record in archive.infolist()) or archive.testzip() is None
     except Exception:

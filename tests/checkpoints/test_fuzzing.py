@@ -62,6 +62,16 @@ def test_a_damaged_file_is_read_or_refused_in_one_sentence(tmp_path_factory, con
     read_in_every_way(path)
 
 
+def test_an_archive_of_several_disks_is_refused_in_one_sentence(tmp_path):
+    torch.save({"state_dict": STATE}, tmp_path / "a.pth")
+    content = bytearray((tmp_path / "a.pth").read_bytes())
+    # The last four bytes of the zip64 locator count the disks.
+    content[content.rindex(b"PK\x06\x07") + 16] = 2
+    (tmp_path / "a.pth").write_bytes(content)
+    with pytest.raises(InputError, match="a.pth.*damaged"):
+        load_weights(Tiny(), tmp_path / "a.pth")
+
+
 VALUES = st.recursive(
     st.none() | st.integers(-9, 9) | st.floats() | st.text(max_size=4) | st.just(torch.ones(3)) | st.just(STATE)
     | st.just(torch.zeros(2, dtype=torch.int64)) | st.just(torch.zeros(0)),

@@ -28,6 +28,14 @@ def file_digest(path: str | os.PathLike[str], kind: str) -> str:
     return digest.hexdigest()
 
 
+def _is_archive(path: Path) -> bool:
+    """Return whether a file is a zip archive; a damaged directory of an archive is none."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:
+        return False
+
+
 def recorded_sha256(path: Path) -> str | None:
     """Return the sha256 that the first download recorded beside a file without published checksum, or None."""
     record = _record_path(path)
@@ -70,7 +78,7 @@ def check_file(entry: Entry, path: Path, final: Path) -> str:
             )
         return f"{kind} {found}, as the entry says"
     # torch.save writes a zip archive since torch 1.6, and wrote a pickle before.
-    if not (zipfile.is_zipfile(path) or start[:1] == b"\x80"):
+    if not (_is_archive(path) or start[:1] == b"\x80"):
         raise InputError(
             f'{what} is truncated or no PyTorch file, and not the weights of the zoo entry "{entry.name}"; '
             f"{by_hand(entry, final)}"
