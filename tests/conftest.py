@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from tiny import TINY
 
 TESTS = Path(__file__).resolve().parent
@@ -39,6 +40,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Compare numbers on the CPU also where there is a GPU, which only ``-m gpu`` lets torch see."""
     if config.option.markexpr != "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    # The same examples in every run. To look for others: --hypothesis-profile default.
+    settings.register_profile("suite", derandomize=True, deadline=None)
+    settings.load_profile(config.getoption("hypothesis_profile", None) or "suite")
 
 
 @pytest.hookimpl(tryfirst=True)
