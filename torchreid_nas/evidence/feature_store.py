@@ -5,8 +5,6 @@ __all__ = ["load_test_features", "save_test_features", "size_of"]
 
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ import numpy as np
 import torch
 
 from torchreid_nas.engine.scoring import ScoredFeatures
-from torchreid_nas.errors import InputError
+from torchreid_nas.evidence.archive import read_arrays
 from torchreid_nas.files import atomic_path
 from torchreid_nas.metrics.protocols import find_protocol
 
@@ -56,21 +54,13 @@ def load_test_features(path: str | os.PathLike[str]) -> list[ScoredFeatures]:
     Raises:
         InputError: there is no such file, it is damaged, or its protocol is not known here.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(
-            f'"{path}" does not exist, so figures cannot be computed from features; test the run again with test.keep_features '
-            "True, or verify it from its images (--full)"
-        )
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            rows = json.loads(arrays["index"].tobytes())
-            return [_loaded(arrays, number, row) for number, row in enumerate(rows)]
-    except InputError:
-        raise
-    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, EOFError, RecursionError,
-            zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, MemoryError) as error:
-        raise InputError(f'"{path}" is damaged ({type(error).__name__}); test the run again (--stages test)') from error
+    missing = (
+        "figures cannot be computed from features; test the run again with test.keep_features True, or verify it from its "
+        "images (--full)"
+    )
+    with read_arrays(Path(path), missing) as arrays:
+        rows = json.loads(arrays["index"].tobytes())
+        return [_loaded(arrays, number, row) for number, row in enumerate(rows)]
 
 
 def _loaded(arrays: Any, number: int, row: dict[str, Any]) -> ScoredFeatures:

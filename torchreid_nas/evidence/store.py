@@ -6,8 +6,6 @@ __all__ = ["StoredTest", "load_scores", "save_scores"]
 import dataclasses
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from torchreid_nas.errors import InputError
+from torchreid_nas.evidence.archive import read_arrays
 from torchreid_nas.files import atomic_path
 from torchreid_nas.metrics.query_scores import QueryScores
 from torchreid_nas.metrics.scores import SCORES
@@ -105,25 +104,12 @@ def load_scores(path: str | os.PathLike[str]) -> list[StoredTest]:
     Raises:
         InputError: there is no such file, as in runs of earlier versions, or it is damaged.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(
-            f'"{path}" does not exist, so the scores of the queries are not known; test the run again with this version '
-            "(--stages test)"
-        )
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            index = json.loads(arrays["index"].tobytes())
-            if index["format"] != _FORMAT:
-                raise InputError(
-                    f'"{path}" has format {index["format"]}, expected {_FORMAT}; test the run again with this version'
-                )
-            return [_stored(arrays, number, row) for number, row in enumerate(index["tests"])]
-    except InputError:
-        raise
-    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, EOFError, RecursionError,
-            zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, MemoryError) as error:
-        raise InputError(f'"{path}" is damaged ({type(error).__name__}); test the run again (--stages test)') from error
+    missing = "the scores of the queries are not known; test the run again with this version (--stages test)"
+    with read_arrays(Path(path), missing) as arrays:
+        index = json.loads(arrays["index"].tobytes())
+        if index["format"] != _FORMAT:
+            raise InputError(f'"{path}" has format {index["format"]}, expected {_FORMAT}; test the run again with this version')
+        return [_stored(arrays, number, row) for number, row in enumerate(index["tests"])]
 
 
 def _stored(arrays: Mapping[str, npt.NDArray[Any]], number: int, row: Mapping[str, Any]) -> StoredTest:
