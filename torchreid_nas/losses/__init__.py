@@ -10,9 +10,11 @@ from torchreid_nas.losses.invariance import InvarianceLoss, PositivePredictor
 from torchreid_nas.losses.memory import ExemplarMemory
 from torchreid_nas.losses.positive_prediction import PositivePrediction
 from torchreid_nas.losses.triplet import BatchHardTripletLoss, CrossModalityTripletLoss
+from torchreid_nas.losses.weighted_triplet import EnhancedSquaredDifferenceLoss, WeightedRegularizedTripletLoss
 
 __all__ = [
     "BatchHardTripletLoss", "C3MMDLoss", "ClassMMDLoss", "CorrelationConsistencyLoss", "CrossModalityTripletLoss",
-    "ExemplarMemory", "InvarianceLoss", "PositivePrediction", "PositivePredictor",
+    "EnhancedSquaredDifferenceLoss", "ExemplarMemory", "InvarianceLoss", "PositivePrediction", "PositivePredictor",
+    "WeightedRegularizedTripletLoss",
     "identity_loss",
 ]

@@ -1,7 +1,7 @@
 """Batch-hard triplet losses, of one set of images and within and across two modalities."""
 from __future__ import annotations
 
-__all__ = ["BatchHardTripletLoss", "CrossModalityTripletLoss"]
+__all__ = ["BatchHardTripletLoss", "CrossModalityTripletLoss", "same_identity"]
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +53,7 @@ class BatchHardTripletLoss(nn.Module):
             InputError: shapes do not fit, or the batch holds one identity only.
         """
         with full_precision_halves(features, features) as (features, _):
-            same = _same_identity(pids, features)[:, None]
+            same = same_identity(pids, features)[:, None]
             return _mean_hinge(features, _hardest(features.detach(), same), self.margin)
 
     def extra_repr(self) -> str:
@@ -111,7 +111,7 @@ class CrossModalityTripletLoss(nn.Module):
             InputError: shapes differ, are not (B, D) and (B,), or the batch holds one identity only.
         """
         with full_precision_halves(visible, infrared) as (visible, infrared):
-            same = _same_identity(pids, visible)[:, None]
+            same = same_identity(pids, visible)[:, None]
             features = torch.cat((visible, infrared))
             return _mean_hinge(features, _hardest(features.detach(), same), self.margin)
 
@@ -120,7 +120,7 @@ class CrossModalityTripletLoss(nn.Module):
         return f"margin={self.margin}"
 
 
-def _same_identity(pids: Tensor, features: Tensor) -> Tensor:
+def same_identity(pids: Tensor, features: Tensor) -> Tensor:
     """Return (B, B) bool on the features' device, true where the identities of two rows agree."""
     pids = torch.as_tensor(pids)
     if pids.shape != features.shape[:1]:
