@@ -1,4 +1,4 @@
-"""Layers: BatchNorm per modality, fixed (split) or searched (mixed); BNNeck; the blocks of CDNet; pooling and attention of AGW."""
+"""Layers: BatchNorm per modality, fixed (split) or searched (mixed); BNNeck; blocks of CDNet; pooling and attention of AGW."""
 from torchreid_nas.layers.bnneck import BNNeck
 from torchreid_nas.layers.gem import GeMPool
 from torchreid_nas.layers.lite import CBlock, CDBlock, ConvBN, FusionGate, Lite, LiteConv3x3
@@ -9,5 +9,6 @@ from torchreid_nas.layers.split_bn import SplitBatchNorm2d, bn_slots, split_batc
 
 __all__ = [
     "BNNeck", "BOTH", "CBlock", "CDBlock", "ConvBN", "FusionGate", "GeMPool", "Lite", "LiteConv3x3", "MODALITIES",
-    "MixedBatchNorm2d", "ModalityLayer", "NonLocal", "SplitBatchNorm2d", "active_modality", "bn_slots", "modality_context", "split_batchnorm",
+    "MixedBatchNorm2d", "ModalityLayer", "NonLocal", "SplitBatchNorm2d", "active_modality", "bn_slots", "modality_context",
+    "split_batchnorm",
 ]

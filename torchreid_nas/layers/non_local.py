@@ -3,7 +3,6 @@ from __future__ import annotations
 
 __all__ = ["NonLocal"]
 
-import torch
 from torch import Tensor, nn
 
 
@@ -28,6 +27,7 @@ class NonLocal(nn.Module):
 
     The state dict has the keys of the authors' block: ``g.0``, ``W.0``, ``W.1``, ``theta``, ``phi``.
 
+    >>> import torch
     >>> images = torch.randn(2, 8, 4, 2)
     >>> torch.equal(NonLocal(8)(images), images)
     True
