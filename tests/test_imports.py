@@ -12,7 +12,7 @@ ORDER = [
     "cli",
     "run",
     "evidence",
-    "export",
+    "export doctor",
     "torchreid_nas",
     "features weights",
     "zoo registry",
