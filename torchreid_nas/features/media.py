@@ -13,14 +13,13 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from torchreid_nas.data.dataset import read_image
+from torchreid_nas.data.formats import readable_formats, readable_suffixes
 from torchreid_nas.errors import InputError
 
 VIDEO_SUFFIXES = (
     ".264", ".265", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".h264", ".h265", ".hevc", ".m2ts", ".m4v",
     ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
 )
-# Formats that Pillow only recognises, and those for which it starts another program (Ghostscript).
-_NOT_READ = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
 _OF_OPENCV = (".exr", ".hdr", ".pam", ".pic", ".pxm", ".sr")
 # Where the mark of a container stands: at the first byte, or at the fifth.
 _VIDEO_MARKS = (b"\x1aE\xdf\xa3", b"FLV", b"OggS", b"0&\xb2u", b"\0\0\1\xba", b"\0\0\1\xb3", b"YUV4MPEG2")
@@ -37,16 +36,7 @@ def image_suffixes() -> tuple[str, ...]:
     >>> {".jpg", ".png", ".bmp", ".tiff"} <= set(image_suffixes()), ".mpg" in image_suffixes()
     (True, False)
     """
-    formats = set(_formats())
-    return tuple(sorted({
-        *(suffix for suffix, name in Image.registered_extensions().items() if name in formats), *_OF_OPENCV,
-    } - set(VIDEO_SUFFIXES)))
-
-
-@functools.cache
-def _formats() -> tuple[str, ...]:
-    Image.init()
-    return tuple(name for name in Image.OPEN if name not in _NOT_READ)
+    return tuple(sorted({*readable_suffixes(), *_OF_OPENCV} - set(VIDEO_SUFFIXES)))
 
 
 def kind_of(path: Path) -> str:
@@ -70,7 +60,7 @@ def kind_of(path: Path) -> str:
             or start.startswith(b"RIFF") and start[8:12] == b"AVI ":
         return "video"
     # A file may break Pillow's readers in many ways; none of them is an image then.
-    with contextlib.suppress(Exception), Image.open(path, formats=_formats()):
+    with contextlib.suppress(Exception), Image.open(path, formats=readable_formats()):
         return "image"
     return ""
 
