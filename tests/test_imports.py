@@ -25,7 +25,7 @@ ORDER = [
     "deploy hub losses data config",
     "layers metrics run.folder",
     "architecture",
-    "bn_choices genotypes",
+    "bn_choices genotypes neck_names",
     "architecture_format",
     "files device host state_dicts",
     "log",

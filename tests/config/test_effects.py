@@ -42,7 +42,7 @@ def config(base, root="reid-data", **changes):
     (TINY_CDNET, {}, "model.last_stride", "model.name is cdnet"),
     (TINY_CDNET, {}, "data.split_id", "data.sources is market1501"),
     (TINY_CDNET, {"train.lr_scheduler": "multi_step"}, "train.warmup_epochs", "train.lr_scheduler is multi_step"),
-    (TINY_CDNET, {"model.name": "osnet_x1_0"}, "model.neck", "model.name is osnet_x1_0"),
+    (TINY_CDNET, {"model.name": "osnet_x1_0"}, "model.small_images", "model.name is osnet_x1_0"),
     (TINY_ECN, {}, "search.k", "model.name is ecn_resnet18"),
     (TINY_ECN, {}, "loss.triplet.margin", "model.name is ecn_resnet18"),
     (TINY_ECN, {}, "sampler.num_instances", "model.name is ecn_resnet18"),

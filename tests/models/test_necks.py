@@ -6,7 +6,8 @@ import torch
 
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers import bnneck
-from torchreid_nas.models import BLNeck, BNNeck, FBLNeck
+from torchreid_nas.models import BatchNormNeck, BLNeck, BNNeck, FBLNeck, PlainNeck
+from torchreid_nas.models.necks import build_neck
 
 
 def maps(height: int = 6, width: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -93,3 +94,30 @@ def test_classify_gives_the_logits_in_eval_mode_too():
 def test_what_a_neck_cannot_do_is_one_sentence(fault, message):
     with pytest.raises(InputError, match=message):
         fault()
+
+
+@torch.no_grad()
+def test_the_plain_neck_classifies_the_feature_that_the_triplet_sees():
+    neck = PlainNeck(12, 5, dropout=0.0)
+    (logits,), (feature,) = neck(maps())
+    torch.testing.assert_close(feature, maps()[1].mean((2, 3)))
+    torch.testing.assert_close(logits, feature @ neck.classifier.weight.T + neck.classifier.bias)
+    assert torch.equal(neck.eval()(maps()), feature)
+
+
+@torch.no_grad()
+def test_the_batchnorm_neck_normalises_for_classifier_and_test_but_not_for_the_triplet():
+    neck = BatchNormNeck(12, 5)
+    (logits,), (feature,) = neck(maps())
+    torch.testing.assert_close(feature, maps()[1].mean((2, 3)))
+    normalised = (feature - feature.mean(0)) / torch.sqrt(feature.var(0, unbiased=False) + neck.bnneck.eps)
+    torch.testing.assert_close(logits, normalised @ neck.classifier.weight.T)
+    neck.eval()
+    expected = (feature - neck.bnneck.running_mean) / torch.sqrt(neck.bnneck.running_var + neck.bnneck.eps)
+    torch.testing.assert_close(neck(maps()), expected)
+    assert neck.classifier.bias is None
+
+
+def test_a_neck_of_one_map_has_no_stripes():
+    with pytest.raises(InputError, match="needs the last two feature maps"):
+        build_neck("fblneck", (12,), 5, 0.2)

@@ -170,7 +170,6 @@ def _verify(arguments: argparse.Namespace) -> None:
 
 
 def _convert(arguments: argparse.Namespace) -> None:
-    from torchreid_nas.config import default_config
     from torchreid_nas.zoo.convert import convert
 
     done = convert(arguments.file, arguments.model, arguments.architecture, arguments.output, arguments.weights)
@@ -178,11 +177,6 @@ def _convert(arguments: argparse.Namespace) -> None:
     if done.found.architecture is not None and done.found.architecture != done.architecture:
         print("The architecture given is another than the file shows; the one given was taken.")
     print(f"{done.weights}: {done.model}, {done.architecture}")
-    keys = default_config().model
-    other = [f"{key}={value}" for key, value in done.found.options.items() if key not in keys]
-    if other:
-        print(f"Build it with: torchreid_nas.models.{done.model}(…, {', '.join(other)}); no config key says that.")
-        return
     options = "".join(f" model.{key} {value}" for key, value in done.found.options.items())
     # A file does not tell what it was trained on.
     config = "cmnas_regdb" if done.model.startswith("two_stream") else "cdnet_market1501"

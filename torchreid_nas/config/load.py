@@ -61,7 +61,7 @@ def load_config(path: str | os.PathLike[str] | None = None, overrides: Sequence[
     cfg = default_config()
     if path is not None:
         path = find_config(path)
-        for name, value in flatten(_read_yaml(path)):
+        for name, value in _as_meant(dict(flatten(_read_yaml(path)))).items():
             _set(cfg, name, value, f'the config "{path}"')
     file = next((word for word in overrides[::2] if word.endswith((".yaml", ".yml"))), None)
     if file is not None:
@@ -95,11 +95,21 @@ def changed_keys(old: Mapping[str, Any], new: CfgNode, among: Sequence[str]) -> 
         new: the config to compare with.
         among: keys and sections to look at.
     """
-    before = {**{name: key.default for name, key in KEYS.items()}, **dict(flatten(old))}
+    before = {**{name: key.default for name, key in KEYS.items()}, **_as_meant(dict(flatten(old)))}
     return [
         f"{key}: {before.get(key)} -> {value}" for key, value in flatten(new)
         if (key in among or key.split(".")[0] in among) and before.get(key) != value
     ]
+
+
+def _as_meant(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a config with those of keys that an earlier version kept and did not heed as this version has them.
+
+    A run of one of torchreid's networks kept the default of model.neck, which was "fblneck", beside the network's own head.
+    The versions that did so kept every key, but had no key model.small_images.
+    """
+    kept_by_earlier = {"device", "model.neck", "synthetic.seed"} <= values.keys() and "model.small_images" not in values
+    return {**values, "model.neck": "own"} if kept_by_earlier and values.get("model.architecture") == "none" else values
 
 
 def _read_yaml(path: str | os.PathLike[str]) -> Mapping[str, Any]:

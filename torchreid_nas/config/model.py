@@ -4,6 +4,7 @@ from __future__ import annotations
 __all__ = ["MODEL"]
 
 from torchreid_nas.config.key import AT_LEAST_ONE, FRACTION, TRAIN, TRAIN_AND_SEARCH, Check, Key, one_of
+from torchreid_nas.neck_names import NECKS
 
 MODEL = {
     "name": Key(
@@ -31,11 +32,16 @@ MODEL = {
         decides=TRAIN_AND_SEARCH, binds=TRAIN,
     ),
     "neck": Key(
-        "fblneck", "neck of a CDNet: global and local features (fblneck), or global ones alone (blneck)", "CDNet",
-        one_of("fblneck", "blneck"), decides=TRAIN_AND_SEARCH,
+        "own", "head of the network: its own (fblneck of a CDNet), or one of CDNet's paper behind a CDNet, OSNet, MobileNetV2 "
+        "or ResNet; fblneck has global and local features, the others global ones", "CDNet",
+        one_of("own", *NECKS), decides=TRAIN_AND_SEARCH,
+    ),
+    "small_images": Key(
+        False, "the stem of the CIFAR networks of CDNet's authors: 3x3 at stride 1, no pooling", "CDNet",
+        decides=TRAIN_AND_SEARCH,
     ),
     "dropout": Key(
-        0.2, "probability of the dropout in a CDNet's neck and in ECN's heads, where the paper has 0.5", "CDNet", FRACTION,
+        0.2, "probability of the dropout in the neck and in ECN's heads, where the paper has 0.5", "CDNet", FRACTION,
         decides=TRAIN_AND_SEARCH,
     ),
     "feature_dim": Key(4096, "length of ECN's embedding and of the memory's entries", "ECN", AT_LEAST_ONE, decides=TRAIN),

@@ -11,9 +11,10 @@ from dataclasses import replace
 
 from torchreid_nas.architecture import FORMATS
 from torchreid_nas.config.key import AT_LEAST_ONE, FRACTION, NOT_NEGATIVE, POSITIVE, RISING_EPOCHS, Check, Key, Need, one_of
+from torchreid_nas.neck_names import NECKS
 
 _ROWS = {
-    "neck": Key("", 'neck of a CDNet while searching; "" is model.neck', "CDNet", one_of("", "fblneck", "blneck")),
+    "neck": Key("", 'neck of a CDNet while searching; "" is model.neck', "CDNet", one_of("", *NECKS)),
     "space": Key(
         "bn_split", "search space", "CM-NAS",
         Check(

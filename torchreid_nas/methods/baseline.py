@@ -25,7 +25,7 @@ class BaselineMethod(CDNetMethod):
     factories = {name: ("torchreid_nas.models.cdnet", name) for name in ("cdnet_x0_75", "cdnet_x0_5", "cdnet_x0_25")}
     spaces = ()
     plain_architecture = "none"
-    own_keys = ("loss.triplet", "sampler")
+    own_keys = ("model.neck", "model.dropout", "loss.triplet", "sampler")
 
     @classmethod
     def models(cls) -> Sequence[str]:
@@ -35,8 +35,14 @@ class BaselineMethod(CDNetMethod):
         return tuple(MODELS)
 
     def model_options(self) -> dict[str, Any]:
-        """Return nothing: the network is as its name says."""
-        return {}
+        """Return neck and dropout where another head than the network's own is asked for."""
+        cfg = self.cfg.model
+        return {} if cfg.neck == "own" else {"neck": cfg.neck, "dropout": cfg.dropout}
+
+    def _neck(self) -> str:
+        """Return ``model.neck``: the own head of the network is no neck of CDNet's."""
+        neck: str = self.cfg.model.neck
+        return neck
 
     def check_space(self) -> None:
         """Refuse a search, unless a space from outside searches the model."""
@@ -59,13 +65,26 @@ class BaselineMethod(CDNetMethod):
                 )
         weights = pretrained and self.pretrained()
         if weights is True:
-            return self._with_imagenet_weights(num_classes)
-        model: nn.Module = self._from_torchreid(num_classes, pretrained=False)
+            model = self._with_imagenet_weights(num_classes)
+        else:
+            model = self._from_torchreid(num_classes, pretrained=False)
+        if neck == "own":
+            return self._with_file(model, weights)
+        from torchreid_nas.models.cdnet_weights import has_neck, load_pretrained
+        from torchreid_nas.models.necked import attach_neck
+
+        necked = isinstance(weights, Path) and has_neck(weights)
+        model = attach_neck(model if necked else self._with_file(model, weights), neck, num_classes, cfg.dropout, "triplet")
+        if isinstance(weights, Path) and necked:
+            load_pretrained(model, weights)
+        return model
+
+    def _with_file(self, model: nn.Module, weights: bool | Path) -> nn.Module:
+        """Return the network with the weights of a file, where a file is named; torchreid's factories take none."""
         if not isinstance(weights, Path):
             return model
         from torchreid_nas.checkpoints.load import load_weights
 
-        # torchreid's factories take no file.
         return load_weights(model, weights)
 
     def _from_torchreid(self, num_classes: int, pretrained: bool) -> nn.Module:

@@ -27,26 +27,31 @@ class CDNetMethod(BaseMethod):
     spaces: ClassVar[Sequence[str]] = (COMBINED_DEPTH_SPACE, COMBINED_SPACE)
     plain_architecture = "cdnet"
     own_keys: ClassVar[Sequence[str]] = (
-        "model.neck", "model.dropout", "loss.triplet", "sampler", "search", "search.neck", "search.relaxation", "search.k",
-        "search.tie_jitter", "search.last_conv", "search.val_images", "search.overlap", "search.budget",
+        "model.neck", "model.small_images", "model.dropout", "loss.triplet", "sampler", "search", "search.neck",
+        "search.relaxation", "search.k", "search.tie_jitter", "search.last_conv", "search.val_images", "search.overlap",
+        "search.budget",
     )
     manager = imported("torchreid_nas.data.identity_manager", "IdentityDataManager")
     train_class = imported("torchreid_nas.engine.balance", "BalanceNeckEngine")
     search_class = imported("torchreid_nas.engine.search", "BalanceNeckSearchEngine")
 
     def model_options(self) -> dict[str, Any]:
-        """Return width, neck and dropout of the network."""
+        """Return width, neck, dropout and stem of the network."""
         cfg = self.cfg.model
-        return {"width": cfg.width, "neck": cfg.neck, "dropout": cfg.dropout}
+        return {"width": cfg.width, "neck": self._neck(), "dropout": cfg.dropout, "small_images": cfg.small_images}
 
     def build_model(self, num_classes: int, architecture: ArchitectureSpec, pretrained: bool = True) -> nn.Module:
         """Return a CDNet with the neck of ``model.neck``."""
-        return self._build(num_classes, architecture, pretrained, self.cfg.model.neck)
+        return self._build(num_classes, architecture, pretrained, self._neck())
 
     def build_unsearched(self, num_classes: int, pretrained: bool = True) -> nn.Module:
         """Return a CDNet with the neck of ``search.neck``."""
-        neck = self.cfg.search.neck or self.cfg.model.neck
-        return self._build(num_classes, self.plain_architecture, pretrained, neck)
+        return self._build(num_classes, self.plain_architecture, pretrained, self.cfg.search.neck or self._neck())
+
+    def _neck(self) -> str:
+        """Return the name of the neck; a CDNet's own is FBLNeck."""
+        neck: str = self.cfg.model.neck
+        return "fblneck" if neck == "own" else neck
 
     def _build(self, num_classes: int, architecture: ArchitectureSpec, pretrained: bool, neck: str) -> nn.Module:
         return self.factory()(
@@ -59,7 +64,7 @@ class CDNetMethod(BaseMethod):
         search, space = self.cfg.search, super().space()
         budget = self._budget()
         if model is not None and budget is not None:
-            if search.neck and search.neck != self.cfg.model.neck:
+            if search.neck and search.neck != self._neck():
                 # The target is one for the network at test time, which has another neck.
                 model = space.build_supernet(self.build_model(1, self.plain_architecture, pretrained=False)).to(self.device)
             space.set_budget(model, *budget, search.budget.weight, (self.cfg.data.height, self.cfg.data.width))
@@ -82,9 +87,12 @@ class CDNetMethod(BaseMethod):
         return {"architecture": dict(architecture.choices)}
 
     def figure_options(self) -> dict[str, Any]:
-        """Return the input's size, and neck and width of the network."""
+        """Return the input's size, and neck, width and stem of the network."""
         model, data = self.cfg.model, self.cfg.data
-        return {"height": data.height, "width": data.width, "neck": model.neck, "model_width": model.width}
+        return {
+            "height": data.height, "width": data.width, "neck": self._neck(), "model_width": model.width,
+            "small_images": model.small_images,
+        }
 
     def engine_options(self) -> dict[str, Any]:
         """Return margin and loss weights of cross-entropy and triplet loss."""

@@ -1,7 +1,7 @@
 """CDNet and CNet (Li et al., CVPR 2021): searched lightweight networks of combined blocks."""
 from __future__ import annotations
 
-__all__ = ["CDNetBackbone", "CDNet", "init_params", "cdnet", "cdnet_x0_75", "cdnet_x0_5", "cdnet_x0_25", "cnet"]
+__all__ = ["CDNetBackbone", "CDNet", "cdnet", "cdnet_x0_75", "cdnet_x0_5", "cdnet_x0_25", "cnet"]
 
 import os
 from collections import OrderedDict
@@ -13,14 +13,14 @@ import torch
 from torch import nn
 
 from torchreid_nas.architecture import Architecture, ArchitectureSpec
-from torchreid_nas.deploy.fold import DeployedNetwork, deploy_network
-from torchreid_nas.errors import InputError, nearest
+from torchreid_nas.errors import InputError
 from torchreid_nas.genotypes import candidate_kernels
 from torchreid_nas.hub.catalogue import initial_entry
 from torchreid_nas.hub.store import fetch
-from torchreid_nas.layers import CDBlock, ConvBN, MixedBatchNorm2d, SplitBatchNorm2d
+from torchreid_nas.layers import CDBlock, ConvBN
 from torchreid_nas.models.cdnet_weights import load_pretrained
-from torchreid_nas.models.necks import BLNeck, FBLNeck, NeckOutput
+from torchreid_nas.models.initial import init_params
+from torchreid_nas.models.necked import NeckedNetwork
 
 _STEM_CHANNELS = 64
 _STAGE_CHANNELS = (256, 384, 512)
@@ -125,19 +125,18 @@ class CDNetBackbone(nn.Module):
         return self.stage_maps(x)[-1]
 
 
-class CDNet(nn.Module):
-    """CDNet with a neck: :class:`CDNetBackbone` -> :class:`FBLNeck` or :class:`BLNeck`.
+class CDNet(NeckedNetwork):
+    """CDNet with a neck: :class:`CDNetBackbone` -> :class:`FBLNeck`, :class:`BLNeck` or another.
 
     Args:
         num_classes: training identities.
         architecture: a point of the combined (depth) space: ``"cdnet"`` and
             ``"cnet"`` are the published ones; else see :meth:`Architecture.genotype`.
-        neck: ``"fblneck"`` (768-d features at width 1) or ``"blneck"`` (512-d).
+        neck: one of :data:`~torchreid_nas.neck_names.NECKS`; ``"fblneck"`` (768-d features at width 1) and
+            ``"blneck"`` (512-d) are the paper's.
         width: see :class:`CDNetBackbone`.
         dropout: of the neck; 0.2 in the paper.
-        loss: torchreid's convention for ``forward`` in train mode: ``"softmax"``
-            returns a tuple of logits, ``"triplet"`` a tuple of logits and a
-            tuple of features, with a tensor per branch.
+        loss: see :class:`~torchreid_nas.models.necked.NeckedNetwork`.
         small_images: see :class:`CDNetBackbone`.
 
     Raises:
@@ -153,79 +152,10 @@ class CDNet(nn.Module):
         self, num_classes: int, architecture: ArchitectureSpec = "cdnet", neck: str = "fblneck", width: float = 1.0,
         dropout: float = 0.2, loss: str = "softmax", small_images: bool = False,
     ) -> None:
-        super().__init__()
-        if loss not in ("softmax", "triplet"):
-            raise InputError(f'the loss "{loss}" is unknown to this model, expected "softmax" or "triplet"')
-        if neck not in _NECKS:
-            raise InputError(
-                f'the neck "{neck}" is unknown, expected one of {", ".join(_NECKS)}{nearest(neck, _NECKS)}'
-            )
-        self.loss = loss
-        self.architecture = Architecture.genotype(architecture)
-        self.backbone = CDNetBackbone.from_architecture(self.architecture, width, small_images)
-        self.neck = _NECKS[neck](self.backbone.stage_dims, num_classes, dropout)
-        self.feature_dim = self.neck.feature_dim
-        init_params(self.neck)
-
-    def forward(self, images: torch.Tensor) -> NeckOutput | tuple[torch.Tensor, ...]:
-        """Return what ``loss`` says in train mode, features (B, ``feature_dim``), not normalised, in eval mode.
-
-        Args:
-            images: (B, 3, H, W), normalised; 256×128 in the paper.
-
-        Raises:
-            InputError: the images are too small for the backbone or for the stripes of the neck.
-        """
-        output: NeckOutput = self.neck(self.backbone.stage_maps(images))
-        return output[0] if self.training and self.loss == "softmax" else output
-
-    def deploy(self, modality: str | None = None) -> DeployedNetwork:
-        """Return the network for test time, with folded BatchNorms and without the layers of the neck for training.
-
-        Args:
-            modality: ``"visible"`` or ``"infrared"`` for a network that
-                :func:`torchreid_nas.layers.split_batchnorm` has split, else None.
-
-        Raises:
-            InputError: a modality is given and no BatchNorm is split, or no modality is given and one is split.
-        """
-        per_modality = (SplitBatchNorm2d, MixedBatchNorm2d)
-        if modality is not None and not any(isinstance(module, per_modality) for module in self.modules()):
-            raise InputError(
-                f'this CDNet has one network for all images, none for the modality "{modality}"; '
-                "call deploy() without argument, or split its BatchNorms with split_batchnorm before training"
-            )
-        return deploy_network(self, self.feature_dim, modality)
-
-
-_NECKS: dict[str, Callable[..., FBLNeck | BLNeck]] = {
-    "fblneck": FBLNeck,
-    "blneck": lambda dims, num_classes, dropout: BLNeck(dims[-1], num_classes, dropout),
-}
-
-
-def init_params(module: nn.Module) -> None:
-    """Initialise the layers of ``module`` as the authors do, in place.
-
-    Convolutions Kaiming normal, linear layers N(0, 0.001²), BatchNorms 1 and 0, biases 0.
-
-    Example:
-        >>> layer = nn.BatchNorm2d(2)
-        >>> init_params(layer)
-        >>> layer.weight.tolist(), layer.bias.tolist()
-        ([1.0, 1.0], [0.0, 0.0])
-    """
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight)
-        elif isinstance(layer, nn.Linear):
-            nn.init.normal_(layer.weight, std=0.001)
-        elif isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)) and layer.affine:
-            nn.init.ones_(layer.weight)
-        else:
-            continue
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
+        architecture = Architecture.genotype(architecture)
+        backbone = CDNetBackbone.from_architecture(architecture, width, small_images)
+        super().__init__(backbone, neck, num_classes, dropout, loss)
+        self.architecture = architecture
 
 
 def cdnet(

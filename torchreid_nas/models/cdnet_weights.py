@@ -1,7 +1,7 @@
 """The layout of the CDNet authors' checkpoints (github.com/solicucu/ReID), and weights to start from."""
 from __future__ import annotations
 
-__all__ = ["authors_block_key", "authors_keys", "authors_counters", "rename_neck", "load_pretrained"]
+__all__ = ["authors_block_key", "authors_keys", "authors_counters", "has_neck", "load_pretrained", "rename_neck"]
 
 import os
 import re
@@ -29,16 +29,20 @@ _BLOCK_RENAMES = (
 _CONV_BN = {"conv": "0", "bn": "1"}
 
 
-class SearchedNetwork(Protocol):
-    """What the layout asks of a network: a CDNet has it."""
-
-    architecture: Architecture
+class _Network(Protocol):
+    """What is asked of a network that starts from weights."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the tensors by their keys."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> Any:
         """Take the tensors over."""
+
+
+class SearchedNetwork(_Network, Protocol):
+    """What the layout asks of a network: a CDNet has it."""
+
+    architecture: Architecture
 
 
 def authors_block_key(key: str) -> str:
@@ -75,8 +79,22 @@ def rename_neck(given: Mapping[str, Any]) -> dict[str, Any]:
     return {re.sub(r"^neck\.(fcs|classifier)\.", r"neck.global_\1.", key): value for key, value in given.items()}
 
 
-def load_pretrained(model: SearchedNetwork, path: str | os.PathLike[str]) -> None:
+def has_neck(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file of weights is of a backbone with a neck, in this package's or the authors' layout.
+
+    Raises:
+        InputError: the file is truncated, or holds no weights.
+    """
+    given = find_state(load_checkpoint(path), f'the file of weights "{path}"')
+    return any(key.startswith("neck.") for key in given)
+
+
+def load_pretrained(model: _Network, path: str | os.PathLike[str]) -> None:
     """Start ``model`` from weights in this package's or the authors' layout, with any neck and any number of classes.
+
+    Args:
+        model: a CDNet, or another :class:`~torchreid_nas.models.necked.NeckedNetwork`, of which there is no authors' layout.
+        path: the file.
 
     All weights of the backbone are loaded. Weights of the neck are loaded where
     name and shape agree: from an ImageNet file the layer of the global branch.
@@ -86,8 +104,9 @@ def load_pretrained(model: SearchedNetwork, path: str | os.PathLike[str]) -> Non
     """
     given = rename_neck(find_state(load_checkpoint(path), f'the file of weights "{path}"'))
     own = model.state_dict()
-    if any(key.startswith("base.") for key in given):
-        series = model.architecture.space != COMBINED_SPACE
+    architecture = getattr(model, "architecture", None)
+    if architecture is not None and any(key.startswith("base.") for key in given):
+        series = architecture.space != COMBINED_SPACE
         ours = {_authors_key(key, series): key for key in own}
         given = {ours.get(key, key): value for key, value in given.items()}
     for key, value in own.items():
@@ -96,10 +115,10 @@ def load_pretrained(model: SearchedNetwork, path: str | os.PathLike[str]) -> Non
             own[key] = given[key]
         elif key.startswith("backbone.") and not key.endswith(_COUNTER):
             what = f"{tuple(given[key].shape)}, expected {tuple(value.shape)}" if key in given else "missing"
-            raise InputError(f'the weights "{path}" do not fit this CDNet: "{key}" is {what}; {_REMEDY}')
+            raise InputError(f'the weights "{path}" do not fit this {type(model).__name__}: "{key}" is {what}; {_REMEDY}')
     extra = {key for key in given if key.startswith(("backbone.", "base.")) and key not in own}
     if extra:
-        raise InputError(f'the weights "{path}" do not fit this CDNet, which has no "{min(extra)}"; {_REMEDY}')
+        raise InputError(f'the weights "{path}" do not fit this {type(model).__name__}, which has no "{min(extra)}"; {_REMEDY}')
     model.load_state_dict(own)
 
 

@@ -7,18 +7,137 @@ two tuples with a tensor per branch, (B, classes) and (B, D). In eval mode
 """
 from __future__ import annotations
 
-__all__ = ["BNNeck", "BalanceBranch", "BLNeck", "FBLNeck"]
+__all__ = ["BNNeck", "BalanceBranch", "BatchNormNeck", "BLNeck", "FBLNeck", "Neck", "PlainNeck", "build_neck"]
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import nn
 
-from torchreid_nas.errors import InputError
+from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.layers import BNNeck
+from torchreid_nas.models.initial import init_params
+from torchreid_nas.neck_names import NECKS
 
 NeckOutput: TypeAlias = torch.Tensor | tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]
+
+
+Maps: TypeAlias = torch.Tensor | Sequence[torch.Tensor]
+
+
+class Neck(Protocol):
+    """What a network asks of its neck, a module.
+
+    Attributes:
+        feature_dim: D of the features of all branches, concatenated.
+    """
+
+    feature_dim: int
+
+    def features(self, maps: Maps, /) -> tuple[torch.Tensor, ...]:
+        """Return the features that the triplet loss reads, one per branch."""
+
+    def classify(self, features: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """Return the logits of every branch, (B, classes), from :meth:`features`."""
+
+    def __call__(self, maps: Maps, /) -> NeckOutput:
+        """Train mode: (logits, features). Eval mode: the test features (B, ``feature_dim``)."""
+
+
+class PlainNeck(nn.Module):
+    """The plain neck: global average pooling, dropout, a classifier with bias on the feature of the triplet loss.
+
+    Args:
+        in_channels: C of the last feature map.
+        num_classes: training identities.
+        dropout: probability, on the feature.
+
+    Attributes:
+        feature_dim: C.
+
+    Shapes: see :class:`BLNeck`.
+
+    Raises:
+        InputError: the dropout is outside of [0, 1).
+
+    Example:
+        >>> logits, features = PlainNeck(8, num_classes=3)(torch.randn(2, 8, 4, 2))
+        >>> logits[0].shape, features[0].shape
+        (torch.Size([2, 3]), torch.Size([2, 8]))
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, dropout: float = 0.2) -> None:
+        super().__init__()
+        _check_dropout(dropout)
+        self.feature_dim = in_channels
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(in_channels, num_classes)
+
+    def features(self, maps: Maps) -> tuple[torch.Tensor, ...]:
+        """Return the one feature, (B, C), as a tuple."""
+        return (self.dropout(_last(maps).mean((2, 3))),)
+
+    def classify(self, features: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """Return the logits, (B, ``num_classes``), as a tuple."""
+        return (self.classifier(features[0]),)
+
+    def forward(self, maps: Maps) -> NeckOutput:
+        """Train mode: (logits, features), tuples of one tensor. Eval mode: the feature (B, C)."""
+        features = self.features(maps)
+        return (self.classify(features), features) if self.training else features[0]
+
+
+class BatchNormNeck(nn.Module):
+    """The BNNeck (Luo et al., CVPRW 2019): pooled feature -> :class:`BNNeck` -> classifier without bias.
+
+    The triplet loss reads the feature before the BatchNorm. Cross-entropy and
+    test read the feature after it, as in the paper. (The CDNet authors' code
+    has a BNNeck whose classifier reads the feature before the BatchNorm.)
+
+    Args:
+        in_channels: C of the last feature map.
+        num_classes: training identities.
+        dropout: probability, on the feature before the BatchNorm; the paper has none.
+
+    Attributes:
+        feature_dim: C.
+
+    Shapes: see :class:`BLNeck`.
+
+    Raises:
+        InputError: the dropout is outside of [0, 1).
+
+    Example:
+        >>> neck = BatchNormNeck(8, num_classes=3, dropout=0.0)
+        >>> maps = torch.randn(2, 8, 4, 2)
+        >>> torch.equal(neck.eval()(maps), neck.bnneck(neck.features(maps)[0]))
+        True
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        _check_dropout(dropout)
+        self.feature_dim = in_channels
+        self.dropout = nn.Dropout(dropout)
+        self.bnneck = BNNeck(in_channels)
+        self.classifier = nn.Linear(in_channels, num_classes, bias=False)
+
+    def features(self, maps: Maps) -> tuple[torch.Tensor, ...]:
+        """Return the one feature before the BatchNorm, (B, C), as a tuple."""
+        return (self.dropout(_last(maps).mean((2, 3))),)
+
+    def classify(self, features: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """Return the logits, (B, ``num_classes``), as a tuple."""
+        return (self.classifier(self.bnneck(features[0])),)
+
+    def forward(self, maps: Maps) -> NeckOutput:
+        """Train mode: (logits, features before the BatchNorm). Eval mode: the feature after it, (B, C)."""
+        features = self.features(maps)
+        if self.training:
+            return self.classify(features), features
+        tested: torch.Tensor = self.bnneck(features[0])
+        return tested
 
 
 class BalanceBranch(nn.Module):
@@ -82,16 +201,15 @@ class BLNeck(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.global_branch = BalanceBranch(in_channels, num_classes, hidden)
 
-    def features(self, maps: torch.Tensor | Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    def features(self, maps: Maps) -> tuple[torch.Tensor, ...]:
         """Return the one feature, (B, C), as a tuple."""
-        last = maps if isinstance(maps, torch.Tensor) else maps[-1]
-        return (self.dropout(last.mean((2, 3))),)
+        return (self.dropout(_last(maps).mean((2, 3))),)
 
     def classify(self, features: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         """Return the logits, (B, ``num_classes``), as a tuple."""
         return (self.global_branch(features[0]),)
 
-    def forward(self, maps: torch.Tensor | Sequence[torch.Tensor]) -> NeckOutput:
+    def forward(self, maps: Maps) -> NeckOutput:
         """Train mode: (logits, features), tuples of one tensor. Eval mode: the feature (B, C)."""
         features = self.features(maps)
         return (self.classify(features), features) if self.training else features[0]
@@ -148,12 +266,10 @@ class FBLNeck(nn.Module):
         self.global_branch = BalanceBranch(last, num_classes, hidden)
         self.local_branch = BalanceBranch(stripes * local_channels, num_classes, hidden)
 
-    def features(self, maps: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    def features(self, maps: Maps) -> tuple[torch.Tensor, ...]:
         """Return the global and the local feature."""
         if isinstance(maps, torch.Tensor) or len(maps) < 2:
-            raise InputError(
-                "FBLNeck needs the last two feature maps of its backbone, got one; give both or choose BLNeck"
-            )
+            raise InputError(_ONE_MAP)
         before_last, last = maps[-2:]
         if before_last.shape[2] < self.stripes:
             raise InputError(
@@ -168,10 +284,50 @@ class FBLNeck(nn.Module):
         """Return the logits of the global and the local branch, each (B, ``num_classes``)."""
         return self.global_branch(features[0]), self.local_branch(features[1])
 
-    def forward(self, maps: Sequence[torch.Tensor]) -> NeckOutput:
+    def forward(self, maps: Maps) -> NeckOutput:
         """Train mode: (logits, features), tuples of global and local. Eval mode: both features concatenated."""
         features = self.features(maps)
         return (self.classify(features), features) if self.training else torch.cat(features, dim=1)
+
+
+def build_neck(name: str, in_channels: Sequence[int], num_classes: int, dropout: float) -> Neck:
+    """Return a neck by its name, initialised as CDNet's authors initialise theirs.
+
+    Args:
+        name: one of :data:`~torchreid_nas.neck_names.NECKS`.
+        in_channels: channels of the backbone's maps; of the last two for ``"fblneck"``, of the last for the others.
+        num_classes: training identities.
+        dropout: probability, on the features.
+
+    Raises:
+        InputError: the name is unknown, the dropout is outside of [0, 1), or FBLNeck is asked for one map.
+
+    Example:
+        >>> build_neck("plain", (8, 16), num_classes=3, dropout=0.0).feature_dim
+        16
+    """
+    if name not in NECKS:
+        raise InputError(f'the neck "{name}" is unknown, expected one of {", ".join(NECKS)}{nearest(name, NECKS)}')
+    if name == "fblneck" and len(in_channels) < 2:
+        raise InputError(_ONE_MAP)
+    neck: PlainNeck | BatchNormNeck | BLNeck | FBLNeck
+    if name == "plain":
+        neck = PlainNeck(in_channels[-1], num_classes, dropout)
+    elif name == "bnneck":
+        neck = BatchNormNeck(in_channels[-1], num_classes, dropout)
+    elif name == "blneck":
+        neck = BLNeck(in_channels[-1], num_classes, dropout)
+    else:
+        neck = FBLNeck(in_channels, num_classes, dropout)
+    init_params(neck)
+    return neck
+
+
+_ONE_MAP = "FBLNeck needs the last two feature maps of its backbone, got one; give both or choose BLNeck"
+
+
+def _last(maps: Maps) -> torch.Tensor:
+    return maps if isinstance(maps, torch.Tensor) else maps[-1]
 
 
 def _check_dropout(dropout: float) -> None:

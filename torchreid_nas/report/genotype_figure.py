@@ -69,7 +69,7 @@ def draw_genotype(
         path: the picture; its folder is made.
         height: of the images, for shapes and multiply-adds.
         width: of the images.
-        neck: ``"fblneck"`` or ``"blneck"``.
+        neck: one of :data:`~torchreid_nas.neck_names.NECKS`.
         model_width: multiplier of the channels.
         small_images: the stem of the authors' CIFAR networks.
 

@@ -23,7 +23,7 @@ _OTHER_WIDTH, _GAP, _LEFT, _RIGHT = 0.92, 0.2, 1.2, 0.15
 # Inches: below the top the blocks' names, the path of the data and the table's first line; from line to line.
 _NAMES, _PATH, _TABLE, _LINE = 0.12, 0.72, 1.48, 0.25
 _BOX_HEIGHT, _BRANCH_HEIGHT, _BRANCHES_APART = 0.9, 0.27, 0.2
-_NECKS = {"fblneck": "FBLNeck", "blneck": "BLNeck"}
+_NECKS = {"plain": "pooling", "bnneck": "BNNeck", "blneck": "BLNeck", "fblneck": "FBLNeck"}
 
 
 class Column(NamedTuple):
@@ -53,7 +53,7 @@ def draw_network(
         parts: see :func:`~torchreid_nas.report.network_parts`.
         architecture: of CDNet's spaces.
         columns: of the parts.
-        neck: ``"fblneck"`` or ``"blneck"``.
+        neck: one of :data:`~torchreid_nas.neck_names.NECKS`.
     """
     axes.axis("off")
     choices = dict(architecture.choices)

@@ -44,7 +44,7 @@ def network_parts(
         architecture: see :class:`~torchreid_nas.models.cdnet.CDNet`, as the last three.
         height: of the images.
         width: of the images.
-        neck: ``"fblneck"`` or ``"blneck"``.
+        neck: one of :data:`~torchreid_nas.neck_names.NECKS`.
         model_width: multiplier of the channels.
         small_images: the stem of the authors' CIFAR networks.
 

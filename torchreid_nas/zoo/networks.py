@@ -17,6 +17,7 @@ from torchreid_nas.host import MODELS
 from torchreid_nas.hub.catalogue import find_entry
 from torchreid_nas.hub.entry import FROM_FILE, Entry
 from torchreid_nas.hub.store import fetch, fetch_architecture
+from torchreid_nas.models import attach_neck
 
 _IMAGENET_CLASSES = 1000
 
@@ -53,12 +54,16 @@ def build_model(
         raise InputError(f'the model "{name}" is unknown to torchreid{nearest(name, MODELS)}')
     if architecture is not None:
         options["architecture"] = architecture
+    # torchreid's own factories pass over options that they do not know.
+    attaches = "neck" in options and getattr(MODELS[name], "__module__", "").startswith("torchreid.")
+    attached = {key: options.pop(key) for key in ("neck", "dropout") if key in options} if attaches else {}
     try:
-        return MODELS[name](num_classes=num_classes, loss="softmax", pretrained=False, use_gpu=False, **options)
+        network: nn.Module = MODELS[name](num_classes=num_classes, loss="softmax", pretrained=False, use_gpu=False, **options)
     except TypeError as error:
         raise InputError(
             f'the model "{name}" does not take {", ".join(options)} ({error}); correct the zoo entry'
         ) from error
+    return attach_neck(network, num_classes=num_classes, **attached) if attached else network
 
 
 def entry_architecture(entry: Entry, path: Path, found: Recognised | None = None) -> ArchitectureSpec | None:
