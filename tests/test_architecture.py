@@ -41,6 +41,22 @@ def test_a_preset_keeps_the_slots_in_order_and_says_where_it_came_from():
     assert architecture.space == BN_SPACE and architecture.source == {"preset": "first-2"}
 
 
+@pytest.mark.parametrize(("preset", "expected"), [
+    ("stages-stem", "S....."), ("stages-layer1+layer2", ".SSSS."), ("stages-layer2+stem", "S..SS."),
+    ("stages-stem+layer1+layer2+norm5", "SSSSSS"),
+])
+def test_a_preset_splits_the_stages_that_it_names(preset, expected):
+    slots = ("bn1", "layer1.0.bn1", "layer1.0.bn2", "layer2.0.bn1", "layer2.0.bn2", "norm5.bn")
+    architecture = Architecture.preset(preset, slots)
+    assert "".join("S" if choice == SPLIT else "." for _, choice in architecture.choices) == expected
+
+
+@pytest.mark.parametrize("name", ["stages-layer9", "stages-", "stages-stem+", "stages-stem,layer1"])
+def test_a_preset_of_an_unknown_stage_names_those_of_the_backbone(name):
+    with pytest.raises(InputError, match="the stages of the backbone are stem, layer1"):
+        Architecture.preset(name, ("bn1", "layer1.0.bn1"))
+
+
 def test_a_folder_of_the_same_name_does_not_hide_a_preset(tmp_path, monkeypatch):
     (tmp_path / "split").mkdir()
     (tmp_path / "cdnet").mkdir()

@@ -27,7 +27,7 @@ ORDER = [
     "architecture",
     "bn_choices genotypes neck_names",
     "architecture_format",
-    "files device host state_dicts",
+    "files device host state_dicts slots",
     "log",
     "errors lazy process aten",
 ]

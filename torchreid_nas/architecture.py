@@ -71,7 +71,8 @@ class Architecture:
 
         In the BN space ``share`` and ``split`` treat all slots alike;
         ``first-<k>`` / ``last-<k>`` split the first / last k; ``random-<seed>``
-        splits each with probability one half. In CDNet's spaces ``cdnet`` and
+        splits each with probability one half; ``stages-stem+layer2`` splits
+        the named stages (:func:`torchreid_nas.slots.stages`). In CDNet's spaces ``cdnet`` and
         ``cnet`` are the published genotypes.
 
         Raises:

@@ -14,11 +14,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torchreid_nas.architecture_format import ArchitectureFormat, Choices, register_format
-from torchreid_nas.errors import InputError, shown
+from torchreid_nas.errors import InputError, nearest, shown
+from torchreid_nas.slots import stages
 
 SHARE, SPLIT = "share", "split"
 BN_SPACE = "bn_split"
-BN_PRESETS = (SHARE, SPLIT, "first-<k>", "last-<k>", "random-<seed>")
+BN_PRESETS = (SHARE, SPLIT, "first-<k>", "last-<k>", "random-<seed>", "stages-<name>+<name>")
+_STAGES = "stages-"
 
 # Blocks per stage and BatchNorms per block of the ResNets, for the authors' files, which hold numbers only.
 _RESNETS = {
@@ -87,6 +89,20 @@ def ints_of_choices(choices: Choices) -> list[int] | None:
     return [int(by_slot[slot] == SHARE) for slot in authors_slots(len(by_slot))]
 
 
+def _split_stages(name: str, slots: Sequence[str]) -> Choices:
+    """Return the choices of a preset ``stages-<name>+<name>``."""
+    runs = {stage: range(first, end) for stage, first, end in stages(slots)}
+    asked = name.removeprefix(_STAGES).split("+")
+    for stage in asked:
+        if stage not in runs:
+            raise InputError(
+                f'the architecture "{shown(name)}" names the stage "{shown(stage)}", the stages of the backbone are '
+                f"{', '.join(runs)}{nearest(stage, runs)}"
+            )
+    split = {index for stage in asked for index in runs[stage]}
+    return tuple((slot, SPLIT if index in split else SHARE) for index, slot in enumerate(slots))
+
+
 class _BNFormat(ArchitectureFormat):
     presets = BN_PRESETS
 
@@ -115,6 +131,8 @@ class _BNFormat(ArchitectureFormat):
                 )
 
     def preset(self, name: str, slots: Sequence[str]) -> Choices | None:
+        if name.startswith(_STAGES):
+            return _split_stages(name, slots)
         match = re.fullmatch(r"(share|split|first|last|random)(?:-([0-9]{1,9}))?", name)
         if not match or (match[2] is None) != (match[1] in (SHARE, SPLIT)):
             return None

@@ -28,7 +28,7 @@ MODEL = {
         decides=TRAIN_AND_SEARCH,
     ),
     "last_stride": Key(
-        1, "stride of a ResNet's last stage", "CM-NAS", Check(lambda value: value in (1, 2), "1 or 2"),
+        1, "stride of the last stage of a ResNet or of MobileNetV2", "CM-NAS", Check(lambda value: value in (1, 2), "1 or 2"),
         decides=TRAIN_AND_SEARCH, binds=TRAIN,
     ),
     "neck": Key(

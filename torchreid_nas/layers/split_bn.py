@@ -132,7 +132,7 @@ def split_batchnorm(model: nn.Module, architecture: ArchitectureSpec) -> nn.Modu
         model: a backbone, pretrained or not.
         architecture: an :class:`Architecture`, the name of a preset
             (``share``, ``split``, ``first-<k>``, ``last-<k>``,
-            ``random-<seed>``), the path of an architecture file, or the
+            ``random-<seed>``, ``stages-<name>+<name>``), the path of an architecture file, or the
             authors' list of ints (0 = split, 1 = share).
 
     Returns:

@@ -22,7 +22,7 @@ class CMNASMethod(BaseMethod):
     name = "cmnas"
     factories = {
         name: ("torchreid_nas.models.two_stream", name)
-        for name in ("two_stream_resnet18", "two_stream_resnet50", "two_stream_cdnet")
+        for name in ("two_stream_resnet18", "two_stream_resnet50", "two_stream_mobilenetv2", "two_stream_cdnet")
     }
     spaces = (BN_SPACE,)
     plain_architecture = SHARE
@@ -37,7 +37,7 @@ class CMNASMethod(BaseMethod):
 
     @classmethod
     def reads(cls, model: str) -> Sequence[str]:
-        """Return the own keys; ``model.last_stride`` is one of ResNets alone."""
+        """Return the own keys; CDNet's backbone has no ``model.last_stride``."""
         return [key for key in cls.own_keys if key != "model.last_stride" or model != "two_stream_cdnet"]
 
     def check_batch(self) -> None:
@@ -64,7 +64,7 @@ class CMNASMethod(BaseMethod):
                 )
 
     def model_options(self) -> dict[str, Any]:
-        """Return width and input of the network, and the last stride of a ResNet."""
+        """Return width and input of the network, and the last stride of a ResNet or MobileNetV2."""
         cfg = self.cfg.model
         stride = {"last_stride": cfg.last_stride} if "model.last_stride" in self.reads(cfg.name) else {}
         return {"width": cfg.width, **stride, "standardize_input": cfg.standardize_input}

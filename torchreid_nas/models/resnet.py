@@ -4,20 +4,16 @@ from __future__ import annotations
 __all__ = ["ResNetBackbone", "resnet_backbone"]
 
 import os
-import urllib.error
-from pathlib import Path
 from typing import Literal
 
 import torch
-import torchvision
 from torch import nn
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.files import load_checkpoint
 from torchreid_nas.host import BasicBlock as TorchreidBasicBlock
 from torchreid_nas.host import Bottleneck as TorchreidBottleneck
 from torchreid_nas.host import ResNet
-from torchreid_nas.state_dicts import find_state
+from torchreid_nas.models.imagenet import check_full_width, load_imagenet
 
 
 class BasicBlock(TorchreidBasicBlock):
@@ -104,30 +100,7 @@ class ResNetBackbone(ResNet):
         Raises:
             InputError: the weights cannot be downloaded or read, or they are of another network.
         """
-        if source is True:
-            weights = torchvision.models.get_model_weights(f"resnet{depth}").IMAGENET1K_V1
-            try:
-                state = weights.get_state_dict(progress=True, check_hash=True)
-            except (urllib.error.URLError, OSError, RuntimeError) as error:
-                cache = Path(torch.hub.get_dir()) / "checkpoints"
-                raise InputError(
-                    f'the ImageNet weights "{Path(weights.url).name}" could not be downloaded ({error}); put the file into '
-                    f'"{cache}" or name it with model.pretrained PATH, or train from scratch with model.pretrained False'
-                ) from error
-            name = f"torchvision's {weights}"
-        else:
-            name = f'"{source}"'
-            state = find_state(load_checkpoint(source), f"the file of weights {name}")
-        own = self.state_dict()
-        for key, value in own.items():
-            if key.endswith("num_batches_tracked"):
-                state.setdefault(key, value)
-            elif key not in state or state[key].shape != value.shape:
-                raise InputError(
-                    f'the weights {name} do not fit ResNet-{depth}: "{key}" is '
-                    + (f"{tuple(state[key].shape)}, expected {tuple(value.shape)}" if key in state else "missing")
-                )
-        self.load_state_dict({key: state[key] for key in own})
+        load_imagenet(self, source, f"resnet{depth}", f"ResNet-{depth}")
 
 
 def resnet_backbone(
@@ -140,9 +113,6 @@ def resnet_backbone(
     """
     backbone = ResNetBackbone(depth, width, last_stride)
     if pretrained:
-        if width != 1:
-            raise InputError(
-                f"ImageNet weights exist for model.width 1 only, got {width}; set model.pretrained False to train from scratch"
-            )
+        check_full_width(width)
         backbone.load_imagenet(pretrained, depth)
     return backbone

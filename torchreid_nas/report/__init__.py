@@ -6,9 +6,9 @@ from torchreid_nas.report.bn_split_figure import draw_bn_split
 from torchreid_nas.report.genotype_figure import draw_genotype
 from torchreid_nas.report.history import decision_epochs, read_history
 from torchreid_nas.report.network_parts import NetworkPart, network_parts
-from torchreid_nas.report.slots import short_names, stages
 from torchreid_nas.report.table import results_table
 from torchreid_nas.report.training_figure import draw_training
+from torchreid_nas.slots import short_names, stages
 
 __all__ = [
     "NetworkPart", "decision_epochs", "draw_ablation", "draw_bn_split", "draw_genotype",

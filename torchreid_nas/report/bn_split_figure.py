@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from torchreid_nas.architecture import BN_SPACE, SPLIT, Architecture
 from torchreid_nas.errors import InputError
 from torchreid_nas.report.history import choice_probabilities, decision_epochs, warmup_epochs
-from torchreid_nas.report.slots import is_downsample, short_names, stages
 from torchreid_nas.report.style import (
     FAINT,
     GENERATED,
@@ -25,6 +24,7 @@ from torchreid_nas.report.style import (
     new_figure,
     save_figure,
 )
+from torchreid_nas.slots import is_downsample, short_names, stages
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,6 +13,7 @@ import yaml
 from yacs.config import CfgNode
 
 from torchreid_nas.architecture import ArchitectureSpec
+from torchreid_nas.bn_choices import BN_PRESETS
 from torchreid_nas.checkpoints.load import resolve_weights
 from torchreid_nas.config import changed_keys
 from torchreid_nas.device import find_device, resolve_config
@@ -77,7 +78,7 @@ class RunSetup:
         if spec == SEARCHED and not found.exists():
             raise InputError(
                 f'model.architecture is "{SEARCHED}" and "{found}" does not exist; run the search stage first, or set '
-                "model.architecture to a preset (share, split, first-<k>, last-<k>, random-<seed>) or a file"
+                f"model.architecture to a preset ({', '.join(BN_PRESETS)}) or a file"
             )
         # The folder may hold the copy of a file that an earlier training with another model.architecture was made with.
         if spec != SEARCHED and self.changes("train", ("model.architecture",)):
