@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say of the build: where the configs come from, and what an index page shows of the README.
+"""What pyproject.toml cannot say of the build: where configs and studies come from, and what an index page shows of the README.
 
 ``pip install .`` installs; ``make demo`` gives a first look.
 """
@@ -19,8 +19,9 @@ def index_page(readme: str) -> str:
 setup(
     long_description=index_page(Path(__file__).with_name("README.md").read_text(encoding="utf-8")),
     long_description_content_type="text/markdown",
-    # configs/ stands at the top of the repository and becomes the folder torchreid_nas/configs of the wheel.
-    packages=[*find_packages(include=["torchreid_nas", "torchreid_nas.*"]), "torchreid_nas.configs"],
-    package_dir={"torchreid_nas.configs": "configs"},
-    package_data={"torchreid_nas.configs": ["*.yaml"]},
+    # configs/ and studies/ stand at the top of the repository and become the folders torchreid_nas/configs and
+    # torchreid_nas/studies of the wheel.
+    packages=[*find_packages(include=["torchreid_nas", "torchreid_nas.*"]), "torchreid_nas.configs", "torchreid_nas.studies"],
+    package_dir={"torchreid_nas.configs": "configs", "torchreid_nas.studies": "studies"},
+    package_data={"torchreid_nas.configs": ["*.yaml"], "torchreid_nas.studies": ["*.yaml"]},
 )

@@ -10,6 +10,7 @@ ORDER = [
     "cli.__main__ torchreid_main",
     "__main__",
     "cli",
+    "study",
     "run",
     "evidence",
     "export doctor",

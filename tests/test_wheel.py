@@ -61,11 +61,11 @@ def installed(wheel, tmp_path_factory) -> Path:
     return folder
 
 
-def test_the_wheel_holds_the_package_the_configs_and_nothing_else(wheel, source):
+def test_the_wheel_holds_the_package_configs_studies_and_no_more(wheel, source):
     package = {
         path.relative_to(source).as_posix() for path in (source / "torchreid_nas").rglob("*") if path.is_file()
     }
-    configs = {f"torchreid_nas/configs/{path.name}" for path in (source / "configs").iterdir()}
+    configs = {f"torchreid_nas/{kind}/{path.name}" for kind in ("configs", "studies") for path in (source / kind).iterdir()}
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {name for name in names if ".dist-info/" not in name} == package | configs
     assert "torchreid_nas/py.typed" in names

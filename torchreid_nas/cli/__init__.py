@@ -25,6 +25,7 @@ from torchreid_nas.run.folder import STAGES, RunFolder
 # Name -> module and one line of help. A module has main(argv) -> exit code, and is imported when it is asked for.
 _COMMANDS = {
     "configs": ("torchreid_nas.cli.configs", "list, show and copy the configs that the package ships"),
+    "study": ("torchreid_nas.cli.study", "run a table of the papers, or one of your own: rows × columns × seeds"),
     "report": ("torchreid_nas.cli.report", "show the table of a run and draw its pictures again"),
     "compare": ("torchreid_nas.cli.compare", "say whether tested runs differ, with intervals"),
     "verify": ("torchreid_nas.cli.verify", "hold the figures of a run against its features and certificate"),
@@ -99,6 +100,8 @@ def _what_is_left(argv: Sequence[str]) -> str:
     command = argv[0] if argv else ""
     if command == "zoo":
         return "the same command goes on with a download where it broke off"
+    if command == "study":
+        return "the same command goes on at the first unfinished run"
     if command == "camstyle" or command not in _COMMANDS and "--dry-run" not in argv:
         return "the same command with --resume goes on from the last checkpoint"
     return "no half-written file is left"
@@ -150,9 +153,9 @@ def _experiment(argv: Sequence[str]) -> int:
     if vain:
         print(f"note: set on the command line and without effect on this run: {vain}")
 
-    from torchreid_nas.run import series
     from torchreid_nas.run.closing import closing_lines
     from torchreid_nas.run.stages import Run
+    from torchreid_nas.study import series
 
     if arguments.dry_run:
         from torchreid_nas.run.dry_run import dry_run

@@ -5,9 +5,9 @@ CM-NAS (Fu et al., ICCV 2021); each row names whose its default is.
 """
 from torchreid_nas.config.key import Check, Key, Need
 from torchreid_nas.config.keys import KEYS, keys_that_bind, keys_that_decide, register_keys
-from torchreid_nas.config.load import changed_keys, config_to_yaml, default_config, flatten, load_config
+from torchreid_nas.config.load import change_config, changed_keys, config_to_yaml, default_config, flatten, load_config
 
 __all__ = [
-    "KEYS", "Check", "Key", "Need", "changed_keys", "config_to_yaml", "default_config", "flatten", "keys_that_bind",
-    "keys_that_decide", "load_config", "register_keys",
+    "KEYS", "Check", "Key", "Need", "change_config", "changed_keys", "config_to_yaml", "default_config", "flatten",
+    "keys_that_bind", "keys_that_decide", "load_config", "register_keys",
 ]

@@ -1,7 +1,7 @@
 """Rows of the section ``ecn``, and the variants of its ablation."""
 from __future__ import annotations
 
-__all__ = ["ABLATION", "ECN"]
+__all__ = ["ABLATION", "AFTER_THE_SOURCE", "ECN"]
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +17,12 @@ ABLATION: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "supervised": ("supervised on the target", {"ecn.weight_target": 0.0}),
 }
 """Title and changed keys of each row of the paper's Table 3, and of the bound above them, a training on the target's labels."""
+
+AFTER_THE_SOURCE = (
+    "ecn.weight_target", "ecn.temperature", "ecn.num_neighbours", "ecn.neighbour_epoch", "ecn.momentum_step", "ecn.camstyle",
+    "ecn.memory_init", "ecn.memory_dtype", "ecn.chunk_size",
+)
+"""Keys without a part in the epochs on the source alone (before ``ecn.target_epoch``), where ``ecn.weight_target`` is below 1."""
 
 _POSITIVES = (Need("ecn.positive_prediction", True),)
 

@@ -1,7 +1,7 @@
 """Loading of a config: defaults, a file, overrides, and a clear word for what does not fit."""
 from __future__ import annotations
 
-__all__ = ["changed_keys", "config_to_yaml", "default_config", "load_config"]
+__all__ = ["change_config", "changed_keys", "config_to_yaml", "default_config", "flatten", "load_config", "parse_overrides"]
 
 import ast
 import copy
@@ -63,20 +63,60 @@ def load_config(path: str | os.PathLike[str] | None = None, overrides: Sequence[
         path = find_config(path)
         for name, value in _as_meant(dict(flatten(_read_yaml(path)))).items():
             _set(cfg, name, value, f'the config "{path}"')
+    for name, value in parse_overrides(overrides).items():
+        _set(cfg, name, value, "the command line")
+    check_together(cfg)
+    cfg.freeze()
+    return cfg
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the values of ``KEY VALUE`` pairs by key; of a key that stands twice the last value. The keys are not checked.
+
+    Raises:
+        InputError: a key has no value, or a file stands where a key is expected.
+
+    Example:
+        >>> parse_overrides(["train.lr", "0.02"])
+        {'train.lr': 0.02}
+    """
     file = next((word for word in overrides[::2] if word.endswith((".yaml", ".yml"))), None)
     if file is not None:
         raise InputError(f'"{file}" stands where a key is expected; write --config {file}')
     if len(overrides) % 2:
         raise InputError(f'the override "{overrides[-1]}" has no value; write KEY VALUE pairs, e.g. train.lr 0.02')
+    values: dict[str, Any] = {}
     for name, text in zip(overrides[::2], overrides[1::2]):
         value = _parse(text)
         # What reads as a number may be the name of a folder: 1.10 is not 1.1.
         if name in KEYS and isinstance(KEYS[name].default, str) and type(value) in (int, float):
             value = text
-        _set(cfg, name, value, "the command line")
-    check_together(cfg)
-    cfg.freeze()
-    return cfg
+        values[name] = value
+    return values
+
+
+def change_config(cfg: CfgNode, values: Mapping[str, Any], origin: str) -> CfgNode:
+    """Return a copy of a config with other values, checked as those of a file are.
+
+    Args:
+        cfg: the config, which stays as it is.
+        values: by the whole names of the keys.
+        origin: whose values these are, for messages.
+
+    Raises:
+        InputError: see :func:`load_config`.
+
+    Example:
+        >>> change_config(load_config("demo"), {"train.lr": 0.5}, "an example").train.lr
+        0.5
+    """
+    changed = cfg.clone()
+    changed.defrost()
+    for name, value in values.items():
+        _set(changed, name, value, origin)
+    check_together(changed)
+    changed.freeze()
+    return changed
 
 
 def config_to_yaml(cfg: CfgNode) -> str:

@@ -1,7 +1,7 @@
-"""The configs that come with the package, by name."""
+"""The configs, and the files of studies, that come with the package, by name."""
 from __future__ import annotations
 
-__all__ = ["config_summary", "find_config", "shipped_configs"]
+__all__ = ["config_summary", "find_config", "shipped_configs", "shipped_files"]
 
 import os
 from pathlib import Path
@@ -20,8 +20,17 @@ def shipped_configs() -> dict[str, Path]:
     >>> shipped_configs()["demo"].name
     'demo.yaml'
     """
-    inside = _PACKAGE / "configs"
-    folder = inside if inside.is_dir() else _PACKAGE.parent / "configs"
+    return shipped_files("configs")
+
+
+def shipped_files(kind: str) -> dict[str, Path]:
+    """Return the shipped files of a folder, ``"configs"`` or ``"studies"``, by name; see :func:`shipped_configs`.
+
+    >>> "demo" in shipped_files("configs")
+    True
+    """
+    inside = _PACKAGE / kind
+    folder = inside if inside.is_dir() else _PACKAGE.parent / kind
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 

@@ -1,1 +1,1 @@
-"""A run: the stages of one config in one folder, series of runs, and what they report."""
+"""A run: the stages of one config in one folder, and what they report."""

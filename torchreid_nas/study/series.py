@@ -4,8 +4,7 @@ from __future__ import annotations
 __all__ = ["run_ablation", "run_trials"]
 
 import logging
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,17 @@ from yacs.config import CfgNode
 
 import torchreid_nas
 from torchreid_nas import report
+from torchreid_nas.config import change_config
 from torchreid_nas.data import dataset_facts
 from torchreid_nas.errors import InputError
-from torchreid_nas.files import atomic_path, write_json
+from torchreid_nas.files import write_json
 from torchreid_nas.methods import method_of
 from torchreid_nas.run.folder import RunFolder
 from torchreid_nas.run.lock import hold
 from torchreid_nas.run.pictures import draw_series, try_to_draw
 from torchreid_nas.run.results import average_rows
 from torchreid_nas.run.stages import Run
+from torchreid_nas.study.running import Task, run_task
 
 logger = logging.getLogger(__name__)
 
@@ -45,13 +46,13 @@ def run_trials(cfg: CfgNode, trials: Sequence[int], stages: Sequence[str], resum
             "and set data.split_id"
         )
     base = RunFolder(Path(cfg.data.save_dir))
-    cfgs = [_changed(cfg, {"data.split_id": t, "data.save_dir": str(base.trial(t))}) for t in trials]
+    cfgs = [change_config(cfg, {"data.split_id": t, "data.save_dir": str(base.trial(t))}, "--trials") for t in trials]
     with hold(base):
         _check_unfinished(cfgs, stages, resume)
         results = []
         for trial, own in zip(trials, cfgs):
             logger.info(f"==== trial with split_id {trial}")
-            rows = _rows_of(own, stages, resume)
+            rows = _rows_of(Task(f"split_id {trial}", own, tuple(stages), resume=resume))
             if rows is not None:
                 results.append(rows)
         if "test" in stages and len(results) > 1:
@@ -90,10 +91,10 @@ def run_ablation(cfg: CfgNode, stages: Sequence[str], resume: bool) -> None:
         for variant in cfg.ecn.ablation:
             title, _ = method_of(cfg.model.name).ablation[variant]
             logger.info(f"==== {title}")
-            shares = "train" in stages and variant != "supervised"
-            with hold(base.member(variant)):
-                begun = shares and first is not None and _begin_from(first, base.member(variant), cfg, resume)
-                own = _rows_of(_variant(cfg, variant), stages, resume or begun)
+            # With held-out identities the best epoch so far has its own weights, which a later epoch of `first` replaces.
+            shares = "train" in stages and variant != "supervised" and not cfg.train.holdout
+            takes: dict[str, str] = {"source": str(first)} if shares and first is not None else {}
+            own = _rows_of(Task(title, _variant(cfg, variant), tuple(stages), takes, resume))
             first = base.member(variant) if shares and first is None else first
             rows += [{**row, "variant": title} for row in own or ()]
         if "test" in stages and rows:
@@ -112,25 +113,11 @@ def _check_unfinished(cfgs: Sequence[CfgNode], stages: Sequence[str], resume: bo
     return unfinished
 
 
-def _rows_of(cfg: CfgNode, stages: Sequence[str], resume: bool) -> list[dict[str, Any]] | None:
-    """Run ``cfg`` unless it is finished; returns its results, None without any."""
-    run = Run(cfg, resume)
-    if not run.is_finished(stages):
-        run.execute(stages)
-    return run.folder.read_results()["results"] if run.folder.results.exists() else None
-
-
-def _begin_from(first: RunFolder, folder: RunFolder, cfg: CfgNode, resume: bool) -> bool:
-    """Give a run that has not begun the state of ``first`` after its epochs on the source alone; return whether it did."""
-    source, own = first.train, folder.train
-    began = own.checkpoint.exists() or folder.results.exists() or (own.path.exists() and not resume)
-    # With held-out identities the best epoch so far has its own weights, which a later epoch of `first` replaces.
-    if began or cfg.train.holdout or not source.source_checkpoint.exists():
-        return False
-    with atomic_path(own.checkpoint) as temporary:
-        shutil.copyfile(source.source_checkpoint, temporary)
-    logger.info(f"epochs on the source alone: taken from {source.path}")
-    return True
+def _rows_of(task: Task) -> list[dict[str, Any]] | None:
+    """Run a task unless it is finished; returns its results, None without any."""
+    run_task(task)
+    folder = RunFolder(Path(task.cfg.data.save_dir))
+    return folder.read_results()["results"] if folder.results.exists() else None
 
 
 def _variant(cfg: CfgNode, variant: str) -> CfgNode:
@@ -140,15 +127,4 @@ def _variant(cfg: CfgNode, variant: str) -> CfgNode:
     changes = {**ablated, "ecn.ablation": [], "data.save_dir": str(folder)}
     if variant == "supervised":
         changes["data.sources"] = list(cfg.data.targets)
-    return _changed(cfg, changes)
-
-
-def _changed(cfg: CfgNode, changes: Mapping[str, Any]) -> CfgNode:
-    """Return a copy of ``cfg`` with other values."""
-    copy = cfg.clone()
-    copy.defrost()
-    for key, value in changes.items():
-        section, _, name = key.rpartition(".")
-        copy[section][name] = value
-    copy.freeze()
-    return copy
+    return change_config(cfg, changes, f'the variant "{variant}" of ecn.ablation')

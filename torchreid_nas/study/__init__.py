@@ -1,0 +1,1 @@
+"""Studies: grids of runs — rows × columns × seeds — with one table, and series of runs as a case of them."""

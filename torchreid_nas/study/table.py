@@ -1,0 +1,175 @@
+"""The table of a study: as text, Markdown, LaTeX and CSV."""
+from __future__ import annotations
+
+__all__ = ["Table", "study_table"]
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torchreid_nas.metrics.scores import find_score
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "→": r"$\rightarrow$", "×": r"$\times$",
+    "α": r"$\alpha$", "β": r"$\beta$", "λ": r"$\lambda$",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells of text with a head, and the sentences that belong below them.
+
+    Attributes:
+        title: one line.
+        headers: of the columns.
+        rows: cells; ``""`` where nothing was measured or published.
+        notes: sentences.
+        numbers: the rows of the CSV file, which holds a mean, a deviation and a number of seeds in a column each.
+    """
+
+    title: str
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str]
+    numbers: Sequence[Sequence[str]]
+
+    def render(self, suffix: str) -> str:
+        """Return the table as ``txt``, ``md``, ``tex`` or ``csv``.
+
+        Example:
+            >>> print(Table("t", ["row", "mAP"], [["a", "1.0 ± 0.5"]], [], []).render("md"))
+            | row   |       mAP |
+            |:------|----------:|
+            | a     | 1.0 ± 0.5 |
+            <BLANKLINE>
+        """
+        from tabulate import tabulate
+
+        if suffix == "csv":
+            file = io.StringIO()
+            csv.writer(file, lineterminator="\n").writerows(self.numbers)
+            return file.getvalue()
+        if suffix == "tex":
+            return self._latex()
+        align = ["left"] + ["right"] * (len(self.headers) - 1)
+        style = "pipe" if suffix == "md" else "simple"
+        text = tabulate(self.rows, headers=self.headers, tablefmt=style, colalign=align, disable_numparse=True)
+        notes = "\n\n".join(self.notes) if suffix == "md" else "\n".join(self.notes)
+        head = "" if suffix == "md" else f"{self.title}\n\n"
+        return f"{head}{text}\n" + (f"\n{notes}\n" if notes else "")
+
+    def _latex(self) -> str:
+        lines = [" & ".join(map(_escaped, cells)) + r" \\" for cells in (self.headers, *self.rows)]
+        return "\n".join([
+            *(f"% {note}" for note in (self.title, *self.notes)),
+            rf"\begin{{tabular}}{{l{'r' * (len(self.headers) - 1)}}}", r"\hline", lines[0],
+            r"\hline", *lines[1:], r"\hline", r"\end{tabular}", "",
+        ])
+
+
+def study_table(content: Mapping[str, Any]) -> Table:
+    """Return the table of a study.
+
+    Args:
+        content: of ``study.json``.
+
+    A column is one target, in one column of the study, under one protocol. What the authors published stands in columns of its
+    own, whose heads say so.
+    """
+    cells = {(cell["row"], cell["column"], cell["dataset"]): cell for cell in content["cells"]}
+    places = [
+        (column, dataset) for column in content["columns"]
+        for dataset in dict.fromkeys(cell["dataset"] for cell in content["cells"] if cell["column"] == column)
+    ]
+    several = len({dataset for _, dataset in places}) > 1 or not any(column for column, _ in places)
+    scores = content["shown"]["scores"]
+    headers = [_row_title(content), "seeds"]
+    numbers = [["row", "column", "data set", "protocol", "metric", "mean", "std", "seeds", "authors"]]
+    rows: list[list[str]] = [[row, _seeds(row, cells)] for row in content["rows"]]
+    if content["shown"]["size"]:
+        headers += ["parameters", "multiply-adds"]
+        for name, row in zip(content["rows"], rows):
+            row += _size(next((cell for key, cell in cells.items() if key[0] == name), {}))
+    for column, dataset in places:
+        label = ", ".join(filter(None, (column, dataset if several else "")))
+        for score in scores:
+            headers.append(f"{label} {find_score(score).title}".strip())
+            for name, row in zip(content["rows"], rows):
+                row.append(_text(cells.get((name, column, dataset), {}).get("scores", {}).get(score)))
+        for score in scores:
+            figures = [_published(content, name, column, dataset, score) for name in content["rows"]]
+            if any(figure is not None for figure in figures):
+                headers.append(f"authors' {label} {find_score(score).title}")
+                for row, figure in zip(rows, figures):
+                    row.append("" if figure is None else f"{figure:.1f}")
+            numbers += [
+                _numbers(name, column, dataset, score, cells.get((name, column, dataset)), figure)
+                for name, figure in zip(content["rows"], figures)
+            ]
+    return Table(content["title"], headers, rows, _notes(content), numbers)
+
+
+def _row_title(content: Mapping[str, Any]) -> str:
+    return str(content["sweep"]) or "row"
+
+
+def _seeds(row: str, cells: Mapping[tuple[str, str, str], Mapping[str, Any]]) -> str:
+    counts = sorted({len(cell["seeds"]) for key, cell in cells.items() if key[0] == row})
+    return " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))) if counts else "0"
+
+
+def _size(cell: Mapping[str, Any]) -> list[str]:
+    return [f"{cell['parameters']:,}", f"{cell['macs'] / 1e6:,.1f} M"] if "macs" in cell else ["", ""]
+
+
+def _text(score: Mapping[str, Any] | None) -> str:
+    if score is None:
+        return ""
+    return f"{100 * score['mean']:.1f}" + ("" if score["std"] is None else f" ± {100 * score['std']:.1f}")
+
+
+def _numbers(
+    row: str, column: str, dataset: str, score: str, cell: Mapping[str, Any] | None, figure: float | None,
+) -> list[str]:
+    own = (cell or {}).get("scores", {}).get(score)
+    measured = ["", "", "0"] if cell is None or own is None else [
+        f"{100 * own['mean']:.4f}", "" if own["std"] is None else f"{100 * own['std']:.4f}", str(len(cell["seeds"])),
+    ]
+    return [row, column, dataset, (cell or {}).get("protocol", ""), score, *measured, "" if figure is None else f"{figure:g}"]
+
+
+def _published(content: Mapping[str, Any], row: str, column: str, dataset: str, score: str) -> float | None:
+    found = ((content["published"] or {}).get("figures") or {}).get(row, {})
+    figure = found.get(column, found.get(dataset, {})).get(score)
+    return None if figure is None else float(figure)
+
+
+def _notes(content: Mapping[str, Any]) -> list[str]:
+    notes = []
+    if content["cells"]:
+        notes.append("Percent: mean ± standard deviation (n - 1) over the seeds of the column seeds.")
+        protocols = dict.fromkeys(f"{cell['dataset']}: {cell['protocol']}, {cell['feature']}" for cell in content["cells"])
+        notes.append(f"Protocols: {'; '.join(protocols)}.")
+    if any(cell["generated"] for cell in content["cells"]):
+        notes.append("The images are generated: these figures say nothing about a real data set.")
+    published = content["published"]
+    if published and published["figures"]:
+        how = ", ".join(filter(None, (published["protocol"], "generated images" if published["generated"] else "")))
+        notes.append(f"Columns of the authors hold their own figures ({published['source']}{'; ' + how if how else ''}).")
+    if content["note"]:
+        notes.append(" ".join(content["note"].split()))
+    failed = [run for run in content["runs"] if run["state"] == "failed"]
+    if failed:
+        named = "; ".join(", ".join(filter(None, (run["row"], run["column"], f"seed {run['seed']}"))) for run in failed)
+        notes.append(f"{len(failed)} of {len(content['runs'])} runs failed and are left out: {named}.")
+    seconds = [run["user_seconds"] for run in content["runs"] if run["user_seconds"]]
+    if seconds:
+        notes.append(f"Cost: {len(seconds)} runs, {sum(seconds) / 60:.1f} minutes of user-CPU time.")
+    return notes
+
+
+def _escaped(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in text)
