@@ -4,7 +4,8 @@ import pytest
 from scipy import stats
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.evidence import interval, paired_test
+from torchreid_nas.evidence import interval, paired_test, sides
+from torchreid_nas.evidence.clusters import Clusters
 from torchreid_nas.evidence.sides import Side, compare_sides, compare_splits, estimate, estimate_splits
 from torchreid_nas.evidence.words import sentence
 
@@ -138,3 +139,30 @@ def test_other_queries_are_refused_by_name():
         compare_sides(side("a"), Side("b", side().scores, PIDS[::-1].copy(), (1, 2, 3)))
     with pytest.raises(InputError, match="expected .seeds, trials, queries."):
         Side("a", np.zeros((2, 1, 3)), np.arange(3), (1,))
+
+
+def test_interaction_is_the_mean_square_of_two_way_anova():
+    scores = np.random.default_rng(0).random((3, 4 * 5))
+    pids = np.repeat(np.arange(4), 5)
+    cells = scores.reshape(3, 4, 5).mean(axis=2)
+    square = 0.0
+    for training in range(3):
+        for person in range(4):
+            effects = cells[training].mean() + cells[:, person].mean() - cells.mean()
+            square += (cells[training, person] - effects) ** 2
+    assert sides._interaction(Clusters(pids), scores) == pytest.approx(square / (2 * 3) / (3 * 4))
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_variance_of_a_difference_is_that_of_repeated_trials(paired):
+    generator = np.random.default_rng(1)
+    pids = np.repeat(np.arange(20), 2)
+    differences, variances = [], []
+    for _ in range(400):
+        # All noise is of a training and a person together: it counts once, although persons and trainings both hold it.
+        a, b = (Side(name, np.repeat(generator.standard_normal((4, 1, 20)), 2, axis=2), pids, seeds)
+                for name, seeds in (("a", (1, 2, 3, 4)), ("b", (1, 2, 3, 4) if paired else (5, 6, 7, 8))))
+        differences.append(a.scores.mean() - b.scores.mean())
+        parts = sides._difference_variances(Clusters(pids), a, b)
+        variances.append(sum(variance for variance, _ in parts.values()))
+    assert np.mean(variances) == pytest.approx(np.var(differences), rel=0.2)

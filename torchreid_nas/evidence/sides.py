@@ -91,8 +91,9 @@ def estimate(side: Side, level: float = 0.95, resamples: int = 10_000, seed: int
 
     One training on one gallery varies by its test persons alone: :func:`torchreid_nas.evidence.interval`. Several
     trainings or gallery draws add a variance each; the interval is then Student's t with Satterthwaite's degrees of
-    freedom (Biometrics Bulletin 1946). Test persons, draws and trainings are crossed, so the sum counts their
-    interactions more than once: the interval is rather too wide than too narrow.
+    freedom (Biometrics Bulletin 1946). Test persons are crossed with draws and trainings: a training that serves some
+    persons better moves the variance between persons and that between trainings. The sum is therefore less the variance
+    of these interactions (two-way analysis of variance), but never below its largest part.
 
     Raises:
         InputError: as :func:`torchreid_nas.evidence.interval`.
@@ -106,8 +107,8 @@ def estimate(side: Side, level: float = 0.95, resamples: int = 10_000, seed: int
     check_options(level, resamples, seed)
     clusters = Clusters(side.pids)
     parts = _variances(clusters, side.scores)
-    total = sum(variance for variance, _ in parts.values())
-    shares = {name: variance / total if total > 0 else 0.0 for name, (variance, _) in parts.items()}
+    total = _total(parts)
+    shares = _shares(parts)
     # Without any variance the bound for scores that are all 0 or all 1 is the better answer.
     if set(parts) == {"identity"} or total == 0:
         return Estimate(*interval(side.scores.mean(axis=(0, 1)), side.pids, level, resamples, seed), shares)
@@ -146,7 +147,7 @@ def compare_sides(
     by_query = a.scores.mean(axis=(0, 1)) - b.scores.mean(axis=(0, 1))
     by_identity = clusters.sums(by_query)
     parts = _difference_variances(clusters, a, b)
-    total = sum(variance for variance, _ in parts.values())
+    total = _total(parts)
     replicated = min(len(a.seeds), len(b.seeds)) > 1
     test = paired_test(by_query, np.zeros_like(by_query), a.pids, level, resamples, seed)
     difference, low, high, p_value = test
@@ -189,8 +190,8 @@ def estimate_splits(
         (0.6, {'identity': 1.0, 'split': 0.0})
     """
     mean, parts = _split_variances(scores, persons)
-    total = sum(variance for variance, _ in parts.values())
-    shares = {name: variance / total if total > 0 else 0.0 for name, (variance, _) in parts.items()}
+    total = _total(parts)
+    shares = _shares(parts)
     if total == 0:
         return Estimate(*interval(np.concatenate(scores), np.concatenate(persons), level), shares)
     half = _quantile(parts, 0.5 + level / 2) * total**0.5
@@ -224,7 +225,7 @@ def compare_splits(
     """
     by_query = [one - other for one, other in zip(scores_a, scores_b)]
     difference, parts = _split_variances(by_query, persons)
-    half = _quantile(parts, 0.5 + level / 2) * sum(variance for variance, _ in parts.values())**0.5
+    half = _quantile(parts, 0.5 + level / 2) * _total(parts)**0.5
     means = np.array([values.mean() for values in by_query])
     return Comparison(
         a, b, difference, difference - half, difference + half, _p_value(difference, parts), _smallest(parts, level, family),
@@ -246,12 +247,41 @@ def _split_variances(
 
 
 def _variances(clusters: Clusters, scores: np.ndarray) -> dict[str, tuple[float, int]]:
-    """Return the variance of the mean of (S, T, Q) scores by level, and each one's degrees of freedom."""
+    """Return the variance of the mean of (S, T, Q) scores by level, and each one's degrees of freedom.
+
+    The variances of the interactions with identities are negative: both levels that they belong to hold them.
+    """
     parts = {"identity": (clusters.variance_of_mean(clusters.sums(scores.mean(axis=(0, 1)))), clusters.count - 1)}
-    for name, means in (("trial", scores.mean(axis=(0, 2))), ("seed", scores.mean(axis=(1, 2)))):
-        if len(means) > 1:
-            parts[name] = (float(means.var(ddof=1)) / len(means), len(means) - 1)
+    for name, by_level in (("trial", scores.mean(axis=0)), ("seed", scores.mean(axis=1))):
+        if (count := len(by_level)) > 1:
+            parts[name] = (float(by_level.mean(axis=1).var(ddof=1)) / count, count - 1)
+            parts[f"identity × {name}"] = (-_interaction(clusters, by_level), (clusters.count - 1) * (count - 1))
     return parts
+
+
+def _interaction(clusters: Clusters, by_level: np.ndarray) -> float:
+    """Return the variance that the interaction of identities with the L rows of (L, Q) scores adds to the mean.
+
+    With as many queries per identity it is MS / (L·K): the mean square of what the sum of both effects leaves, over L rows
+    and K identities (Scheffé, "The Analysis of Variance", 1959, 4.1).
+    """
+    count, queries = by_level.shape
+    residuals = np.stack([clusters.sums(row) - clusters.sizes * row.mean() for row in by_level])
+    left = ((residuals - residuals.mean(axis=0))**2).sum() / (count * (count - 1))
+    return float(clusters.count / (clusters.count - 1) * left / queries**2)
+
+
+def _total(parts: dict[str, tuple[float, int]]) -> float:
+    """Return the variance of all levels together, at least the largest of them."""
+    variances = [variance for variance, _ in parts.values()]
+    return max(sum(variances), *variances)
+
+
+def _shares(parts: dict[str, tuple[float, int]]) -> dict[str, float]:
+    """Return the share of each level in the sum of the levels; interactions belong to the levels."""
+    levels = {name: variance for name, (variance, _) in parts.items() if "×" not in name}
+    total = sum(levels.values())
+    return {name: variance / total if total > 0 else 0.0 for name, variance in levels.items()}
 
 
 def _difference_variances(clusters: Clusters, a: Side, b: Side) -> dict[str, tuple[float, int]]:
@@ -261,14 +291,14 @@ def _difference_variances(clusters: Clusters, a: Side, b: Side) -> dict[str, tup
     parts = _variances(clusters, a.scores.mean(axis=0, keepdims=True) - b.scores.mean(axis=0, keepdims=True))
     for side in (a, b):
         own = _variances(clusters, side.scores)
-        if "seed" in own:
-            parts[f"seed of {side.name}" if a.name != b.name else f"seed {side is a}"] = own["seed"]
+        label = f"of {side.name}" if a.name != b.name else f"{side is a}"
+        parts.update({f"{name} {label}": own[name] for name in ("seed", "identity × seed") if name in own})
     return parts
 
 
 def _freedom(parts: dict[str, tuple[float, int]]) -> float:
     """Return Satterthwaite's degrees of freedom of a sum of variances."""
-    total = sum(variance for variance, _ in parts.values())
+    total = _total(parts)
     if total == 0:
         return float(min(freedom for _, freedom in parts.values()))
     return float(total**2 / sum(variance**2 / freedom for variance, freedom in parts.values()))
@@ -280,7 +310,7 @@ def _quantile(parts: dict[str, tuple[float, int]], probability: float) -> float:
 
 def _smallest(parts: dict[str, tuple[float, int]], level: float, family: int) -> float:
     """Return the difference that shows with a probability of 80 % at the level that Holm's strictest step asks for."""
-    total = sum(variance for variance, _ in parts.values())
+    total = _total(parts)
     return float((_quantile(parts, 1 - (1 - level) / (2 * family)) + _quantile(parts, 0.8)) * total**0.5)
 
 
@@ -290,7 +320,7 @@ def _fractions(low: float, high: float) -> tuple[float, float]:
 
 
 def _p_value(difference: float, parts: dict[str, tuple[float, int]]) -> float:
-    total = sum(variance for variance, _ in parts.values())
+    total = _total(parts)
     if total == 0:
         # All differences are alike: of n of them, two of the 2^n exchanges of signs give one as large.
         return 1.0 if difference == 0 else 0.5 ** _freedom(parts)
