@@ -36,11 +36,12 @@ class NonLocal(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.g = nn.Sequential(nn.Conv2d(channels, 1, 1))
-        self.W = nn.Sequential(nn.Conv2d(1, channels, 1), nn.BatchNorm2d(channels))
+        norm = nn.BatchNorm2d(channels)
+        nn.init.zeros_(norm.weight)
+        nn.init.zeros_(norm.bias)
+        self.W = nn.Sequential(nn.Conv2d(1, channels, 1), norm)
         self.theta = nn.Conv2d(channels, 1, 1)
         self.phi = nn.Conv2d(channels, 1, 1)
-        nn.init.zeros_(self.W[1].weight)
-        nn.init.zeros_(self.W[1].bias)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the feature maps with the common part added."""
