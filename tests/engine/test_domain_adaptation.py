@@ -278,3 +278,30 @@ def test_an_unknown_kind_of_camera_styles_is_refused(data_root):
             root=str(data_root), sources="dukemtmcreid", targets=[], height=64, width=32, batch_size_train=8, workers=0,
             load_train_targets=["market1501"], camstyle="fourir",
         )
+
+
+def test_a_fixed_share_of_an_entry_is_kept_from_the_start(tiny_config):
+    engine = engine_of(tiny_config, **{"ecn.momentum": 0.5, "ecn.momentum_step": 0.0})
+    seen = []
+    engine.memory.update = lambda features, slots, momentum: seen.append(momentum)
+    batch = next(iter(engine.train_loader))
+    for engine.epoch in range(2):
+        engine.forward_backward(batch)
+    assert seen == [0.5, 0.5]
+
+
+def test_without_a_memory_the_images_of_the_batch_are_the_classes(tiny_config, tmp_path):
+    changes = {"ecn.exemplars": "batch", "ecn.memory_init": "features", "model.dropout": 0.0, "ecn.camstyle": "none"}
+    engine = engine_of(tiny_config, **changes)
+    batch = next(iter(engine.train_loader))
+    model = copy.deepcopy(engine.model).train()
+    engine.model.train()
+    engine.epoch = 1
+    terms = engine.losses(batch)
+    feature = F.normalize(model.embedding(batch["target"]["img"])).detach()
+    logits = feature @ feature.T / 0.05
+    target = torch.eye(len(feature)).index_put_((torch.arange(len(feature))[:, None], logits.topk(4).indices), torch.tensor(0.25))
+    target.fill_diagonal_(1.0)
+    expected = -(target * logits.log_softmax(dim=1)).sum(dim=1).mean()
+    torch.testing.assert_close(terms["invariance"], 0.3 * expected, rtol=1e-4, atol=1e-5)
+    assert "neighbour_precision" not in histories(engine_of(tiny_config, **changes), tmp_path)[-1]

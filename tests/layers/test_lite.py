@@ -141,3 +141,19 @@ def test_channels_last_stays():
 def test_what_cannot_be_built_is_one_sentence(build, message):
     with pytest.raises(InputError, match=message):
         build()
+
+
+def test_without_the_gate_a_block_adds_its_branches_up():
+    block = CBlock(16, 32, 3, 5, gated=False).eval()
+    x = torch.randn(2, 16, 6, 3)
+    z = block.reduce(x)
+    expected = torch.relu(block.expand(block.branch1(z) + block.branch2(z)) + block.shortcut(x))
+    assert torch.equal(block(x), expected)
+
+
+def test_standard_convolutions_stand_in_the_place_of_lite_ones():
+    lite, standard = (CDBlock(16, 32, 3, 5, 2, convolutions=kind) for kind in ("lite", "standard"))
+    for block, per_layer in ((lite, 8 * 8 + 9 * 8), (standard, 9 * 8 * 8)):
+        branches = [branch for part in block for branch in (part.branch1, part.branch2)]
+        assert [len(branch) for branch in branches] == [1, 2, 1, 2]
+        assert all(sum(p.numel() for p in layer.parameters() if p.ndim == 4) == per_layer for b in branches for layer in b)

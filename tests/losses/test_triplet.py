@@ -179,3 +179,18 @@ def test_of_one_set_half_precision_computes_in_float32_under_autocast():
 def test_of_one_set_a_bad_batch_is_refused(pids, message):
     with pytest.raises(InputError, match=message):
         BatchHardTripletLoss()(torch.ones(4, 2), torch.tensor(pids))
+
+
+@pytest.mark.parametrize("of_one_set", [True, False])
+def test_normalised_features_are_those_of_length_one(of_one_set):
+    features, pids = torch.randn(8, 5, dtype=torch.float64), torch.arange(4).repeat_interleave(2)
+    lengths = features.norm(dim=1, keepdim=True)
+    if of_one_set:
+        plain, normalised = BatchHardTripletLoss(0.3), BatchHardTripletLoss(0.3, normalize=True)
+        assert torch.allclose(normalised(features, pids), plain(features / lengths, pids))
+    else:
+        plain, normalised = CrossModalityTripletLoss(0.3), CrossModalityTripletLoss(0.3, normalize=True)
+        unit = features / lengths
+        assert torch.allclose(
+            normalised(features[::2], features[1::2], pids[::2]), plain(unit[::2], unit[1::2], pids[::2])
+        )

@@ -5,8 +5,8 @@ import torchreid
 from torch.nn import functional as F
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.layers import modality_context
-from torchreid_nas.models import ecn_resnet18, ecn_resnet50
+from torchreid_nas.layers import bn_slots, modality_context
+from torchreid_nas.models import ecn_resnet18, ecn_resnet34, ecn_resnet50, ecn_resnet101
 
 
 def small(**changes):
@@ -142,3 +142,10 @@ def test_torchreid_builds_it():
 def test_impossible_arguments_are_refused(changes, said):
     with pytest.raises(InputError, match=said):
         small(**changes)
+
+
+@pytest.mark.parametrize("depth, slots, dim", [(34, 36, 64), (101, 104, 256)])
+def test_the_deeper_resnets_have_their_blocks(depth, slots, dim):
+    factory = {34: ecn_resnet34, 101: ecn_resnet101}[depth]
+    model = factory(7, pretrained=False, width=0.125, feature_dim=16, frozen_stages=-1).eval()
+    assert len(bn_slots(model.backbone)) == slots and model(images(1)).shape == (1, dim)

@@ -19,8 +19,8 @@ ABLATION: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 """Title and changed keys of each row of the paper's Table 3, and of the bound above them, a training on the target's labels."""
 
 AFTER_THE_SOURCE = (
-    "ecn.weight_target", "ecn.temperature", "ecn.num_neighbours", "ecn.neighbour_epoch", "ecn.momentum_step", "ecn.camstyle",
-    "ecn.memory_init", "ecn.memory_dtype", "ecn.chunk_size",
+    "ecn.weight_target", "ecn.temperature", "ecn.num_neighbours", "ecn.neighbour_epoch", "ecn.momentum", "ecn.momentum_step",
+    "ecn.exemplars", "ecn.camstyle", "ecn.memory_init", "ecn.memory_dtype", "ecn.chunk_size",
 )
 """Keys without a part in the epochs on the source alone (before ``ecn.target_epoch``), where ``ecn.weight_target`` is below 1."""
 
@@ -41,8 +41,16 @@ ECN = {
     ),
     "neighbour_epoch": Key(5, "zero-based epoch in which neighbourhood invariance sets in", "ECN", NOT_NEGATIVE, decides=TRAIN),
     "momentum_step": Key(
-        0.01, "an entry keeps the share α = momentum_step · epoch of itself; epochs count from ecn.target_epoch", "ECN", FRACTION,
-        decides=TRAIN,
+        0.01, "an entry keeps the share α = momentum + momentum_step · epoch; epochs count from ecn.target_epoch", "ECN",
+        FRACTION, decides=TRAIN,
+    ),
+    "momentum": Key(
+        0.0, "the share α of itself that an entry keeps from the start, to which momentum_step adds; with momentum_step 0 α is "
+        "fixed", "ECN", FRACTION, decides=TRAIN,
+    ),
+    "exemplars": Key(
+        "memory", "the classes of the invariance loss: all images of the target by their entries (memory), or the images of the "
+        "batch (batch), the control without a memory", "ECN", one_of("memory", "batch"), decides=TRAIN,
     ),
     "camstyle": Key(
         "files", "images in the style of other cameras: released or trained ones (files), computed ones (fourier, statistics: "

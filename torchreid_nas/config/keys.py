@@ -86,6 +86,11 @@ def check_together(cfg: CfgNode) -> None:
         raise InputError("train.lr_scheduler single_step takes one train.stepsize, e.g. train.stepsize [20]")
     if cfg.train.optim == "sgd" and cfg.sgd.nesterov and not cfg.sgd.momentum:
         raise InputError("sgd.nesterov True looks ahead along the momentum, and sgd.momentum is 0; set it above 0, e.g. 0.9")
+    if cfg.model.separate == "convolutions" and cfg.search.keep_weights:
+        raise InputError(
+            "search.keep_weights True starts from a supernet, which has one convolution for both modalities, and model.separate "
+            "is convolutions; set one of them to its default"
+        )
     if cfg.ecn.target_epoch >= cfg.train.max_epoch:
         raise InputError(
             f"ecn.target_epoch is {cfg.ecn.target_epoch}, expected below train.max_epoch {cfg.train.max_epoch}; with "

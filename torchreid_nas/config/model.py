@@ -44,6 +44,22 @@ MODEL = {
         0.2, "probability of the dropout in the neck and in ECN's heads, where the paper has 0.5", "CDNet", FRACTION,
         decides=TRAIN_AND_SEARCH,
     ),
+    "fusion_gate": Key(
+        True, "the blocks of a CDNet weigh the channels of their branches; False adds the branches up", "CDNet",
+        decides=TRAIN_AND_SEARCH, binds=TRAIN,
+    ),
+    "convolutions": Key(
+        "lite", "3x3 convolutions in the blocks of a CDNet: lite (pointwise, then depthwise), or standard", "CDNet",
+        one_of("lite", "standard"), decides=TRAIN_AND_SEARCH, binds=TRAIN,
+    ),
+    "classifier_dropout": Key(
+        0.0, "probability of a dropout before a two-stream network's classifier; an option of the authors' code", "CM-NAS",
+        FRACTION, decides=TRAIN_AND_SEARCH,
+    ),
+    "separate": Key(
+        "norms", "what each modality has of its own at a split slot: the BatchNorm (norms), or the convolution before it too "
+        "(convolutions)", "CM-NAS", one_of("norms", "convolutions"), decides=TRAIN, binds=TRAIN,
+    ),
     "feature_dim": Key(4096, "length of ECN's embedding and of the memory's entries", "ECN", AT_LEAST_ONE, decides=TRAIN),
     "frozen_stages": Key(
         2, "ECN: stages of the ResNet that stand still; 2 is conv1 to layer2, 0 the stem alone, -1 nothing", "ECN",

@@ -26,6 +26,10 @@ TEST = {
     "num_trials": Key(
         10, "galleries of SYSU-MM01 whose mean is reported", "CM-NAS", Check(lambda value: 1 <= value <= 10, "between 1 and 10"),
     ),
+    "averaged": Key(
+        True, "test the averaged weights of a training with train.ema; False tests the weights themselves", "CM-NAS",
+        needs=(Need("model.load_weights", ""),),
+    ),
     "keep_features": Key(True, "keep the features of a test, up to 1 GiB, for `torchreid-nas verify`", "ours"),
     "trapezoid_map": Key(False, "also report the mAP that is integrated by trapezoids, as ECN's authors report it"),
     "rerank": Key(False, "re-rank by k-reciprocal neighbours", "torchreid"),

@@ -26,6 +26,10 @@ _WARMUP = (Need("train.lr_scheduler", "warmup_multi_step"),)
 LOSS = {
     "softmax.label_smooth": Key(False, "smooth the labels of the cross-entropy", "CM-NAS", decides=TRAIN_AND_SEARCH),
     "triplet.margin": Key(0.4, "margin of the triplet loss", "CM-NAS", NOT_NEGATIVE, decides=TRAIN_AND_SEARCH),
+    "triplet.normalize": Key(
+        False, "bring features to length 1 before the triplet loss; an option of the authors' code", "CM-NAS",
+        decides=TRAIN_AND_SEARCH,
+    ),
     "triplet.weight_x": Key(1.0, "loss weight of the cross-entropy", "CM-NAS", NOT_NEGATIVE, decides=TRAIN_AND_SEARCH),
     "triplet.weight_t": Key(1.0, "loss weight of the triplet loss", "CM-NAS", NOT_NEGATIVE, decides=TRAIN_AND_SEARCH),
     "c3mmd.weight_correlation": Key(

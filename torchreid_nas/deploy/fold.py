@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 
 from torchreid_nas.deploy.optimize import OptimizedNetwork, optimize_network
 from torchreid_nas.errors import InputError, nearest
-from torchreid_nas.layers import MODALITIES, MixedBatchNorm2d, SplitBatchNorm2d
+from torchreid_nas.layers import MODALITIES, MixedBatchNorm2d, SplitBatchNorm2d, SplitConv2d
 
 # Height and width of the traced image, as in the re-ID literature. The weights depend on neither.
 _HEIGHT, _WIDTH = 256, 128
@@ -114,7 +114,7 @@ def deploy_network(
 
 
 def select_modality(model: nn.Module, modality: str) -> nn.Module:
-    """Return a copy of ``model`` in which every split BatchNorm is the plain one of ``modality``.
+    """Return a copy of ``model`` in which every split BatchNorm and convolution is the plain one of ``modality``.
 
     Args:
         model: any network; without split BatchNorms the copy equals it.
@@ -133,10 +133,10 @@ def select_modality(model: nn.Module, modality: str) -> nn.Module:
         )
     _refuse_searched(model)
     model = copy.deepcopy(model)
-    if isinstance(model, SplitBatchNorm2d):
+    if isinstance(model, (SplitBatchNorm2d, SplitConv2d)):
         return getattr(model, modality)
     for parent, name, module in _places(model):
-        if isinstance(module, SplitBatchNorm2d):
+        if isinstance(module, (SplitBatchNorm2d, SplitConv2d)):
             setattr(parent, name, getattr(module, modality))
     return model
 

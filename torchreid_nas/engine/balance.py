@@ -38,17 +38,18 @@ class BalanceNeckEngine(RetrievalEngine):
         weight_x: loss weight of the cross-entropy; 1 in the paper.
         weight_t: loss weight of the triplet loss; 1 in the paper.
         label_smooth: whether the cross-entropy smooths its labels; not in the paper.
+        normalize: whether the triplet loss brings features to length 1; not in the paper.
     """
 
     def __init__(
         self, datamanager: DataManager, model: nn.Module, optimizer: Optimizer | None = None,
         scheduler: LRScheduler | None = None, options: TrainingOptions | None = None, margin: float = 0.3,
-        weight_x: float = 1.0, weight_t: float = 1.0, label_smooth: bool = False,
+        weight_x: float = 1.0, weight_t: float = 1.0, label_smooth: bool = False, normalize: bool = False,
     ) -> None:
         super().__init__(datamanager, model, optimizer, scheduler, options)
         self.weight_x, self.weight_t = weight_x, weight_t
         self.criterion_x = identity_loss(label_smooth)
-        self.criterion_t = BatchHardTripletLoss(margin)
+        self.criterion_t = BatchHardTripletLoss(margin, normalize)
 
     def losses(self, data: Mapping[str, Any], metric_only: bool = False) -> dict[str, torch.Tensor]:
         """Forward a batch and return the weighted terms, each summed over the branches.

@@ -44,6 +44,7 @@ class CrossModalityLossWeights:
     weight_correlation: float = 5.0
     weight_mmd: float = 0.05
     label_smooth: bool = False
+    normalize: bool = False
 
 
 class CrossModalityEngine(RetrievalEngine):
@@ -78,7 +79,7 @@ class CrossModalityEngine(RetrievalEngine):
             self.features = FEATURES
         self.weights = losses or CrossModalityLossWeights()
         self.criterion_x = identity_loss(self.weights.label_smooth)
-        self.criterion_t = CrossModalityTripletLoss(self.weights.margin)
+        self.criterion_t = CrossModalityTripletLoss(self.weights.margin, self.weights.normalize)
         self.criterion_c3mmd = C3MMDLoss(num_instances, self.weights.weight_correlation, self.weights.weight_mmd)
 
     # -- training -------------------------------------------------------------
@@ -114,7 +115,7 @@ class CrossModalityEngine(RetrievalEngine):
             return logits, features, features
         model: TwoStreamModel = self.model
         before, after = model.features(images, BOTH)
-        return [] if metric_only else [model.classifier(after)], before, after
+        return [] if metric_only else [model.classify(after)], before, after
 
     # -- evaluation -----------------------------------------------------------
 

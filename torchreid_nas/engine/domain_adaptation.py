@@ -49,8 +49,11 @@ class AdaptationOptions:
         temperature: β of the softmax over the entries.
         num_neighbours: k; 0 for none.
         neighbour_epoch: zero-based epoch in which neighbourhood invariance sets in.
-        momentum_step: the memory keeps the part α = ``momentum_step`` · epoch of an entry, at most 0.99; epochs are
-            zero-based and counted from ``target_epoch`` on.
+        momentum: the memory keeps the part α = ``momentum`` + ``momentum_step`` · epoch of an entry, at most 0.99; epochs
+            are zero-based and counted from ``target_epoch`` on. The paper has no constant part.
+        momentum_step: see ``momentum``.
+        exemplars: ``"memory"``: the entries of all images are the classes of the invariance loss; ``"batch"``: the features of
+            the batch, without gradient, are. The second is the control without a memory (how it is made is ours).
         epoch_length: ``"source"``, ``"target"`` or ``"longer"``, see :class:`JointLoader`.
         memory_dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"`` (ours).
         memory_init: ``"zeros"`` (paper), or ``"features"`` of the target under the weights at ``target_epoch`` (ours).
@@ -70,7 +73,9 @@ class AdaptationOptions:
     temperature: float = 0.05
     num_neighbours: int = 6
     neighbour_epoch: int = 5
+    momentum: float = 0.0
     momentum_step: float = 0.01
+    exemplars: str = "memory"
     epoch_length: str = "source"
     memory_dtype: str = "float32"
     memory_init: str = "zeros"
@@ -152,7 +157,7 @@ class DomainAdaptationEngine(RetrievalEngine):
             target = data["target"]
             with self.precision.autocast(), self._modality_of(target):
                 features = self._target_feature(self.precision.to_device(target["img"]))
-            entries = torch.tensor([self._entries[path] for path in target["impath"]])
+            entries = self._entries_of(features, target["impath"])
             neighbours = self.epoch >= self.adaptation.neighbour_epoch
             terms["invariance"] = weight * self.criterion_t(features.float(), entries, neighbours)
             self._seen = features.detach(), entries
@@ -165,6 +170,14 @@ class DomainAdaptationEngine(RetrievalEngine):
         model: EmbeddingModel = self.model
         embedding = model.embedding(images)
         return [model.classify(embedding)], embedding
+
+    def _entries_of(self, features: torch.Tensor, paths: Iterable[str]) -> torch.Tensor:
+        """Return the entries of the images of a batch, (B,) int64; without a memory the entries are the batch itself."""
+        if self.adaptation.exemplars == "memory":
+            return torch.tensor([self._entries[path] for path in paths])
+        assert self.memory is not None
+        self.memory.initialize(features.detach())
+        return torch.arange(len(features))
 
     def _target_feature(self, images: torch.Tensor) -> torch.Tensor:
         """Return what the memory takes, (B, D); of a network without a head for it the features, L2-normalised (ours)."""
@@ -179,7 +192,8 @@ class DomainAdaptationEngine(RetrievalEngine):
         shown = super().forward_backward(data)
         if "target" in data:
             assert self.memory is not None
-            self.memory.update(*self._seen, momentum=self._momentum)
+            if self.adaptation.exemplars == "memory":
+                self.memory.update(*self._seen, momentum=self._momentum)
             if self._positives is not None:
                 self._positives.step(self._momentum)
         return shown
@@ -190,7 +204,8 @@ class DomainAdaptationEngine(RetrievalEngine):
         if self.memory is not None:
             self.train_loader = self._joint if self._adapts else JointLoader(self._source, None)
         super().begin_epoch()
-        if self._adapts and self.epoch == options.target_epoch and options.memory_init == "features":
+        from_features = (options.exemplars, options.memory_init) == ("memory", "features")
+        if self._adapts and self.epoch == options.target_epoch and from_features:
             self._start_from_features()
 
     def end_of_epoch(self) -> dict[str, Any]:
@@ -204,7 +219,8 @@ class DomainAdaptationEngine(RetrievalEngine):
                 memory.refuse_skipped()
         row = super().end_of_epoch()
         options = self.adaptation
-        if self._adapts and options.num_neighbours and self.epoch >= options.neighbour_epoch:
+        in_memory = options.exemplars == "memory"
+        if self._adapts and in_memory and options.num_neighbours and self.epoch >= options.neighbour_epoch:
             row["neighbour_precision"] = self._neighbour_precision()
         return row
 
@@ -215,7 +231,8 @@ class DomainAdaptationEngine(RetrievalEngine):
 
     @property
     def _momentum(self) -> float:
-        return min(self.adaptation.momentum_step * (self.epoch - self.adaptation.target_epoch), 0.99)
+        options = self.adaptation
+        return min(options.momentum + options.momentum_step * (self.epoch - options.target_epoch), 0.99)
 
     # -- state ----------------------------------------------------------------
 
@@ -288,11 +305,16 @@ class DomainAdaptationEngine(RetrievalEngine):
         self._pids = torch.tensor([item[1] for item in items])
         manager: Any = self.datamanager
         dim = self.model.embedding_dim if self._embeds else eval_dim(self.model, manager.height, manager.width)
-        self.memory = ExemplarMemory(len(items), dim, _DTYPES[options.memory_dtype], device)
+        in_batch = options.exemplars == "batch"
+        count = loader.batch_size if in_batch else len(items)
+        self.memory = ExemplarMemory(count, dim, _DTYPES[options.memory_dtype], device)
         modality_of = getattr(getattr(self.datamanager, "trainset_t", None), "modality_of", lambda camid: 0)
         # Ours: images of the own modality are always nearer, so each modality gives the same number of neighbours.
         modalities = torch.tensor([modality_of(item[2]) for item in items])
         groups = modalities if len(modalities.unique()) > 1 else None
+        if groups is not None and in_batch:
+            # A batch of both modalities is [visible; infrared] in equal halves.
+            groups = torch.arange(2).repeat_interleave(count // 2)
         if options.target_epoch and self._source is None:
             raise InputError(
                 f"ecn.target_epoch {options.target_epoch} begins with the source alone, which ecn.weight_target 1 leaves out; "

@@ -30,11 +30,12 @@ class TwoStreamModel(Protocol):
 
     Attributes:
         bnneck: maps the features before it to the features after it, each (B, D).
-        classifier: maps the features after the BNNeck to logits, (B, classes).
     """
 
     bnneck: nn.Module
-    classifier: nn.Module
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Return the logits, (B, classes), of the features after the BNNeck."""
 
     def features(self, images: Tensor, modality: str | None = None) -> tuple[Tensor, Tensor]:
         """Return the features before and after the BNNeck, each (B, D).

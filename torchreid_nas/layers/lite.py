@@ -8,7 +8,7 @@ its input; only :class:`ConvBN` with a stride changes height and width.
 """
 from __future__ import annotations
 
-__all__ = ["ConvBN", "LiteConv3x3", "Lite", "FusionGate", "CBlock", "CDBlock"]
+__all__ = ["ConvBN", "LiteConv3x3", "Lite", "Standard", "FusionGate", "CBlock", "CDBlock"]
 
 from collections import OrderedDict
 
@@ -91,7 +91,30 @@ class Lite(nn.Sequential):
                 f"the kernel size {kernel_size} of a Lite convolution cannot be made of 3x3 convolutions in series; "
                 "choose an odd number from 3 on"
             )
-        super().__init__(*(LiteConv3x3(channels) for _ in range(kernel_size // 2)))
+        super().__init__(*(self.conv3x3(channels) for _ in range(kernel_size // 2)))
+
+    @staticmethod
+    def conv3x3(channels: int) -> nn.Module:
+        """Return one of the 3×3 convolutions."""
+        return LiteConv3x3(channels)
+
+
+class Standard(Lite):
+    """:class:`Lite` with standard 3×3 convolutions, each with BatchNorm and ReLU, to compare Lite convolutions with.
+
+    Example:
+        >>> Standard(4, kernel_size=5)[0].conv
+        Conv2d(4, 4, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), bias=False)
+    """
+
+    @staticmethod
+    def conv3x3(channels: int) -> nn.Module:
+        """Return one of the 3×3 convolutions."""
+        return ConvBN(channels, channels, 3)
+
+
+CONVOLUTIONS = {"lite": Lite, "standard": Standard}
+"""The convolutions that the branches of a block can have, by the values of ``model.convolutions``."""
 
 
 class FusionGate(nn.Module):
@@ -137,6 +160,8 @@ class CBlock(nn.Module):
         out_channels: channels of the output, a multiple of 16.
         kernel1: kernel size of the first branch.
         kernel2: kernel size of the second branch.
+        gated: False adds the branches up without the gate.
+        convolutions: of the branches, ``"lite"`` or ``"standard"``.
 
     Raises:
         InputError: ``out_channels`` is no multiple of 16, or :class:`Lite`
@@ -147,7 +172,9 @@ class CBlock(nn.Module):
         torch.Size([2, 32, 6, 3])
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel1: int, kernel2: int) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel1: int, kernel2: int, gated: bool = True, convolutions: str = "lite",
+    ) -> None:
         super().__init__()
         if out_channels < 1 or out_channels % REDUCTION**2:
             raise InputError(
@@ -156,9 +183,10 @@ class CBlock(nn.Module):
             )
         middle = out_channels // REDUCTION
         self.reduce = ConvBN(in_channels, middle)
-        self.branch1 = Lite(middle, kernel1)
-        self.branch2 = Lite(middle, kernel2)
-        self.gate = FusionGate(middle)
+        branch = CONVOLUTIONS[convolutions]
+        self.branch1 = branch(middle, kernel1)
+        self.branch2 = branch(middle, kernel2)
+        self.gate = FusionGate(middle) if gated else nn.Identity()
         self.expand = ConvBN(middle, out_channels, relu=False)
         same = in_channels == out_channels
         self.shortcut = nn.Identity() if same else ConvBN(in_channels, out_channels, relu=False)
@@ -181,6 +209,8 @@ class CDBlock(nn.Sequential):
         kernel1: kernel size of the first branch of every CBlock.
         kernel2: kernel size of the second branch.
         depth: number of CBlocks; the paper's space has 1 and 2.
+        gated: see :class:`CBlock`.
+        convolutions: see :class:`CBlock`.
 
     Raises:
         InputError: the depth is below 1, or :class:`CBlock` refuses the rest.
@@ -190,10 +220,14 @@ class CDBlock(nn.Sequential):
         torch.Size([2, 32, 6, 3])
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel1: int, kernel2: int, depth: int) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel1: int, kernel2: int, depth: int, gated: bool = True,
+        convolutions: str = "lite",
+    ) -> None:
         if depth < 1:
             raise InputError(f"a combined depth block holds at least one block, got the depth {depth}")
         super().__init__(*(
-            CBlock(in_channels if index == 0 else out_channels, out_channels, kernel1, kernel2)
+            CBlock(in_channels if index == 0 else out_channels, out_channels, kernel1, kernel2, gated, convolutions)
             for index in range(depth)
         ))
+        self.gated, self.convolutions = gated, convolutions

@@ -5,6 +5,7 @@ __all__ = ["BatchHardTripletLoss", "CrossModalityTripletLoss", "same_identity"]
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from torchreid_nas.device import move
 from torchreid_nas.errors import InputError
@@ -26,6 +27,7 @@ class BatchHardTripletLoss(nn.Module):
 
     Args:
         margin: m, in units of the feature distance.
+        normalize: bring the features to length 1 first; not in the paper.
 
     Raises:
         InputError: ``margin`` is negative or not finite.
@@ -35,8 +37,9 @@ class BatchHardTripletLoss(nn.Module):
     tensor(0.2500)
     """
 
-    def __init__(self, margin: float = 0.3) -> None:
+    def __init__(self, margin: float = 0.3, normalize: bool = False) -> None:
         super().__init__()
+        self.normalize = normalize
         self.margin = check_nonnegative("margin", margin)
 
     def forward(self, features: Tensor, pids: Tensor) -> Tensor:
@@ -53,12 +56,13 @@ class BatchHardTripletLoss(nn.Module):
             InputError: shapes do not fit, or the batch holds one identity only.
         """
         with full_precision_halves(features, features) as (features, _):
+            features = F.normalize(features) if self.normalize else features
             same = same_identity(pids, features)[:, None]
             return _mean_hinge(features, _hardest(features.detach(), same), self.margin)
 
     def extra_repr(self) -> str:
-        """Return the margin, for ``repr``."""
-        return f"margin={self.margin}"
+        """Return margin and normalisation, for ``repr``."""
+        return f"margin={self.margin}, normalize={self.normalize}"
 
 
 class CrossModalityTripletLoss(nn.Module):
@@ -83,6 +87,7 @@ class CrossModalityTripletLoss(nn.Module):
 
     Args:
         margin: in units of the feature distance.
+        normalize: bring the features to length 1 first, which the authors' code has as an option.
 
     Raises:
         InputError: ``margin`` is negative or not finite.
@@ -92,8 +97,9 @@ class CrossModalityTripletLoss(nn.Module):
     tensor(0.5000)
     """
 
-    def __init__(self, margin: float = 0.4) -> None:
+    def __init__(self, margin: float = 0.4, normalize: bool = False) -> None:
         super().__init__()
+        self.normalize = normalize
         self.margin = check_nonnegative("margin", margin)
 
     def forward(self, visible: Tensor, infrared: Tensor, pids: Tensor) -> Tensor:
@@ -113,11 +119,12 @@ class CrossModalityTripletLoss(nn.Module):
         with full_precision_halves(visible, infrared) as (visible, infrared):
             same = same_identity(pids, visible)[:, None]
             features = torch.cat((visible, infrared))
+            features = F.normalize(features) if self.normalize else features
             return _mean_hinge(features, _hardest(features.detach(), same), self.margin)
 
     def extra_repr(self) -> str:
-        """Return the margin, for ``repr``."""
-        return f"margin={self.margin}"
+        """Return margin and normalisation, for ``repr``."""
+        return f"margin={self.margin}, normalize={self.normalize}"
 
 
 def same_identity(pids: Tensor, features: Tensor) -> Tensor:

@@ -27,18 +27,21 @@ class CDNetMethod(BaseMethod):
     spaces: ClassVar[Sequence[str]] = (COMBINED_DEPTH_SPACE, COMBINED_SPACE)
     plain_architecture = "cdnet"
     own_keys: ClassVar[Sequence[str]] = (
-        "model.neck", "model.small_images", "model.dropout", "loss.triplet", "sampler", "search", "search.neck",
-        "search.relaxation", "search.k", "search.tie_jitter", "search.last_conv", "search.val_images", "search.overlap",
-        "search.budget",
+        "model.neck", "model.small_images", "model.dropout", "model.fusion_gate", "model.convolutions", "loss.triplet", "sampler",
+        "search", "search.neck", "search.relaxation", "search.k", "search.tie_jitter", "search.last_conv", "search.val_images",
+        "search.overlap", "search.budget",
     )
     manager = imported("torchreid_nas.data.identity_manager", "IdentityDataManager")
     train_class = imported("torchreid_nas.engine.balance", "BalanceNeckEngine")
     search_class = imported("torchreid_nas.engine.search", "BalanceNeckSearchEngine")
 
     def model_options(self) -> dict[str, Any]:
-        """Return width, neck, dropout and stem of the network."""
+        """Return width, neck, dropout and stem of the network, and what its blocks are made of."""
         cfg = self.cfg.model
-        return {"width": cfg.width, "neck": self._neck(), "dropout": cfg.dropout, "small_images": cfg.small_images}
+        return {
+            "width": cfg.width, "neck": self._neck(), "dropout": cfg.dropout, "small_images": cfg.small_images,
+            "fusion_gate": cfg.fusion_gate, "convolutions": cfg.convolutions,
+        }
 
     def build_model(self, num_classes: int, architecture: ArchitectureSpec, pretrained: bool = True) -> nn.Module:
         """Return a CDNet with the neck of ``model.neck``."""
@@ -99,7 +102,7 @@ class CDNetMethod(BaseMethod):
         loss = self.cfg.loss
         return {
             "margin": loss.triplet.margin, "weight_x": loss.triplet.weight_x, "weight_t": loss.triplet.weight_t,
-            "label_smooth": loss.softmax.label_smooth,
+            "label_smooth": loss.softmax.label_smooth, "normalize": loss.triplet.normalize,
         }
 
     def _budget(self) -> tuple[str, float] | None:

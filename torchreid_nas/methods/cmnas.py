@@ -27,7 +27,8 @@ class CMNASMethod(BaseMethod):
     spaces = (BN_SPACE,)
     plain_architecture = SHARE
     own_keys = (
-        "model.last_stride", "loss.triplet", "loss.c3mmd", "sampler", "search", "search.sampling", "search.split",
+        "model.last_stride", "model.classifier_dropout", "model.separate",
+        "loss.triplet", "loss.c3mmd", "sampler", "search", "search.sampling", "search.split",
         "search.val_fraction", "search.split_cost", "search.train_affine",
     )
     standardizes = True
@@ -67,7 +68,8 @@ class CMNASMethod(BaseMethod):
         """Return width and input of the network, and the last stride of a ResNet or MobileNetV2."""
         cfg = self.cfg.model
         stride = {"last_stride": cfg.last_stride} if "model.last_stride" in self.reads(cfg.name) else {}
-        return {"width": cfg.width, **stride, "standardize_input": cfg.standardize_input}
+        return {"width": cfg.width, **stride, "standardize_input": cfg.standardize_input,
+                "classifier_dropout": cfg.classifier_dropout}
 
     def build_model(self, num_classes: int, architecture: ArchitectureSpec, pretrained: bool = True) -> nn.Module:
         """Return a two-stream network whose BatchNorms are split as ``architecture`` says."""
@@ -76,9 +78,14 @@ class CMNASMethod(BaseMethod):
             raise InputError(
                 f"model.pretrained imagenet fits model.width 1 only, got {cfg.width}; set model.pretrained False"
             )
-        return self.factory()(
+        model: Any = self.factory()(
             num_classes, architecture, pretrained=pretrained and self.pretrained(), **self.model_options(),
         )
+        if cfg.separate == "convolutions":
+            from torchreid_nas.layers import split_convolutions
+
+            split_convolutions(model.backbone)
+        return model
 
     def search_split(self, data: Any) -> tuple[DataLoader[Any], DataLoader[Any], int]:
         """Split the training data by identity or by image."""
@@ -112,6 +119,6 @@ class CMNASMethod(BaseMethod):
         loss = self.cfg.loss
         weights = CrossModalityLossWeights(
             loss.triplet.weight_x, loss.triplet.weight_t, loss.triplet.margin, loss.c3mmd.weight_correlation,
-            loss.c3mmd.weight_mmd, loss.softmax.label_smooth,
+            loss.c3mmd.weight_mmd, loss.softmax.label_smooth, loss.triplet.normalize,
         )
         return {"num_instances": self.cfg.sampler.num_instances, "losses": weights}

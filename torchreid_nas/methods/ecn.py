@@ -23,7 +23,9 @@ class ECNMethod(BaseMethod):
     """
 
     name = "ecn"
-    factories = {name: ("torchreid_nas.models.ecn", name) for name in ("ecn_resnet18", "ecn_resnet50")}
+    factories = {
+        name: ("torchreid_nas.models.ecn", name) for name in ("ecn_resnet18", "ecn_resnet34", "ecn_resnet50", "ecn_resnet101")
+    }
     plain_architecture = SHARE
     own_keys = (
         "ecn", "model.feature_dim", "model.frozen_stages", "model.freeze_downsample", "model.dropout", "model.last_stride",

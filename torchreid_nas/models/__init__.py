@@ -2,7 +2,7 @@
 from torchreid_nas.deploy.fold import DeployedNetwork, deploy_network
 from torchreid_nas.deploy.optimize import OptimizedNetwork, optimize_network
 from torchreid_nas.models.cdnet import CDNet, CDNetBackbone, cdnet, cdnet_x0_5, cdnet_x0_25, cdnet_x0_75, cnet
-from torchreid_nas.models.ecn import ECNNetwork, ecn_resnet18, ecn_resnet50
+from torchreid_nas.models.ecn import ECNNetwork, ecn_resnet18, ecn_resnet34, ecn_resnet50, ecn_resnet101
 from torchreid_nas.models.mobilenet import MobileNetBackbone
 from torchreid_nas.models.necked import NeckedNetwork, attach_neck
 from torchreid_nas.models.necks import BatchNormNeck, BLNeck, BNNeck, FBLNeck, PlainNeck
@@ -18,7 +18,8 @@ from torchreid_nas.models.two_stream import (
 __all__ = [
     "BLNeck", "BNNeck", "BatchNormNeck", "CDNet", "CDNetBackbone", "DeployedNetwork", "ECNNetwork", "FBLNeck",
     "MobileNetBackbone", "NeckedNetwork", "OptimizedNetwork", "PlainNeck", "ResNetBackbone", "TwoStreamNetwork",
-    "attach_neck", "cdnet", "cdnet_x0_25", "cdnet_x0_5", "cdnet_x0_75", "cnet", "deploy_network", "ecn_resnet18",
-    "ecn_resnet50", "optimize_network", "two_stream_cdnet", "two_stream_mobilenetv2", "two_stream_resnet18",
+    "attach_neck", "cdnet", "cdnet_x0_25", "cdnet_x0_5", "cdnet_x0_75", "cnet", "deploy_network",
+    "ecn_resnet101", "ecn_resnet18", "ecn_resnet34", "ecn_resnet50", "optimize_network",
+    "two_stream_cdnet", "two_stream_mobilenetv2", "two_stream_resnet18",
     "two_stream_resnet50",
 ]

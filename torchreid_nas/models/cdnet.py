@@ -93,12 +93,13 @@ class CDNetBackbone(nn.Module):
     @classmethod
     def from_architecture(
         cls, architecture: ArchitectureSpec = "cdnet", width: float = 1.0, small_images: bool = False,
+        fusion_gate: bool = True, convolutions: str = "lite",
     ) -> CDNetBackbone:
-        """Return the backbone of an architecture of CDNet's spaces; see :meth:`Architecture.genotype`."""
+        """Return the backbone of an architecture of CDNet's spaces; see :meth:`Architecture.genotype` and :class:`CBlock`."""
         choices = dict(Architecture.genotype(architecture).choices)
 
         def make_block(slot: str, in_channels: int, out_channels: int) -> CDBlock:
-            return CDBlock(in_channels, out_channels, *candidate_kernels(choices[slot]))
+            return CDBlock(in_channels, out_channels, *candidate_kernels(choices[slot]), fusion_gate, convolutions)
 
         return cls(make_block, width, small_images)
 
@@ -138,6 +139,8 @@ class CDNet(NeckedNetwork):
         dropout: of the neck; 0.2 in the paper.
         loss: see :class:`~torchreid_nas.models.necked.NeckedNetwork`.
         small_images: see :class:`CDNetBackbone`.
+        fusion_gate: whether the blocks have their gate, as in the paper.
+        convolutions: of the blocks' branches, ``"lite"`` as in the paper, or ``"standard"``.
 
     Raises:
         InputError: the neck, the loss or a candidate is unknown, or the width does not fit.
@@ -150,10 +153,11 @@ class CDNet(NeckedNetwork):
 
     def __init__(
         self, num_classes: int, architecture: ArchitectureSpec = "cdnet", neck: str = "fblneck", width: float = 1.0,
-        dropout: float = 0.2, loss: str = "softmax", small_images: bool = False,
+        dropout: float = 0.2, loss: str = "softmax", small_images: bool = False, fusion_gate: bool = True,
+        convolutions: str = "lite",
     ) -> None:
         architecture = Architecture.genotype(architecture)
-        backbone = CDNetBackbone.from_architecture(architecture, width, small_images)
+        backbone = CDNetBackbone.from_architecture(architecture, width, small_images, fusion_gate, convolutions)
         super().__init__(backbone, neck, num_classes, dropout, loss)
         self.architecture = architecture
 
@@ -161,7 +165,7 @@ class CDNet(NeckedNetwork):
 def cdnet(
     num_classes: int, loss: str = "softmax", pretrained: bool | str | os.PathLike[str] = False, use_gpu: bool = True,
     architecture: ArchitectureSpec = "cdnet", neck: str = "fblneck", width: float = 1.0, dropout: float = 0.2,
-    small_images: bool = False,
+    small_images: bool = False, fusion_gate: bool = True, convolutions: str = "lite",
 ) -> CDNet:
     """Return the published CDNet: 1.8 M parameters, 955 M multiply-adds at 256×128, 768-d features.
 
@@ -177,11 +181,13 @@ def cdnet(
         width: channel multiplier.
         dropout: of the neck.
         small_images: the stem of the authors' CIFAR networks.
+        fusion_gate: see :class:`CDNet`.
+        convolutions: see :class:`CDNet`.
 
     Raises:
         InputError: :class:`CDNet` refuses an argument, or the weights cannot be had.
     """
-    model = CDNet(num_classes, architecture, neck, width, dropout, loss, small_images)
+    model = CDNet(num_classes, architecture, neck, width, dropout, loss, small_images, fusion_gate, convolutions)
     if pretrained:
         weights = _imagenet_weights(model.architecture, width, small_images) if pretrained is True else pretrained
         load_pretrained(model, weights)

@@ -1,7 +1,7 @@
 """The network of ECN (Zhong et al., CVPR 2019): a ResNet with one embedding and two heads, for source and target."""
 from __future__ import annotations
 
-__all__ = ["ECNNetwork", "ecn_resnet18", "ecn_resnet50"]
+__all__ = ["ECNNetwork", "ecn_resnet18", "ecn_resnet34", "ecn_resnet50", "ecn_resnet101"]
 
 import os
 from collections import OrderedDict
@@ -208,5 +208,29 @@ def ecn_resnet18(
     """Return :func:`ecn_resnet50` with ResNet-18 (512-d test feature), for small runs; same arguments."""
     return _ecn_resnet(
         18, num_classes, loss, pretrained, architecture, width, last_stride, feature_dim, dropout, frozen_stages,
+        freeze_downsample,
+    )
+
+
+def ecn_resnet34(
+    num_classes: int, loss: str = "softmax", pretrained: bool | str | os.PathLike[str] = True, use_gpu: bool = True,
+    architecture: ArchitectureSpec = SHARE, width: float = 1.0, last_stride: int = 2, feature_dim: int = 4096,
+    dropout: float = 0.5, frozen_stages: int = 2, freeze_downsample: bool = True,
+) -> ECNNetwork:
+    """Return :func:`ecn_resnet50` with ResNet-34 (512-d test feature); same arguments."""
+    return _ecn_resnet(
+        34, num_classes, loss, pretrained, architecture, width, last_stride, feature_dim, dropout, frozen_stages,
+        freeze_downsample,
+    )
+
+
+def ecn_resnet101(
+    num_classes: int, loss: str = "softmax", pretrained: bool | str | os.PathLike[str] = True, use_gpu: bool = True,
+    architecture: ArchitectureSpec = SHARE, width: float = 1.0, last_stride: int = 2, feature_dim: int = 4096,
+    dropout: float = 0.5, frozen_stages: int = 2, freeze_downsample: bool = True,
+) -> ECNNetwork:
+    """Return :func:`ecn_resnet50` with ResNet-101 (2048-d test feature); same arguments."""
+    return _ecn_resnet(
+        101, num_classes, loss, pretrained, architecture, width, last_stride, feature_dim, dropout, frozen_stages,
         freeze_downsample,
     )

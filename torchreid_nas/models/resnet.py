@@ -42,7 +42,10 @@ def _residual(block: BasicBlock | Bottleneck, out: torch.Tensor, x: torch.Tensor
     return output
 
 
-_DEPTHS = {18: (BasicBlock, (2, 2, 2, 2)), 50: (Bottleneck, (3, 4, 6, 3))}
+_DEPTHS = {
+    18: (BasicBlock, (2, 2, 2, 2)), 34: (BasicBlock, (3, 4, 6, 3)), 50: (Bottleneck, (3, 4, 6, 3)),
+    101: (Bottleneck, (3, 4, 23, 3)),
+}
 """For each depth the block, and the number of blocks of each stage."""
 
 
@@ -52,7 +55,7 @@ class ResNetBackbone(ResNet):
     State-dict keys are those of torchvision's and torchreid's ResNets.
 
     Args:
-        depth: 18 or 50.
+        depth: 18, 34, 50 or 101.
         width: multiplier of all channel counts, as OSNet's; 1 is the published network.
         last_stride: stride of the last stage; 1 in re-ID (Luo et al., CVPRW 2019).
 

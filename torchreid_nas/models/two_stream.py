@@ -41,6 +41,7 @@ class TwoStreamNetwork(nn.Module):
             modality by a BatchNorm without parameters. Ours: a control, which
             gains most of what split BatchNorms gain where the sensors differ
             by gain and offset.
+        classifier_dropout: probability of the dropout before the classifier; 0 in the paper.
 
     Raises:
         InputError: another loss.
@@ -55,7 +56,7 @@ class TwoStreamNetwork(nn.Module):
 
     def __init__(
         self, backbone: nn.Module, feature_dim: int, num_classes: int, loss: str = "softmax",
-        standardize_input: bool = False,
+        standardize_input: bool = False, classifier_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if loss not in ("softmax", "triplet"):
@@ -66,6 +67,7 @@ class TwoStreamNetwork(nn.Module):
         self.backbone = backbone
         self.global_avgpool = nn.AdaptiveAvgPool2d(1)
         self.bnneck = BNNeck(feature_dim)
+        self.dropout = nn.Dropout(classifier_dropout)
         self.classifier = nn.Linear(feature_dim, num_classes, bias=False)
         nn.init.normal_(self.classifier.weight, std=0.001)
 
@@ -85,6 +87,11 @@ class TwoStreamNetwork(nn.Module):
             pooled = self.global_avgpool(self.backbone(self.standardize(images))).flatten(1)
             return pooled, self.bnneck(pooled)
 
+    def classify(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the logits, (B, classes), of features after the BNNeck, (B, D)."""
+        logits: torch.Tensor = self.classifier(self.dropout(features))
+        return logits
+
     def forward(
         self, images: torch.Tensor, modality: str | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
@@ -96,7 +103,7 @@ class TwoStreamNetwork(nn.Module):
         before, after = self.features(images, modality)
         if not self.training:
             return after
-        logits: torch.Tensor = self.classifier(after)
+        logits = self.classify(after)
         return (logits, before) if self.loss == "triplet" else logits
 
     def deploy(self, modality: str | None = None, feature: str = "after BNNeck") -> DeployedNetwork:
@@ -126,17 +133,17 @@ class TwoStreamNetwork(nn.Module):
 
 def _two_stream_resnet(
     depth: int, num_classes: int, architecture: ArchitectureSpec, loss: str, pretrained: bool | str | os.PathLike[str],
-    width: float, last_stride: int, standardize_input: bool,
+    width: float, last_stride: int, standardize_input: bool, classifier_dropout: float,
 ) -> TwoStreamNetwork:
     backbone = resnet_backbone(depth, width, last_stride, pretrained)
     split_batchnorm(backbone, architecture)
-    return TwoStreamNetwork(backbone, backbone.feature_dim, num_classes, loss, standardize_input)
+    return TwoStreamNetwork(backbone, backbone.feature_dim, num_classes, loss, standardize_input, classifier_dropout)
 
 
 def two_stream_resnet50(
     num_classes: int, architecture: ArchitectureSpec = SPLIT, pretrained: bool | str | os.PathLike[str] = True,
     loss: str = "softmax", use_gpu: bool = True, width: float = 1.0, last_stride: int = 1,
-    standardize_input: bool = False,
+    standardize_input: bool = False, classifier_dropout: float = 0.0,
 ) -> TwoStreamNetwork:
     """Return the network of CM-NAS: ResNet-50, 53 BatchNorm slots, 2048-d features.
 
@@ -151,26 +158,31 @@ def two_stream_resnet50(
         width: channel multiplier.
         last_stride: stride of the last stage, 1 in the paper.
         standardize_input: see :class:`TwoStreamNetwork`.
+        classifier_dropout: see :class:`TwoStreamNetwork`.
 
     Raises:
         InputError: the architecture is for another backbone, or the weights cannot be had.
     """
-    return _two_stream_resnet(50, num_classes, architecture, loss, pretrained, width, last_stride, standardize_input)
+    return _two_stream_resnet(
+        50, num_classes, architecture, loss, pretrained, width, last_stride, standardize_input, classifier_dropout,
+    )
 
 
 def two_stream_resnet18(
     num_classes: int, architecture: ArchitectureSpec = SPLIT, pretrained: bool | str | os.PathLike[str] = True,
     loss: str = "softmax", use_gpu: bool = True, width: float = 1.0, last_stride: int = 1,
-    standardize_input: bool = False,
+    standardize_input: bool = False, classifier_dropout: float = 0.0,
 ) -> TwoStreamNetwork:
     """Return :func:`two_stream_resnet50` with ResNet-18 (20 slots, 512-d features), for small runs; same arguments."""
-    return _two_stream_resnet(18, num_classes, architecture, loss, pretrained, width, last_stride, standardize_input)
+    return _two_stream_resnet(
+        18, num_classes, architecture, loss, pretrained, width, last_stride, standardize_input, classifier_dropout,
+    )
 
 
 def two_stream_mobilenetv2(
     num_classes: int, architecture: ArchitectureSpec = SPLIT, pretrained: bool | str | os.PathLike[str] = True,
     loss: str = "softmax", use_gpu: bool = True, width: float = 1.0, last_stride: int = 1,
-    standardize_input: bool = False,
+    standardize_input: bool = False, classifier_dropout: float = 0.0,
 ) -> TwoStreamNetwork:
     """Return :func:`two_stream_resnet50` with MobileNetV2 (52 slots, 1280-d features), a real start for a CPU.
 
@@ -185,13 +197,13 @@ def two_stream_mobilenetv2(
     """
     backbone = mobilenet_backbone(width, last_stride, pretrained)
     split_batchnorm(backbone, architecture)
-    return TwoStreamNetwork(backbone, backbone.feature_dim, num_classes, loss, standardize_input)
+    return TwoStreamNetwork(backbone, backbone.feature_dim, num_classes, loss, standardize_input, classifier_dropout)
 
 
 def two_stream_cdnet(
     num_classes: int, architecture: ArchitectureSpec = SPLIT, pretrained: bool | str | os.PathLike[str] = False,
     loss: str = "softmax", use_gpu: bool = True, width: float = 1.0, standardize_input: bool = False,
-    genotype: ArchitectureSpec = "cdnet",
+    classifier_dropout: float = 0.0, genotype: ArchitectureSpec = "cdnet",
 ) -> TwoStreamNetwork:
     """Return a lightweight two-stream network on the backbone of CDNet (ours: none of the papers has it).
 
@@ -206,4 +218,4 @@ def two_stream_cdnet(
         raise InputError("two_stream_cdnet has no pretrained weights; set model.pretrained False")
     backbone = CDNetBackbone.from_architecture(genotype, width)
     split_batchnorm(backbone, architecture)
-    return TwoStreamNetwork(backbone, backbone.feature_dim, num_classes, loss, standardize_input)
+    return TwoStreamNetwork(backbone, backbone.feature_dim, num_classes, loss, standardize_input, classifier_dropout)

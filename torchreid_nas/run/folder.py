@@ -85,6 +85,23 @@ class StageFolder:
         return self.path / "model.pth"
 
     @property
+    def raw_weights(self) -> Path:
+        """The weights of the last epoch without averaging, where a test has asked for them."""
+        return self.path / "raw.pth"
+
+    def write_raw_weights(self) -> Path:
+        """Write :attr:`raw_weights` from the checkpoint, unless they are newer, and return the path.
+
+        Raises:
+            InputError: the checkpoint is missing or damaged.
+        """
+        path = self.raw_weights
+        if not path.exists() or not self.checkpoint.exists() or path.stat().st_mtime < self.checkpoint.stat().st_mtime:
+            state = self.load_state()
+            save_checkpoint(path, {"state_dict": state["model"], "epoch": state["epoch"]})
+        return path
+
+    @property
     def architecture(self) -> Path:
         """The copy of the architecture file that the config of a training names."""
         return self.path / "architecture.json"

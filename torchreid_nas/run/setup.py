@@ -101,6 +101,8 @@ class RunSetup:
             raise InputError(
                 f'there are no weights to test: "{path}" does not exist; run the train stage first or set model.load_weights FILE'
             )
+        if self.cfg.train.ema and not self.cfg.test.averaged:
+            return self.folder.train.write_raw_weights()
         return path
 
     def zoo_entry(self, trains: bool) -> Entry | None:

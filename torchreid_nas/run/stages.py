@@ -125,8 +125,9 @@ class Run:
         entry = self.setup.zoo_entry(trains)
         if entry is not None:
             results["zoo"] = entry.name
-        if self.setup.weights(trains) == self.folder.train.weights and self.folder.train.initial.exists():
-            results["initial"] = read_json(self.folder.train.initial)
+        stage = self.folder.train
+        if self.setup.weights(trains) in (stage.weights, stage.raw_weights) and stage.initial.exists():
+            results["initial"] = read_json(stage.initial)
         self._keep_config()
         write_json(self.folder.results, results)
         keep_evidence(self.setup, engine, results, trains)

@@ -49,6 +49,8 @@ class MBlock(nn.Module):
         out_channels: channels of the output, a multiple of 16.
         candidates: names, see :data:`torchreid_nas.genotypes.CANDIDATES`.
         relaxation: see :mod:`torchreid_nas.search.relaxation`; top-2 unless told.
+        gated: see :class:`torchreid_nas.layers.CBlock`.
+        convolutions: see :class:`torchreid_nas.layers.CBlock`.
 
     Attributes:
         ops: a :class:`CDBlock` per candidate, by name.
@@ -65,10 +67,11 @@ class MBlock(nn.Module):
 
     def __init__(
         self, in_channels: int, out_channels: int, candidates: Sequence[str], relaxation: Relaxation | None = None,
+        gated: bool = True, convolutions: str = "lite",
     ) -> None:
         super().__init__()
         self.ops = nn.ModuleDict(
-            {name: CDBlock(in_channels, out_channels, *candidate_kernels(name)) for name in candidates}
+            {name: CDBlock(in_channels, out_channels, *candidate_kernels(name), gated, convolutions) for name in candidates}
         )
         self.alpha = nn.Parameter(torch.full((len(self.ops),), _ALPHA_INIT))
         self.relaxation: Relaxation = relaxation or TopK()
@@ -160,10 +163,10 @@ class CombinedDepthSpace(SearchSpace):
                 f"expected the {len(BLOCK_SLOTS)} of CDNet: {', '.join(BLOCK_SLOTS)}"
             )
         for slot in BLOCK_SLOTS:
-            block = backbone.get_submodule(slot)
+            block: Any = backbone.get_submodule(slot)
             convolutions = [layer for layer in block.modules() if isinstance(layer, nn.Conv2d)]
             channels = convolutions[0].in_channels, convolutions[-1].out_channels
-            mixed = MBlock(*channels, CANDIDATES[self.name], self.relaxation)
+            mixed = MBlock(*channels, CANDIDATES[self.name], self.relaxation, block.gated, block.convolutions)
             replace_module(backbone, slot, _like(mixed, block))
         if self.last_conv:
             channels = (convolutions[-1].out_channels,) * 2
