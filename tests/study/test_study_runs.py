@@ -116,6 +116,7 @@ rows: {{bad: {{train.batch_size: 6}}, good: {{train.max_epoch: 1}}}}
 @pytest.mark.parametrize("call, words", [
     (["c3mmd_term"], 'did you mean "c3mmd_terms"'), (["list", "train.lr"], "takes no further word"),
     (["c3mmd_terms", "--seeds", "1,1"], '--seeds is "1,1"'), (["c3mmd_terms", "--jobs", "0"], "--jobs is"),
+    (["c3mmd_terms", "--rows", "none; bot"], 'has no row "bot", expected none; correlation; MMD; both; did you mean "both"'),
     (["c3mmd_terms", "train.lrr", "1"], 'unknown key "train.lrr"'),
 ])
 def test_a_bad_word_on_the_command_line_is_one_sentence(call, words, tmp_path, monkeypatch, capsys):

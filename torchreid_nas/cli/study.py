@@ -32,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", metavar="LIST", help="values of train.seed, such as 1,2,3; default those of the study")
     parser.add_argument("--jobs", default="1", metavar="N", help="runs side by side, which share the cores (default 1)")
     parser.add_argument("--small", action="store_true", help="the small form, on generated images")
+    parser.add_argument("--rows", metavar="LIST", help="only these rows, by their names, with ; between them")
+    parser.add_argument("--columns", metavar="LIST", help="only these columns, likewise")
     parser.add_argument("--root", metavar="DIR", help="folder of the data sets (data.root)")
     parser.add_argument("--output", metavar="DIR", help="folder of the study; default runs/study_NAME")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, …; default: a GPU where there is one")
@@ -51,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from torchreid_nas.study.grid import expand
     from torchreid_nas.study.record import StudyFolder
 
-    study = read_study(arguments.name, arguments.small)
+    study = read_study(arguments.name, arguments.small).part(_names(arguments.rows), _names(arguments.columns))
     output = Path(arguments.output or f"runs/study_{study.name}{'_small' if arguments.small else ''}")
     overrides = list(arguments.overrides)
     for key, value in (("data.root", arguments.root), ("device", arguments.device)):
@@ -65,6 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = StudyFolder(output)
     print(f"table:   {folder.table('md')} (also .txt, .tex, .csv)\nfigure:  {folder.figure}\nrecord:  {folder.record}")
     return 0
+
+
+def _names(text: str | None) -> list[str]:
+    return [] if text is None else [name.strip() for name in text.split(";")]
 
 
 def _seeds(text: str | None) -> list[int]:

@@ -5,7 +5,7 @@ __all__ = ["Column", "Published", "Row", "Shown", "Study", "find_study", "read_s
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -132,9 +132,32 @@ class Study:
     sweep: str = ""
     published: Published | None = None
 
-    def row(self, name: str) -> Row:
-        """Return the row of that name."""
-        return next(row for row in self.rows if row.name == name)
+    def part(self, rows: Sequence[str] = (), columns: Sequence[str] = ()) -> Study:
+        """Return the study with some of its rows and columns alone.
+
+        Args:
+            rows: names; empty for all.
+            columns: names; empty for all.
+
+        Raises:
+            InputError: the study has no row or column of a name.
+
+        Example:
+            >>> [row.name for row in read_study("c3mmd_terms").part(["both", "none"]).rows]
+            ['none', 'both']
+        """
+        for what, names, own in (("row", rows, self.rows), ("column", columns, self.columns)):
+            known = [one.name for one in own]
+            for name in names:
+                if name not in known:
+                    raise InputError(
+                        f'the study "{self.name}" has no {what} "{shown(name)}", expected {"; ".join(known)}'
+                        f"{nearest(name, known)}"
+                    )
+        return replace(
+            self, rows=tuple(row for row in self.rows if not rows or row.name in rows),
+            columns=tuple(column for column in self.columns if not columns or column.name in columns),
+        )
 
 
 def shipped_studies() -> dict[str, Path]:
