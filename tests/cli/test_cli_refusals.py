@@ -1,6 +1,7 @@
 """What the command line says to bad input, configs, data and files, and that it leaves nothing half-written."""
 import errno
 import functools
+import re
 import shutil
 from pathlib import Path
 
@@ -212,3 +213,21 @@ def test_a_full_disk_leaves_nothing_half_written(data_root, tmp_path, capsys, mo
     monkeypatch.undo()
     assert not [path for path in folder.rglob("*") if ".tmp" in path.name]
     assert torch.load(folder / "train" / "checkpoint.pth", weights_only=True)["epoch"] == 2
+
+
+@pytest.mark.parametrize("config, overrides, sentence", [
+    ("demo_scratch", ["model.architecture", "first-99"], '"first-99" asks for 99 slots, the backbone has 20'),
+    ("demo", ["model.architecture", "stages-layer5"], "the stages of the backbone are stem, layer1, layer2, layer3, layer4"),
+    ("demo", [], "mobilenet_v2-b0353104.pth.*or train from scratch with model.pretrained False"),
+    ("demo", ["model.name", "mobilenetv2_x1_0", "model.architecture", "none"], "downloads are off"),
+])
+def test_a_demo_that_cannot_start_is_refused_before_data_are_generated(
+    config, overrides, sentence, tmp_path, capsys, monkeypatch,
+):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("TORCHREID_NAS_OFFLINE", "1")
+    call = ["--config", config, "--root", tmp_path / "data", "--output", tmp_path / "run", *overrides]
+    if overrides[:1] == ["model.architecture"]:
+        call += ["model.pretrained", "False"]
+    assert re.search(sentence, refused(capsys, *call))
+    assert not list(tmp_path.iterdir())

@@ -28,7 +28,7 @@ def test_a_file_comes_before_a_shipped_config_of_its_name(tmp_path, monkeypatch)
     assert find_config("demo") == shipped_configs()["demo"]
     (tmp_path / "demo.yaml").write_text("train:\n  lr: 0.5\n")
     assert load_config("demo.yaml").train.lr == 0.5
-    assert load_config("demo").train.lr == 0.003
+    assert load_config("demo").train.lr == 0.0035
 
 
 @pytest.mark.parametrize("name, hint", [

@@ -2,7 +2,7 @@
 """Run Python as on a machine with a GPU where there is none: for tests of what only a GPU would see.
 
     python tests/stand_in_gpu/run.py -m pytest -m gpu tests
-    python tests/stand_in_gpu/run.py tools/main.py --config configs/demo.yaml
+    python tests/stand_in_gpu/run.py tools/main.py --config configs/demo_scratch.yaml
     python tests/stand_in_gpu/run.py --host -m pytest -m gpu tests/engine/test_synchronisation.py
 
 torch takes ``library.c`` for NVIDIA's libraries: there is one device, whose memory is the host's. What would be computed on

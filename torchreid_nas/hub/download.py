@@ -24,10 +24,12 @@ TRIES = 4
 PAUSE = 1.0
 """Number of attempts, and seconds before the second attempt; each pause is twice as long as the pause before."""
 
+TIMEOUT = 60
+"""Seconds without an answer after which an attempt has failed."""
+
 MOST = 16 * 2**30
 """Largest number of bytes of a download whose size is unknown; an endless answer would fill the disk."""
 
-_TIMEOUT = 60
 _CHUNK = 1 << 18
 _MEANING = {
     401: "asks for a login", 403: "refuses it", 404: "no longer has it", 410: "no longer has it",
@@ -39,7 +41,9 @@ _PAGE = "the server {} sent a web page instead of the file"
 logger = logging.getLogger(__name__)
 
 
-def download(url: str, part: Path, title: str = "", size: int | None = None) -> None:
+def download(
+    url: str, part: Path, title: str = "", size: int | None = None, tries: int = TRIES, timeout: float = TIMEOUT,
+) -> None:
     """Download ``url`` into ``part``, and go on where an earlier download into ``part`` broke off.
 
     The file ``<part>.json`` keeps the address and the server's mark of the
@@ -51,32 +55,33 @@ def download(url: str, part: Path, title: str = "", size: int | None = None) -> 
         part: the file that receives the bytes; complete when the function returns.
         title: of the progress bar.
         size: bytes of the file, :data:`MOST` where unknown; a longer answer is given up, and what has arrived is removed.
+        tries: attempts without a byte more after which the download is given up.
+        timeout: see :data:`TIMEOUT`.
 
     Raises:
-        DownloadFailed: refused, moved, too long, a web page in the place of the file, or
-            broken off :data:`TRIES` times without a byte more.
+        DownloadFailed: refused, moved, too long, a web page in the place of the file, or broken off ``tries`` times.
         InputError: the disk is full or the folder cannot be written.
     """
     failures = 0
     while True:
         before = _length(part)
         try:
-            _attempt(url, part, title, MOST if size is None else size)
+            _attempt(url, part, title, MOST if size is None else size, timeout)
             _marks(part).unlink(missing_ok=True)
             return
         except _Again as error:
             failures = 1 if _length(part) > before else failures + 1
-            if failures >= TRIES:
+            if failures >= tries:
                 arrived = _length(part)
                 kept = f" ({arrived:,} bytes have arrived)" if arrived else ""
                 raise DownloadFailed(f"{error}{kept}", resumable=arrived > 0) from error
             pause = PAUSE * 2 ** (failures - 1)
-            logger.warning(f"{error}; trying again in {pause:g} s ({TRIES - failures} of {TRIES} attempts are left)")
+            logger.warning(f"{error}; trying again in {pause:g} s ({tries - failures} of {tries} attempts are left)")
             time.sleep(pause)
         except OSError as error:
             raise InputError(
                 f'"{part}" could not be written ({error.strerror or error}); free space, or name another folder by '
-                "TORCHREID_NAS_HOME"
+                "TORCHREID_NAS_HOME or TORCH_HOME"
             ) from error
 
 
@@ -90,14 +95,15 @@ class _Again(Exception):
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to http and https alone; urllib would follow those to ftp, too."""
+    """Follows redirects to http and https alone, and from https to https alone; urllib would follow those to ftp, too."""
 
     def http_error_302(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: http.client.HTTPMessage,
     ) -> Any:
         """Follow one redirect."""
         target = urllib.parse.urljoin(req.full_url, headers.get("Location", ""))
-        if urllib.parse.urlsplit(target).scheme not in ("http", "https"):
+        secure = urllib.parse.urlsplit(req.full_url).scheme == "https"
+        if urllib.parse.urlsplit(target).scheme not in (("https",) if secure else ("http", "https")):
             raise DownloadFailed(
                 f'the server {_host(req.full_url)} redirects to "{shown(target)}", expected an address with https://'
             )
@@ -106,12 +112,12 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
-def _attempt(url: str, part: Path, title: str, most: int) -> None:
+def _attempt(url: str, part: Path, title: str, most: int, timeout: float) -> None:
     """Download once; all bytes that have arrived stay in ``part``."""
     offset, headers = _continuation(url, part)
     opener = urllib.request.build_opener(_Redirects)
     try:
-        with opener.open(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT) as response:
+        with opener.open(urllib.request.Request(url, headers=headers), timeout=timeout) as response:
             offset = _accept(response, offset)
             _receive(response, url, part, offset, title, most)
     except urllib.error.HTTPError as error:

@@ -63,7 +63,7 @@ class BaselineMethod(CDNetMethod):
                     f"model.{key} is {value}, which model.name {cfg.name}, a network as its name says, would not heed; "
                     f"set model.{key} {without}, or one of {', '.join(CDNetMethod.factories)} as model.name"
                 )
-        weights = pretrained and self.pretrained()
+        weights = pretrained and (self._fetched() or self.pretrained())
         if weights is True:
             model = self._with_imagenet_weights(num_classes)
         else:
@@ -86,6 +86,13 @@ class BaselineMethod(CDNetMethod):
         from torchreid_nas.checkpoints.load import load_weights
 
         return load_weights(model, weights)
+
+    def _fetched(self) -> Path | None:
+        """Return the file of ImageNet weights that the config asks for; None where torchreid's own loader gets them."""
+        from torchreid_nas.hub.imagenet import fetch_weights, weights_of_model
+
+        known = weights_of_model(self.cfg.model.name) if self.pretrained() is True else None
+        return fetch_weights(known) if known is not None else None
 
     def _from_torchreid(self, num_classes: int, pretrained: bool) -> nn.Module:
         import torchreid

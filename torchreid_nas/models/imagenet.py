@@ -15,6 +15,7 @@ from torch import nn
 
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import load_checkpoint
+from torchreid_nas.hub.imagenet import IMAGENET, fetch_weights
 from torchreid_nas.state_dicts import find_state
 
 
@@ -40,7 +41,8 @@ def load_imagenet(
 
     Args:
         backbone: the network without head.
-        source: ``True`` for torchvision's V1 weights, downloaded once into torch's cache, or a file.
+        source: ``True`` for torchvision's V1 weights, downloaded once into torch's cache
+            (:func:`torchreid_nas.hub.imagenet.fetch_weights` for the files that it knows), or a file.
         model: torchvision's name of the network: ``"resnet50"``.
         title: the network's name in messages: ``"ResNet-50"``.
         theirs: gives torchvision's name of a key of the backbone.
@@ -63,6 +65,10 @@ def load_imagenet(
 
 def _torchvisions(model: str) -> tuple[dict[str, torch.Tensor], str]:
     weights = torchvision.models.get_model_weights(model).IMAGENET1K_V1
+    name = f"torchvision's {weights}"
+    known = next((known for known in IMAGENET.values() if known.model == model), None)
+    if known is not None:
+        return _from_file(fetch_weights(known))[0], name
     try:
         state = weights.get_state_dict(progress=True, check_hash=True)
     except (urllib.error.URLError, OSError, RuntimeError) as error:
@@ -71,7 +77,7 @@ def _torchvisions(model: str) -> tuple[dict[str, torch.Tensor], str]:
             f'the ImageNet weights "{Path(weights.url).name}" could not be downloaded ({error}); put the file into '
             f'"{cache}" or name it with model.pretrained PATH, or train from scratch with model.pretrained False'
         ) from error
-    return dict(state), f"torchvision's {weights}"
+    return dict(state), name
 
 
 def _from_file(source: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], str]:

@@ -10,6 +10,7 @@ from torchreid_nas.checkpoints.load import read_weights, resolve_weights
 from torchreid_nas.config import keys_that_bind, keys_that_decide
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import check_folder
+from torchreid_nas.hub.imagenet import fetch_weights, weights_of_model
 from torchreid_nas.optim import check_new_layers
 from torchreid_nas.run.build import provide_data
 from torchreid_nas.run.folder import SEARCHED
@@ -49,6 +50,8 @@ def check(setup: RunSetup, stages: Sequence[str], resume: bool) -> None:
             _check_bound(setup, "search", f'model.architecture "{folder.architecture}"')
     if "test" in stages and "train" not in stages and not cfg.model.load_weights:
         _check_bound(setup, "train", f'model.load_weights "{folder.train.weights}"')
+    if any(stage in stages and not (resume and is_stage_finished(setup, stage)) for stage in ("search", "train")):
+        _fetch_pretrained(setup)
     check_needs(setup, stages)
 
 
@@ -84,6 +87,9 @@ def check_needs(setup: RunSetup, stages: Sequence[str]) -> None:
         if "search" in stages:
             # The names of a network's parts do not depend on what the search finds.
             check_new_layers(method.build_model(1, method.plain_architecture, pretrained=False), cfg)
+        elif model.architecture != SEARCHED:
+            # A preset or a file that does not fit the network is refused before the data are generated.
+            method.build_model(1, setup.architecture(), pretrained=False)
     elif "test" in stages:
         setup.zoo_entry(trains)
         read_weights(setup.weights(trains))
@@ -114,6 +120,17 @@ def is_stage_finished(setup: RunSetup, stage: str) -> bool:
     if stage == "search":
         return setup.folder.is_searched()
     return stage == "train" and setup.folder.is_trained(setup.cfg.train.max_epoch)
+
+
+def _fetch_pretrained(setup: RunSetup) -> None:
+    """Fetch the ImageNet weights of networks whose weights :mod:`torchreid_nas.hub.imagenet` knows.
+
+    Raises:
+        InputError: they cannot be had.
+    """
+    known = weights_of_model(setup.cfg.model.name)
+    if known is not None and setup.method.pretrained() is True:
+        fetch_weights(known)
 
 
 def _changes(setup: RunSetup, stage: str) -> list[str]:
