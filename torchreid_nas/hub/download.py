@@ -1,11 +1,12 @@
 """Downloads over HTTP that go on where they broke off."""
 from __future__ import annotations
 
-__all__ = ["download", "looks_like_html"]
+__all__ = ["download", "is_offline", "looks_like_html"]
 
 import http.client
 import json
 import logging
+import os
 import re
 import time
 import urllib.error
@@ -83,6 +84,11 @@ def download(
                 f'"{part}" could not be written ({error.strerror or error}); free space, or name another folder by '
                 "TORCHREID_NAS_HOME or TORCH_HOME"
             ) from error
+
+
+def is_offline() -> bool:
+    """Say whether ``TORCHREID_NAS_OFFLINE`` forbids downloads."""
+    return os.environ.get("TORCHREID_NAS_OFFLINE", "").lower() not in ("", "0", "false", "no")
 
 
 def looks_like_html(start: bytes) -> bool:

@@ -17,9 +17,8 @@ from filelock import FileLock
 from torchreid_nas.errors import InputError, nearest, shown
 from torchreid_nas.files import atomic_path
 from torchreid_nas.hub.checks import file_digest
-from torchreid_nas.hub.download import download
+from torchreid_nas.hub.download import download, is_offline
 from torchreid_nas.hub.errors import DownloadFailed
-from torchreid_nas.hub.store import is_offline
 
 _PIP_SECONDS = 300
 """Longest time that pip may take for a package."""

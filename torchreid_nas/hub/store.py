@@ -15,24 +15,19 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.files import write_text
 from torchreid_nas.hub.catalogue import find_entry
 from torchreid_nas.hub.checks import by_hand, check_file, file_digest, record_sha256
-from torchreid_nas.hub.download import download
+from torchreid_nas.hub.download import download, is_offline
 from torchreid_nas.hub.drive import download_from_folder
 from torchreid_nas.hub.entry import Entry
 from torchreid_nas.hub.errors import DownloadFailed
 from torchreid_nas.hub.host_loader import cached_file, download_by_torchreid
 
-_HOME, _OFFLINE = "TORCHREID_NAS_HOME", "TORCHREID_NAS_OFFLINE"
+_HOME = "TORCHREID_NAS_HOME"
 
 
 def home() -> Path:
     """Return the folder of the files: ``TORCHREID_NAS_HOME``, else ``torchreid_nas`` in torch's hub cache."""
     given = os.environ.get(_HOME)
     return Path(given).expanduser() if given else Path(torch.hub.get_dir()) / "checkpoints" / "torchreid_nas"
-
-
-def is_offline() -> bool:
-    """Say whether ``TORCHREID_NAS_OFFLINE`` forbids downloads."""
-    return os.environ.get(_OFFLINE, "").lower() not in ("", "0", "false", "no")
 
 
 def path_of(entry: Entry, folder: str | os.PathLike[str] | None = None) -> Path:
