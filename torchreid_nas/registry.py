@@ -64,6 +64,8 @@ def register_all() -> None:
 
 
 _DATASETS = {
+    "llcm": data.LLCM,
+    "llcm_ir2vis": functools.partial(data.LLCM, query_modality="infrared"),
     "regdb": data.RegDB,
     "regdb_ir2vis": functools.partial(data.RegDB, query_modality="infrared"),
     "sysu_mm01": data.SYSUMM01,

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from torchreid_nas.data.folders import read_identities
 from torchreid_nas.data.full_names import CUHK03, DUKE, MARKET, MSMT17, FullMSMT17
 from torchreid_nas.data.regdb import _read_list
-from torchreid_nas.data.sysu_mm01 import _read_ids
 from torchreid_nas.errors import InputError
 
 pytestmark = pytest.mark.slow
@@ -65,7 +65,7 @@ def test_an_identity_list_of_sysu_is_read_or_refused(tmp_path, content):
     path = tmp_path / "train_id.txt"
     path.write_bytes(content)
     try:
-        ids = _read_ids(path)
+        ids = read_identities(path)
     except InputError as error:
         assert "train_id.txt" in str(error)
     else:

@@ -147,3 +147,22 @@ def test_compiled(data_root, tmp_path):
     engine.evaluation = EvaluationOptions("fp32", compile=True)
     (found,), *_ = engine.extract(loader, engine._fast_forward())
     assert F.cosine_similarity(found, expected).min() > 1 - 1e-5
+
+
+@torch.no_grad()
+def test_flipped_features_are_the_mean_of_an_image_and_its_mirror_image(data_root, tmp_path):
+    engine, target = engine_of("cross-modality", data_root, tmp_path)
+    loaders = engine.test_loader[target]
+    plain, *_ = engine.extract(loaders["query"])
+    mirrored = [{**batch, "img": batch["img"].flip(-1)} for batch in loaders["query"]]
+    mirror, *_ = engine.extract(mirrored)
+    flipped, *_ = engine.extract(loaders["query"], flip=True)
+    for one, other, both in zip(plain, mirror, flipped):
+        assert not torch.equal(one, other)
+        torch.testing.assert_close(both, (one + other) / 2)
+    engine.score(target, loaders["query"], loaders["gallery"], "euclidean", True, False)
+    unflipped = engine.results[target]
+    engine.evaluation, engine.keeps_features = EvaluationOptions(flip=True), True
+    engine.score(target, loaders["query"], loaders["gallery"], "euclidean", True, False)
+    assert torch.equal(engine.scored[-1].query[-1], flipped[-1])
+    assert engine.results[target]["after BNNeck"][0].mAP != unflipped["after BNNeck"][0].mAP

@@ -90,3 +90,29 @@ def test_a_file_that_is_no_such_table_is_one_sentence(content, said, tmp_path):
         read_table(path)
     with pytest.raises(InputError, match="cannot be read"):
         read_table(tmp_path / "none.csv")
+
+
+def test_llcm_stands_beside_the_scale_of_its_own_protocol():
+    beside = lambda dataset, protocol: {
+        (f.method, f.rank1) for f in published_beside({"dataset": dataset, "protocol": protocol, "num_trials": 10}, ["llcm"])
+    }
+    assert beside("llcm", "LLCM paper") == {("DEEN", 62.5)} and ("DEEN", 69.21) in beside("llcm", "LLCM repository")
+    assert beside("llcm_ir2vis", "LLCM paper") == {("DEEN", 54.9)}
+
+
+def test_a_setting_of_sysu_mm01_is_known_under_either_name():
+    indoor = ALL.replace("all-search", "indoor-search")
+    for dataset in ("sysu_mm01", "sysu_mm01_indoor"):
+        assert [f.rank1 for f in published_beside({"dataset": dataset, "protocol": indoor, "num_trials": 10})] == [54.2, 67.01]
+
+
+@pytest.mark.parametrize("row", [
+    {"protocol": "Market-1501, mAP by trapezoid", "mAP": 0.4}, {"protocol": "market1501", "mAP": 0.41, "mAP_trapezoid": 0.4},
+])
+def test_ecn_stands_beside_its_own_map_from_its_own_source(row):
+    row = {"dataset": "market1501", "num_trials": 1, "ranks": [1], "cmc": [0.5], **row}
+    table = lambda *sources: published_table({"results": [row], "data": {"synthetic": False, "sources": list(sources)}})
+    found = table("dukemtmcreid")
+    assert "43.00" in found and "40.00" in found and "41.00" not in found and "CDNet" not in found
+    assert "published under Market-1501, mAP by trapezoid" in found
+    assert "43.00" not in table("market1501") and table("msmt17") == ""

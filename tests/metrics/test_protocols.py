@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.metrics import PROTOCOLS, evaluate_market1501, evaluate_regdb, evaluate_sysu_mm01
+from torchreid_nas.metrics import PROTOCOLS, evaluate_llcm, evaluate_market1501, evaluate_regdb, evaluate_sysu_mm01
 
 
 def trapezoid(hits):
@@ -110,6 +110,59 @@ def test_equals_the_authors_numbers(golden):
     regdb = evaluate_regdb(distmat, q_pids, g_pids)
     np.testing.assert_allclose(regdb.cmc, numbers["regdb_cmc"], rtol=0, atol=1e-7)
     assert regdb.mAP == pytest.approx(numbers["regdb_mAP"].item(), abs=1e-12)
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_llcm_equals_the_authors_numbers_in_both_branches(golden, shift):
+    numbers = golden("llcm_protocol")
+    arguments = [numbers[key] for key in ("distmat", "q_pids", "g_pids")] + [numbers[f"{q}_camids"] - shift for q in "qg"]
+    for prefix, result in (("", evaluate_llcm(*arguments)), ("transposed_", PROTOCOLS["llcm_repository"].evaluate(*arguments))):
+        np.testing.assert_allclose(result.cmc, numbers[f"{prefix}cmc"], rtol=0, atol=1e-6)
+        expected = [numbers[f"{prefix}{name}"].item() for name in ("mAP", "mINP")]
+        assert (result.mAP, result.mINP) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(PROTOCOLS))
+def test_blocks_of_features_score_as_their_distances(name):
+    rng = np.random.default_rng(0)
+    # Whole numbers: their squared distances are exact, whatever the order of the sums.
+    query, gallery = (rng.integers(-3, 4, size=(count, 6)).astype(np.float32) for count in (50, 40))
+    distmat = ((query[:, None] - gallery[None]) ** 2).sum(axis=-1)
+    labels = rng.integers(0, 9, size=50), rng.integers(0, 9, size=40), rng.integers(0, 6, size=50), rng.integers(0, 6, size=40)
+    whole, blocks = PROTOCOLS[name].evaluate(distmat, *labels), PROTOCOLS[name].evaluate_features(query, gallery, *labels)
+    np.testing.assert_array_equal(whole.cmc, blocks.cmc)
+    assert whole.scores == pytest.approx(blocks.scores, abs=1e-12) and whole.num_valid_queries == blocks.num_valid_queries
+    assert whole.num_valid_queries == PROTOCOLS[name].count_valid(*labels)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_llcm_equals_the_naive_loop(seed):
+    distmat, q_pids, g_pids, q_camids, g_camids = random_case(seed, 30)
+    q_camids = q_camids - 2 + 9  # Cameras 1 and 4 by their infrared sensors; the gallery has both, too.
+    expected = naive(
+        distmat, q_pids, g_pids, lambda q, g: q_pids[q] == g_pids[g] and q_camids[q] - 9 == g_camids[g], unique=True, max_rank=20,
+    )
+    assert 0 < expected[4] < 60
+    check(evaluate_llcm(distmat, q_pids, g_pids, q_camids, g_camids), expected)
+
+
+def test_mpanets_regdb_counts_an_identity_once_and_keeps_rank_1_and_map():
+    distmat, q_pids, g_pids, *_ = random_case(3, 10**6)
+    images, identities = (PROTOCOLS[name].evaluate(distmat, q_pids, g_pids, None, None) for name in ("regdb", "regdb_identities"))
+    assert identities.cmc[0] == images.cmc[0] and identities.mAP == images.mAP and identities.mINP == images.mINP
+    assert (identities.cmc >= images.cmc).all() and identities.cmc[9] > images.cmc[9]
+
+
+def test_the_protocol_by_trapezoid_calls_its_area_map():
+    arguments = random_case(0, 30)
+    step, area = (PROTOCOLS[name].evaluate(*arguments) for name in ("market1501", "market1501_trapezoid"))
+    assert area.mAP == step.mAP_trapezoid < step.mAP and (area.cmc == step.cmc).all() and area.mINP == step.mINP
+    assert area.queries.means()["mAP"] == area.mAP
+
+
+def test_a_transposed_protocol_names_wrong_labels_as_they_were_given():
+    with pytest.raises(InputError, match=r"q_pids has shape \(2,\).*expected \(1,\)"):
+        PROTOCOLS["llcm_repository"].evaluate([[0.1, 0.2, 0.3]], [1, 2], [1, 9, 1], [0], [1, 2, 3])
 
 
 def test_sysu_camera_3_skips_camera_2_whatever_the_identity():

@@ -77,3 +77,33 @@ def test_data_of_one_modality_have_no_direction():
     assert header[:3] == ["data set", "feature", "Rank-1"] and row[:3] == ["market1501", "after BNNeck", "50.00"]
     header, _, first, second = cells(report.results_table({"results": [entry(), entry(direction="")]}))
     assert header[1] == "direction" and first[1] == "visible → infrared" and second[1] == "after BNNeck"
+
+
+def test_protocols_of_one_data_set_are_columns_side_by_side():
+    paper, repository = (
+        entry(dataset="llcm", protocol=said, protocol_name=name, mAP=value)
+        for said, name, value in (("LLCM paper", "llcm", 0.658), ("LLCM repository", "llcm_repository", 0.555))
+    )
+    lines = cells(report.results_table({"results": [paper, repository]}))
+    assert lines[0] == ["direction", "feature", "LLCM paper", "LLCM repository"]
+    assert ["mAP", "65.80", "55.50"] in lines and lines[2] == ["visible → infrared", "after BNNeck", "Rank-1", "50.00", "50.00"]
+
+
+def test_settings_under_two_names_of_one_data_set_share_their_rows():
+    everywhere, indoor = (
+        entry(dataset=dataset, protocol=f"SYSU-MM01 {search}-search", protocol_name=f"sysu_mm01_{search}_1shot_random")
+        for dataset, search in (("sysu_mm01", "all"), ("sysu_mm01_indoor", "indoor"))
+    )
+    table = report.results_table({"results": [everywhere, indoor]})
+    assert [line for line in cells(table) if line[:1] == ["mAP"]] == [["mAP", "45.68", "45.68"]]
+
+
+def test_a_column_never_holds_figures_of_two_protocols():
+    rows = [
+        entry(protocol="RegDB split_id 0", protocol_name="regdb"),
+        entry(dataset="market1501", direction="", protocol="market1501", protocol_name="market1501"),
+        entry(dataset="dukemtmcreid", direction="", protocol="dukemtmcreid", protocol_name="market1501"),
+    ]
+    tables = report.results_table({"results": rows}).split("\n\n")
+    assert len(tables) == 2 and tables[0].startswith("protocol: RegDB split_id 0\n")
+    assert tables[1].startswith("protocol: market1501 and dukemtmcreid\n") and len(tables[1].splitlines()) == 5

@@ -7,17 +7,20 @@ import numpy as np
 import pytest
 
 from torchreid_nas.config import load_config
-from torchreid_nas.metrics import average_results, rank_queries
+from torchreid_nas.engine.scoring import ProtocolResult, ProtocolTest
+from torchreid_nas.metrics import find_protocol, rank_queries
 from torchreid_nas.run.results import average_rows, result_row
 
-DATA = SimpleNamespace(direction=lambda name: "", test_galleries=lambda name: [None], setting=lambda name: f"{name}'s own")
+DATA = SimpleNamespace(direction=lambda name: "", setting=lambda name, protocol: f"{name}'s own")
 
 
-def row(seed=0, trapezoid=False, rerank=False, name="market1501"):
+def row(seed=0, trapezoid=False, name="market1501", **test):
     rng = np.random.default_rng(seed)
     result = rank_queries(rng.random((20, 30)), rng.integers(4, size=20), rng.integers(4, size=30))
-    cfg = load_config(None, ["test.trapezoid_map", str(trapezoid), "test.rerank", str(rerank)])
-    return result_row(cfg, DATA, name, "test feature", *average_results([result]))
+    keys = {"trapezoid_map": trapezoid, **test}
+    cfg = load_config(None, [word for key, value in keys.items() for word in (f"test.{key}", str(value))])
+    test = ProtocolTest(find_protocol(name), [np.arange(30)])
+    return result_row(cfg, DATA, ProtocolResult(name, "test feature", test, [result], [result.queries]))
 
 
 def test_the_trapezoid_is_in_the_row_only_where_it_is_asked_for():
@@ -44,9 +47,18 @@ def test_a_trial_without_the_trapezoid_leaves_no_mean_of_it(order):
     assert mean["mAP"] == pytest.approx(np.mean([one["mAP"] for one in rows]))
 
 
-@pytest.mark.parametrize("name", ["market1501", "regdb", "sysu_mm01_indoor"])
-def test_the_protocol_says_that_distances_were_re_ranked(name):
-    plain, re_ranked = (row(rerank=value, name=name)["protocol"] for value in (False, True))
-    assert re_ranked == f"{plain}, re-ranked"
-    for value, protocol in ((False, "mean over trials"), (True, "mean over trials, re-ranked")):
-        assert average_rows([row(seed, rerank=value, name=name) for seed in range(2)])["protocol"] == protocol
+@pytest.mark.parametrize("name", ["market1501", "regdb", "sysu_mm01"])
+@pytest.mark.parametrize("keys, mark", [
+    ({"rerank": True}, ", re-ranked"), ({"flip": True}, ", flipped"), ({"flip": True, "rerank": True}, ", flipped, re-ranked"),
+])
+def test_the_protocol_says_what_keeps_figures_from_comparing(name, keys, mark):
+    plain, marked = row(name=name), row(name=name, **keys)
+    assert marked["protocol"] == plain["protocol"] + mark and marked["flipped"] == ("flip" in keys)
+    assert plain["protocol_name"] == marked["protocol_name"] == name
+    assert average_rows([row(seed, name=name) for seed in range(2)])["protocol"] == "mean over trials"
+    assert average_rows([row(seed, name=name, **keys) for seed in range(2)])["protocol"] == f"mean over trials{mark}"
+
+
+def test_the_mean_over_trials_names_a_protocol_that_is_not_the_first():
+    rows = [row(seed, name="regdb_identities") for seed in range(2)]
+    assert average_rows(rows)["protocol"] == "mean over trials RegDB (identities)"

@@ -122,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", metavar="DIR", help="folder of the run (data.save_dir)")
     parser.add_argument("--stages", help="comma list of search, train, test; default: all that the config needs")
     parser.add_argument("--trials", help='RegDB splits by 0-based split_id: "all" or a list such as 0,3; then their mean')
+    parser.add_argument("--settings", metavar="LIST", help='protocols of the test (test.protocol): "all", or names by commas')
     parser.add_argument("--resume", action="store_true", help="go on with what --output holds")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, …; default: a GPU where there is one")
     parser.add_argument("--dry-run", action="store_true", help="show data, size, time and memory; train nothing")
@@ -146,6 +147,8 @@ def _experiment(argv: Sequence[str]) -> int:
     ):
         if value is not None:
             overrides += [key, value]
+    if arguments.settings is not None:
+        overrides += ["test.protocol", repr([word.strip() for word in arguments.settings.split(",") if word.strip()])]
     cfg = load_config(arguments.config, overrides)
     stages = _stages(arguments.stages, searched=cfg.model.architecture == "search")
     torchreid_nas.register()

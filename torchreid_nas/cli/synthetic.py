@@ -13,10 +13,10 @@ from torchreid_nas.data.synthetic.sheet import check_sheet_name, contact_sheet
 
 _HELP = {
     "identities": "number of persons",
-    "images": "images per identity and modality (RegDB) or camera (the others)",
+    "images": "images per identity and modality (RegDB), sensor (LLCM) or camera (the others)",
     "height": "of the images in pixels",
     "width": "of the images in pixels",
-    "gap": "between the sensors of RegDB and SYSU-MM01: 0 none, 1 strong",
+    "gap": "between the sensors of RegDB, SYSU-MM01 and LLCM: 0 none, 1 strong",
     "difficulty": "0 easy to 1 hard: nuisance, and how alike persons look",
     "seed": "of everything",
     "trials": "train/test splits of RegDB",

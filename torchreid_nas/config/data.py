@@ -77,7 +77,10 @@ SYNTHETIC = {
         decides=TRAIN_AND_SEARCH,
     ),
     "identities": Key(120, "number of persons", needs=_ENABLED, decides=TRAIN_AND_SEARCH),
-    "images": Key(10, "images per person and modality (RegDB) or camera (all others)", needs=_ENABLED, decides=TRAIN_AND_SEARCH),
+    "images": Key(
+        10, "images per person and modality (RegDB), sensor (LLCM) or camera (all others)", needs=_ENABLED,
+        decides=TRAIN_AND_SEARCH,
+    ),
     "height": Key(128, "height of the stored images, in pixels", needs=_ENABLED, decides=TRAIN_AND_SEARCH),
     "width": Key(64, "width of the stored images, in pixels", needs=_ENABLED, decides=TRAIN_AND_SEARCH),
     "gap": Key(

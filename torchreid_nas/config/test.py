@@ -18,13 +18,22 @@ TEST = {
         [1, 5, 10, 20], "ranks of the CMC that are reported", "torchreid",
         Check(lambda value: len(value) >= 1 and all(1 <= x <= 20 for x in value), "ranks between 1 and 20"),
     ),
-    "shot": Key(1, "images per identity and camera in the gallery of SYSU-MM01", "CM-NAS", AT_LEAST_ONE),
+    "protocol": Key(
+        [], 'protocols of the targets by name, see docs/data-sets-and-protocols.md; [] for the usual one, "all" for all of a '
+        "target, side by side", "ours", item="",
+    ),
+    "flip": Key(False, "mean of the features of an image and of its mirror image, as CAJ and DEEN test"),
+    "shot": Key(
+        1, "images per identity and camera in the gallery of SYSU-MM01, where test.protocol is []; papers have 1 or 10", "CM-NAS",
+        AT_LEAST_ONE,
+    ),
     "gallery_draw": Key(
         "random", "galleries of SYSU-MM01: drawn as the common code draws them, or official from rand_perm_cam.mat", "CM-NAS",
         one_of("random", "official"),
     ),
     "num_trials": Key(
-        10, "galleries of SYSU-MM01 whose mean is reported", "CM-NAS", Check(lambda value: 1 <= value <= 10, "between 1 and 10"),
+        10, "galleries of SYSU-MM01 and LLCM whose mean is reported", "CM-NAS",
+        Check(lambda value: 1 <= value <= 10, "between 1 and 10"),
     ),
     "averaged": Key(
         True, "test the averaged weights of a training with train.ema; False tests the weights themselves", "CM-NAS",

@@ -12,6 +12,7 @@ __all__, __getattr__, __dir__ = lazy_exports(__name__, {
     "identity_manager": ("IdentityDataManager",),
     "interface": ("DataManager", "TestingDataManager"),
     "joint_loader": ("JointLoader",),
+    "llcm": ("LLCM",),
     "manager": ("ReIDDataManager",),
     "regdb": ("RegDB",),
     "registered": ("DatasetFacts", "dataset_facts"),

@@ -8,13 +8,13 @@ import contextlib
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
 import torchreid
 from PIL import Image
 
+from torchreid_nas.data.items import Item, as_items
 from torchreid_nas.data.seeding import seeded
 from torchreid_nas.errors import InputError
 from torchreid_nas.metrics.protocols import Protocol, find_protocol
@@ -24,9 +24,6 @@ VISIBLE, INFRARED = range(2)
 
 # The largest value of a colour of 16 bits reaches this in images that use all bits. Sensors of 14 bits or fewer stay below.
 _LEAST_OF_16_BITS = 2**14
-
-Item = tuple[str, int, int, int]
-"""torchreid's (path, pid, camid, dsetid)."""
 
 
 def read_image(path: str | os.PathLike) -> Image.Image:
@@ -141,7 +138,7 @@ class CrossModalityDataset(torchreid.data.ImageDataset):
             protocol's label; other fields are attributes of the data set.
         options: options of :data:`torchreid_nas.data.registered.OPTIONS` that change the data or their test.
         num_splits: fixed splits, each of which is trained and tested by itself.
-        draws_gallery: True for a class with ``draw_gallery(trial, shot)``.
+        draws_gallery: True for a class with ``draw_gallery(trial, **galleries)``, where ``galleries`` are those of a protocol.
         stand_in: layout of ``torchreid-nas synthetic`` that stands in for the data; ``""`` without one.
         val_pids: training labels of an official validation part, or empty.
 
@@ -188,10 +185,10 @@ class CrossModalityDataset(torchreid.data.ImageDataset):
                 )
         if infrared_camids is not None:
             self.infrared_camids = frozenset(infrared_camids)
-        self.left_out: list[Item] = _as_items("left-out", left_out)
+        self.left_out: list[Item] = as_items("left-out", left_out)
         # combine_all, which torchreid's constructor calls, reads the pool.
-        self.gallery_pool: list[Item] = _as_items("gallery", gallery if gallery_pool is None else gallery_pool)
-        parts = (_as_items(part, items) for part, items in (("train", train), ("query", query), ("gallery", gallery)))
+        self.gallery_pool: list[Item] = as_items("gallery", gallery if gallery_pool is None else gallery_pool)
+        parts = (as_items(part, items) for part, items in (("train", train), ("query", query), ("gallery", gallery)))
         super().__init__(*parts, **kwargs)
 
     def modality_of(self, camid: int) -> int:
@@ -206,13 +203,24 @@ class CrossModalityDataset(torchreid.data.ImageDataset):
             return ""
         return " → ".join(" and ".join(MODALITIES[modality] for modality in part) for part in modalities)
 
-    def describe(self, name: str) -> str:
+    def describe(self, name: str, protocol: Protocol | None = None) -> str:
         """Return :attr:`setting` for the data set under its name in torchreid's registry.
+
+        Args:
+            name: of the data set.
+            protocol: another one than the data set's own. Where the setting names no protocol, its label is returned.
 
         Raises:
             InputError: the setting names an attribute that the data set lacks.
         """
-        return _filled(self, name=name, protocol=find_protocol(self.protocol).label)
+        own = find_protocol(self.protocol)
+        if protocol is not None and protocol.name != own.name and "{protocol}" not in self.setting:
+            return protocol.label
+        return _filled(self, name=name, protocol=(protocol or own).label)
+
+    def adapted(self, protocol: Protocol) -> Protocol:
+        """Return a protocol as it applies to this data set; some depend on the direction of retrieval."""
+        return protocol
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return torchreid's item with ``modality`` and ``index``.
@@ -369,32 +377,3 @@ def _left_out(dataset: torchreid.data.ImageDataset) -> Sequence[tuple]:
     if isinstance(dataset, torchreid.data.datasets.image.MSMT17) and not dataset.combineall:
         return dataset.process_dir(dataset.train_dir, dataset.list_val_path)
     return ()
-
-
-def _as_items(part: str, items: Sequence[tuple]) -> list[Item]:
-    """Return the images of a part as torchreid's 4-tuples, with identities and cameras as Python's integers.
-
-    Raises:
-        InputError: an image has no path, or an identity or a camera that is no whole number.
-    """
-    return [_as_item(part, number, item) for number, item in enumerate(items)]
-
-
-def _as_item(part: str, number: int, item: Any) -> Item:
-    if not isinstance(item, (tuple, list)) or len(item) not in (3, 4) or not isinstance(item[0], (str, os.PathLike)):
-        raise InputError(
-            f"image {number} of the {part} part is {item!r}, expected (path, identity, camera) or (path, identity, camera, "
-            "number of the data set)"
-        )
-    path, *labels = item
-    for what, value in zip(("identity", "camera", "data set number"), labels):
-        # Accepted are NumPy's integers, too, and whole floats, such as those of np.loadtxt and of pandas.
-        if type(value) is not int and (
-            isinstance(value, (bool, np.bool_)) or not isinstance(value, Real) or value % 1 != 0
-        ):
-            raise InputError(
-                f'the {what} of image {number} of the {part} part ("{path}") is {value!r}, expected a whole number; number '
-                "identities and cameras, such as by their places in a sorted list"
-            )
-    pid, camid, dsetid = (int(value) for value in (*labels, 0)[:3])
-    return os.fspath(path), pid, camid, dsetid

@@ -1,15 +1,18 @@
 """Finding a data set on disk, and saying what to do when it is not there."""
 from __future__ import annotations
 
-__all__ = ["Layout", "read_lines"]
+__all__ = ["IMAGE_SUFFIXES", "Layout", "read_identities", "read_lines"]
 
 import os
+import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from torchreid_nas.errors import InputError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
 
 @dataclass(frozen=True)
@@ -91,3 +94,24 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
         if text:
             lines.append((number, text))
     return lines
+
+
+def read_identities(path: Path) -> set[int]:
+    """Read a comma-separated list of identity numbers.
+
+    Raises:
+        InputError: a word is no number of at least 1, or there is none.
+    """
+    ids = set()
+    for number, line in read_lines(path):
+        for word in line.strip(",").split(","):
+            word = word.strip()
+            if not re.fullmatch("[0-9]{1,18}", word) or int(word) < 1:
+                raise InputError(
+                    f'line {number} of "{path}" holds {word[:40]!r}, expected identity numbers from 1 '
+                    "separated by commas; restore the file"
+                )
+            ids.add(int(word))
+    if not ids:
+        raise InputError(f'"{path}" lists no identities; restore the file')
+    return ids

@@ -38,8 +38,8 @@ class TestingDataManager(Protocol):
     scored by the protocol of Market-1501 on one gallery.
     """
 
-    def protocol(self, name: str) -> TestProtocol:
-        """Return how a target is scored."""
+    def protocols(self, name: str) -> list[TestProtocol]:
+        """Return how a target is scored, in one or in several ways; the first one counts."""
 
-    def test_galleries(self, name: str) -> list[np.ndarray]:
+    def test_galleries(self, name: str, protocol: TestProtocol) -> list[np.ndarray]:
         """Return for each trial of a target the positions of its gallery among the images of the gallery loader."""

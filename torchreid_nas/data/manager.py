@@ -23,6 +23,7 @@ from torchreid_nas.data.camstyle.dataset import CameraStyleDataset
 from torchreid_nas.data.dataset import MODALITIES, CrossModalityDataset, Item
 from torchreid_nas.data.decoded_sets import DecodedSets
 from torchreid_nas.data.loading import load_dataset
+from torchreid_nas.data.registered import dataset_facts
 from torchreid_nas.data.seeding import SeededSampler
 from torchreid_nas.data.splits import relabel, split_identities
 from torchreid_nas.data.transforms import ERASING, Erasing, build_cross_modality_transforms
@@ -61,6 +62,7 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         use_gpu: pin memory when CUDA is there.
         seed: of the sampler and of :meth:`search_split`.
         gallery_draw, shot: of the galleries of SYSU-MM01.
+        protocols: names of the protocols to test under; each target takes those that are its own, or else its own one.
         num_trials: galleries where they are drawn at random.
         holdout: share of the training identities kept from training for
             choosing the best model; 0 for none.
@@ -113,6 +115,7 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         seed: int = 0,
         gallery_draw: str = "random",
         shot: int = 1,
+        protocols: Sequence[str] = (),
         num_trials: int = 10,
         holdout: float = 0.0,
         holdout_seed: int = 0,
@@ -151,6 +154,8 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         self.num_batches = num_batches
         self.seed = seed
         self.num_trials = num_trials
+        self._protocols = list(protocols)
+        self._gallery_draw = gallery_draw
         self.cache = cache
         self._training = training
         self._decoded = DecodedSets(height, width, root, cache_folders(root, cache_dir), interpolation)
@@ -180,11 +185,15 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
                 part: self._test_loader(dataset, items) for part, items in self.test_dataset[name].items()
             }
 
-    def test_galleries(self, name: str) -> list[np.ndarray]:
+    def test_galleries(self, name: str, protocol: Protocol | None = None) -> list[np.ndarray]:
         """Return for each trial of a target the positions of its gallery in ``test_dataset[name]["gallery"]``.
 
-        ``num_trials`` int64 arrays where galleries are drawn, otherwise one
-        array of all positions.
+        Args:
+            name: of the target.
+            protocol: one of :meth:`protocols`; default the first one.
+
+        Returns:
+            ``num_trials`` int64 arrays where galleries are drawn, otherwise one array of all positions.
 
         Raises:
             InputError: ``name`` is not a target, or a gallery cannot be drawn.
@@ -198,18 +207,22 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         if not dataset.draws_gallery:
             return [np.arange(len(pool))]
         positions = {item[0]: position for position, item in enumerate(pool)}
+        galleries = (protocol or self.protocols(name)[0]).galleries
         return [
-            np.array([positions[path] for path, _, _ in dataset.draw_gallery(trial)])
+            np.array([positions[path] for path, *_ in dataset.draw_gallery(trial, **galleries)])
             for trial in range(self.num_trials)
         ]
 
-    def protocol(self, name: str) -> Protocol:
-        """Return how a target is scored."""
-        return find_protocol(self._datasets[name].protocol)
+    def protocols(self, name: str) -> list[Protocol]:
+        """Return how a target is scored; the first protocol counts where one figure is asked for."""
+        dataset = self._datasets[name]
+        own = find_protocol(dataset.protocol)
+        chosen = dataset_facts(name).tested_under(self._protocols, own, self._gallery_draw)
+        return [dataset.adapted(protocol) for protocol in chosen]
 
-    def setting(self, name: str) -> str:
-        """Return what results say of the test of a target, e.g. ``"RegDB split_id 0"``."""
-        return self._datasets[name].describe(name)
+    def setting(self, name: str, protocol: Protocol | None = None) -> str:
+        """Return what results say of the test of a target, e.g. ``"RegDB split_id 0"``, under its first protocol by default."""
+        return self._datasets[name].describe(name, protocol or self.protocols(name)[0])
 
     def direction(self, name: str) -> str:
         """Return what a target retrieves from what, e.g. ``"visible → infrared"``; ``""`` for data of one modality."""
@@ -241,15 +254,17 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
 
     def _check_scorable(self, name: str) -> None:
         """Refuse a target whose test would end in no figures, before a training takes its time."""
-        _, q_pids, q_camids, *_ = zip(*self.test_dataset[name]["query"])
-        _, g_pids, g_camids, *_ = zip(*self.test_dataset[name]["gallery"])
-        protocol = self.protocol(name)
-        if not protocol.count_valid(q_pids, g_pids, q_camids, g_camids):
-            apart = ", seen by another camera," if protocol.skips_own_camera else ""
-            raise InputError(
-                f'none of the {len(q_pids):,} queries of "{name}" can be scored: no gallery image shows the same person{apart} '
-                "under this protocol; give a test set whose queries and gallery share persons"
-            )
+        query, gallery = self.test_dataset[name]["query"], self.test_dataset[name]["gallery"]
+        _, q_pids, q_camids, *_ = zip(*query)
+        for protocol in self.protocols(name):
+            drawn = {place for places in self.test_galleries(name, protocol) for place in places.tolist()}
+            _, g_pids, g_camids, *_ = zip(*(gallery[place] for place in sorted(drawn)))
+            if not protocol.count_valid(q_pids, g_pids, q_camids, g_camids):
+                apart = ", seen by another camera," if protocol.skips_own_camera else ""
+                raise InputError(
+                    f'none of the {len(q_pids):,} queries of "{name}" can be scored: no gallery image shows the same '
+                    f"person{apart} under this protocol; give a test set whose queries and gallery share persons"
+                )
 
     # -- for subclasses -------------------------------------------------------
 

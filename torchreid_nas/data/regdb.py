@@ -3,14 +3,13 @@ from __future__ import annotations
 
 __all__ = ["RegDB"]
 
-import os
-import re
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from torchreid_nas.data.dataset import MODALITIES, CrossModalityDataset
-from torchreid_nas.data.folders import Layout, read_lines
+from torchreid_nas.data.folders import Layout
+from torchreid_nas.data.image_list import read_image_list
 from torchreid_nas.errors import InputError, nearest
 
 NUM_TRIALS = 10
@@ -97,44 +96,19 @@ class RegDB(CrossModalityDataset):
 
 def _read_list(folder: Path, name: str, word: str) -> list[tuple[str, int, int]]:
     """Read one index file into (path, label, camid) triples."""
-    index = folder / name
-    items: list[tuple[str, int, int]] = []
-    missing: list[tuple[int, str]] = []
-    seen: dict[str, int] = {}
-    for number, line in read_lines(index):
-        image, _, label = line.replace("\t", " ").rpartition(" ")
-        image = image.strip().replace("\\", "/").removeprefix("./")
-        if not image or not re.fullmatch("[0-9]{1,18}", label):
-            raise InputError(
-                f'line {number} of "{index}" is {line[:80]!r}, expected an image path and a label such as '
-                f'"{word.capitalize()}/1/image.bmp 0"; restore the file'
-            )
+    place = word.capitalize()
+
+    def camera_of(image: str, named: str) -> int:
         folders = image.split("/")
         if folders[0].lower() != word:
             raise InputError(
-                f'line {number} of "{index}" names "{image}", expected an image under {word.capitalize()}/ '
-                "since the file lists one modality; restore the file"
+                f"{named}, expected an image under {place}/ since the file lists one modality; restore the file"
             )
         if len(folders) != 3 or not all(folders):
             raise InputError(
-                f'line {number} of "{index}" names "{image}", which does not match {word.capitalize()}/<identity>/<file>, '
-                f"such as {word.capitalize()}/285/male_back_v_05528_285.bmp; restore the file"
+                f"{named}, which does not match {place}/<identity>/<file>, such as "
+                f"{place}/285/male_back_v_05528_285.bmp; restore the file"
             )
-        if image in seen:
-            raise InputError(
-                f'line {number} of "{index}" names "{image}", which line {seen[image]} already does; restore the file'
-            )
-        seen[image] = number
-        path = folder / image
-        if not os.path.isfile(path):  # noqa: PTH113  Path.is_file raises on a name that is too long
-            missing.append((number, image))
-        items.append((str(path), int(label), WORDS.index(word)))
-    if not items:
-        raise InputError(f'"{index}" lists no images; restore the file')
-    if missing:
-        number, image = missing[0]
-        raise InputError(
-            f'the image "{folder / image}", line {number} of "{index}", does not exist ({len(missing)} of the '
-            f"{len(items)} listed images are missing); unpack the data set again"
-        )
-    return items
+        return WORDS.index(word)
+
+    return read_image_list(folder, folder / name, f"{place}/1/image.bmp 0", camera_of)

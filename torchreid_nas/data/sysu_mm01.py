@@ -3,6 +3,7 @@ from __future__ import annotations
 
 __all__ = ["SYSUMM01"]
 
+import dataclasses
 import random
 import re
 import warnings
@@ -15,8 +16,9 @@ import numpy as np
 import scipy.io
 
 from torchreid_nas.data.dataset import CrossModalityDataset
-from torchreid_nas.data.folders import Layout, read_lines
+from torchreid_nas.data.folders import IMAGE_SUFFIXES, Layout, read_identities
 from torchreid_nas.errors import InputError, InputWarning, nearest
+from torchreid_nas.metrics.protocols import PROTOCOLS, Protocol
 
 CAMERAS = (1, 2, 3, 4, 5, 6)
 QUERY_CAMERAS = (3, 6)
@@ -25,7 +27,6 @@ GALLERY_DRAWS = ("random", "official")
 ID_LISTS = {part: f"exp/{part}_id.txt" for part in ("train", "val", "test")}
 PERMUTATIONS = "exp/rand_perm_cam.mat"
 IMAGE_NAME = re.compile(r"[0-9]{1,18}\.(jpe?g|png|bmp)", re.IGNORECASE)
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
 # What scipy raises on truncated, foreign and version 7.3 files.
 UNREADABLE = (
@@ -81,8 +82,8 @@ class SYSUMM01(CrossModalityDataset):
     dataset_dir = LAYOUT.name
     infrared_camids = frozenset(camera - 1 for camera in QUERY_CAMERAS)
     draws_gallery = True
-    protocol = "sysu_mm01"
-    setting = "{protocol} {search}-search, {shot}-shot, {gallery_draw} galleries"
+    protocol: str | Protocol = "sysu_mm01"
+    setting = "{protocol}"
     options = ("shot", "gallery_draw", "num_trials")
     stand_in = LAYOUT.stand_in
 
@@ -95,18 +96,20 @@ class SYSUMM01(CrossModalityDataset):
         shot: int = 1,
         **kwargs: Any,
     ):
-        for key, value, known in (("search", search, GALLERY_CAMERAS), ("gallery_draw", gallery_draw, GALLERY_DRAWS)):
-            if value not in known:
-                raise InputError(f'{key} is "{value}", expected one of {", ".join(known)}{nearest(value, known)}')
+        _check_draw(search, gallery_draw)
         folder = LAYOUT.locate(root)
         LAYOUT.require(folder, [*(f"cam{camera}" for camera in CAMERAS), *ID_LISTS.values()])
         self.dataset_dir = str(folder)
         self.search = search
         self.gallery_draw = gallery_draw
         self.shot = shot
+        # Another number of images than 1 or 10 is no protocol of the papers and has no name of its own.
+        self.protocol = PROTOCOLS.get(f"sysu_mm01_{search}_{shot}shot_{gallery_draw}") or dataclasses.replace(
+            PROTOCOLS["sysu_mm01"], label=f"SYSU-MM01 {search}-search, {shot}-shot, {gallery_draw} galleries",
+        )
         self._permutations: list[list[np.ndarray]] | None = None
 
-        ids = {part: _read_ids(folder / name) for part, name in ID_LISTS.items()}
+        ids = {part: read_identities(folder / name) for part, name in ID_LISTS.items()}
         shared = (ids["train"] | ids["val"]) & ids["test"]
         if shared:
             raise InputError(
@@ -134,7 +137,9 @@ class SYSUMM01(CrossModalityDataset):
         self._test_images = {pid: images[pid] for pid in test_pids}
         super().__init__(train, query, self.draw_gallery(split_id), gallery_pool=pool, **kwargs)
 
-    def draw_gallery(self, trial: int, shot: int | None = None) -> list[tuple[str, int, int]]:
+    def draw_gallery(
+        self, trial: int, shot: int | None = None, search: str | None = None, gallery_draw: str | None = None,
+    ) -> list[tuple[str, int, int]]:
         """Return the (path, pid, camid) of one trial's gallery, by identity, then camera.
 
         ``"random"``: a generator seeded with ``trial`` draws ``shot`` of the
@@ -146,23 +151,27 @@ class SYSUMM01(CrossModalityDataset):
         Args:
             trial: the trial, from 0; the protocol uses 0 to 9.
             shot: images per identity and camera; default the constructor's.
+            search: ``"all"`` or ``"indoor"``; likewise.
+            gallery_draw: ``"random"`` or ``"official"``; likewise.
 
         Raises:
             InputError: an argument is out of range, or the permutations are
                 missing, unreadable or do not fit the images.
         """
         shot = self.shot if shot is None else shot
+        search, gallery_draw = search or self.search, gallery_draw or self.gallery_draw
+        _check_draw(search, gallery_draw)
         for key, value, least in (("trial", trial, 0), ("shot", shot, 1)):
             if not isinstance(value, (int, np.integer)) or value < least:
                 raise InputError(f"the gallery {key} is {value!r}, expected an integer of at least {least}")
         generator = random.Random(int(trial))
         gallery: list[tuple[str, int, int]] = []
         for pid, cameras in self._test_images.items():
-            for camera in GALLERY_CAMERAS[self.search]:
+            for camera in GALLERY_CAMERAS[search]:
                 paths = cameras.get(camera, [])
                 if not paths:
                     continue
-                if self.gallery_draw == "random":
+                if gallery_draw == "random":
                     drawn = generator.sample(paths, min(shot, len(paths)))
                 else:
                     drawn = self._official(camera, pid, trial, shot, paths)
@@ -193,21 +202,10 @@ class SYSUMM01(CrossModalityDataset):
         return drawn
 
 
-def _read_ids(path: Path) -> set[int]:
-    """Read a comma-separated list of identity numbers."""
-    ids = set()
-    for number, line in read_lines(path):
-        for word in line.strip(",").split(","):
-            word = word.strip()
-            if not re.fullmatch("[0-9]{1,18}", word) or int(word) < 1:
-                raise InputError(
-                    f'line {number} of "{path}" holds {word[:40]!r}, expected identity numbers from 1 '
-                    "separated by commas; restore the file"
-                )
-            ids.add(int(word))
-    if not ids:
-        raise InputError(f'"{path}" lists no identities; restore the file')
-    return ids
+def _check_draw(search: str, gallery_draw: str) -> None:
+    for key, value, known in (("search", search, GALLERY_CAMERAS), ("gallery_draw", gallery_draw, GALLERY_DRAWS)):
+        if value not in known:
+            raise InputError(f'{key} is "{value}", expected one of {", ".join(known)}{nearest(value, known)}')
 
 
 def _list_images(folder: Path, ids: set[int]) -> Images:

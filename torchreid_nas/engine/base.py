@@ -28,12 +28,11 @@ from torchreid_nas.engine.options import TrainingOptions, seed_everything
 from torchreid_nas.engine.precision import Precision
 from torchreid_nas.engine.progress import EpochProgress
 from torchreid_nas.engine.readings import Readings
-from torchreid_nas.engine.scoring import ScoredFeatures
+from torchreid_nas.engine.scoring import ProtocolResult, ScoredFeatures, result_lines
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import save_checkpoint
 from torchreid_nas.log import plain_lines
-from torchreid_nas.metrics import QueryScores, RankingResult
-from torchreid_nas.metrics.scores import computed_scores, find_score
+from torchreid_nas.metrics import RankingResult
 from torchreid_nas.run.folder import StageFolder
 
 _LOGGER = logging.getLogger(__name__)
@@ -58,9 +57,8 @@ class ResumableEngine(torchreid.engine.Engine):
     training identities) where there is such a loader, never on a test set.
 
     Subclasses implement :meth:`losses` and :meth:`score`, and :meth:`validate`
-    for the choice of the best epoch. After :meth:`test`,
-    ``results[data set][feature]`` holds the mean :class:`RankingResult` over the
-    galleries and its deviation.
+    for the choice of the best epoch. After :meth:`test`, ``tested`` holds a
+    :class:`~torchreid_nas.engine.scoring.ProtocolResult` per target, protocol and feature.
 
     Args:
         datamanager: any data manager of torchreid's form, see :class:`~torchreid_nas.data.interface.DataManager`.
@@ -100,8 +98,7 @@ class ResumableEngine(torchreid.engine.Engine):
         self._waiting = 0
         self._history = ""
         self._stateful_optimizer: Any = optimizer
-        self.results: dict[str, dict[str, tuple[RankingResult, dict[str, Any]]]] = {}
-        self.queries: dict[str, dict[str, list[QueryScores]]] = {}
+        self.tested: list[ProtocolResult] = []
         self.scored: list[ScoredFeatures] = []
 
     # -- what torchreid's loop calls ------------------------------------------
@@ -207,11 +204,10 @@ class ResumableEngine(torchreid.engine.Engine):
                 width=self.datamanager.width, height=self.datamanager.height,
                 save_dir=f"{save_dir}/visrank_{dataset_name}", topk=visrank_topk,
             )
-        for name, (mean, _) in self.results[dataset_name].items():
-            shown = [find_score(f"rank{rank}") for rank in ranks if rank <= len(mean.cmc)]
-            shown += [score for score in computed_scores() if not score.key]
-            _LOGGER.info("%s:  %s", name, "  ".join(f"{score.title} {score.value(mean):.1%}" for score in shown))
-        return float(mean.cmc[0]), mean.mAP
+        for line in result_lines([result for result in self.tested if result.dataset == dataset_name], ranks):
+            _LOGGER.info(line)
+        counts, _ = list(self.results[dataset_name].values())[-1]
+        return float(counts.cmc[0]), counts.mAP
 
     def run(self, save_dir: str | Path = "log", max_epoch: int = 0, start_epoch: int = 0, **kwargs: Any) -> None:
         """Run torchreid's loop; ``save_dir`` gets the checkpoints, from which :meth:`resume` goes on.
@@ -251,7 +247,7 @@ class ResumableEngine(torchreid.engine.Engine):
         self, dataset_name: str, query_loader: Any, gallery_loader: Any, dist_metric: str, normalize_feature: bool,
         rerank: bool, visrank: bool = False,
     ) -> np.ndarray | None:
-        """Fill ``results[dataset_name]`` under the protocol of the target; return its distance matrix, if any, for pictures."""
+        """Add the results of a target to ``tested``; return its distance matrix, if any, for pictures."""
         raise NotImplementedError
 
     def begin_epoch(self) -> None:
@@ -281,6 +277,14 @@ class ResumableEngine(torchreid.engine.Engine):
         return {f"validation_{name}": value for name, value in scores.items()}
 
     @property
+    def results(self) -> dict[str, dict[str, tuple[RankingResult, dict[str, Any]]]]:
+        """Per target and feature the mean over the galleries of the first protocol, the one that counts, and its deviation."""
+        found: dict[str, dict[str, tuple[RankingResult, dict[str, Any]]]] = {}
+        for result in self.tested:
+            found.setdefault(result.dataset, {}).setdefault(result.feature, (result.mean, result.std))
+        return found
+
+    @property
     def evaluated_model(self) -> nn.Module:
         """The model that evaluation uses: the average where there is one."""
         return self.ema.module if self.ema else self.model
@@ -290,7 +294,6 @@ class ResumableEngine(torchreid.engine.Engine):
         """Return a context in which compiled networks run as they are written: other batch sizes are not compiled for."""
         # torch before 2.6 has no such context and compiles.
         return torch.compiler.set_stance("force_eager") if hasattr(torch.compiler, "set_stance") else contextlib.nullcontext()
-
 
     def record(self, values: Mapping[str, torch.Tensor]) -> dict[str, float]:
         """Add the losses of a step to the means of the epoch; show the newest known losses and return them for torchreid.

@@ -15,10 +15,10 @@ from torchreid_nas.data.interface import TestingDataManager
 from torchreid_nas.deploy.optimize import images_at_once
 from torchreid_nas.engine.base import ResumableEngine
 from torchreid_nas.engine.distances import distances
-from torchreid_nas.engine.scoring import ScoredFeatures, score_features
+from torchreid_nas.engine.scoring import ProtocolTest, ScoredFeatures, score_features
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers import MODALITIES, modality_context
-from torchreid_nas.metrics import PROTOCOLS, Protocol, average_results, evaluate_market1501
+from torchreid_nas.metrics import PROTOCOLS, evaluate_market1501
 from torchreid_nas.models import deploy_network
 
 Forward = Callable[[torch.Tensor, str], Sequence[torch.Tensor]]
@@ -34,16 +34,23 @@ class EvaluationOptions:
     Args:
         precision: ``"fp32"``, ``"bf16"``, or ``"auto"``, bfloat16 where the hardware computes it.
         compile: with torch.compile.
+        flip: take the mean of the features of an image and of its mirror image, as CAJ and DEEN do.
     """
 
     precision: str = "fp32"
     compile: bool = False
+    flip: bool = False
+
+    @property
+    def by_model(self) -> bool:
+        """Whether the model itself is asked, and not its deployed form."""
+        return self == EvaluationOptions(flip=self.flip)
 
 
 class RetrievalEngine(ResumableEngine):
     """:class:`ResumableEngine` that extracts features once per target and scores them on all of its galleries.
 
-    Data managers of this package say which protocol a target has and which
+    Data managers of this package say which protocols a target has and which
     galleries are drawn from its pool; for torchreid's own it is Market-1501's.
 
     Attributes:
@@ -72,18 +79,20 @@ class RetrievalEngine(ResumableEngine):
     def test_options(self, images: torch.Tensor) -> dict[str, Any]:
         """Return the options by which a network is optimised for batches like ``images``."""
         return {
-            **dataclasses.asdict(self.evaluation), "at_once": images_at_once(len(images)), "size": tuple(images.shape[2:]),
+            "precision": self.evaluation.precision, "compile": self.evaluation.compile,
+            "at_once": images_at_once(len(images)), "size": tuple(images.shape[2:]),
         }
 
     @torch.no_grad()
     def extract(
-        self, loader: Iterable[Mapping[str, Any]], forward: Forward | None = None,
+        self, loader: Iterable[Mapping[str, Any]], forward: Forward | None = None, flip: bool = False,
     ) -> tuple[list[torch.Tensor], np.ndarray, np.ndarray]:
         """Return for every name in ``features`` the features, (N, D) float32 on the CPU, then pids and camids.
 
         Args:
             loader: batches of images, identities and cameras.
             forward: features of images of a modality; default :meth:`test_features` of the evaluated model.
+            flip: see :class:`EvaluationOptions`.
         """
         model = self.evaluated_model.eval()
         forward = forward or (lambda images, modality: self.test_features(model, images, modality))
@@ -92,6 +101,9 @@ class RetrievalEngine(ResumableEngine):
         for data in loader:
             _, batch_pids, batch_camids = self.parse_data_for_eval(data)
             out = self.by_modality(data, forward)
+            if flip:
+                mirrored = self.by_modality({**data, "img": data["img"].flip(-1)}, forward)
+                out = [(feature + other) / 2 for feature, other in zip(out, mirrored)]
             for which, part in enumerate(parts):
                 part.append(out[which].cpu())
             pids.append(batch_pids)
@@ -151,28 +163,20 @@ class RetrievalEngine(ResumableEngine):
         dist_metric: str, normalize_feature: bool, rerank: bool,
         visrank: bool = False,
     ) -> np.ndarray | None:
-        """Score one target under its protocol, all of its galleries from one extraction of the features.
+        """Score one target under its protocols, all of their galleries from one extraction of the features.
 
         Returns:
             The distance matrix of the last feature, see :func:`torchreid_nas.engine.scoring.score_features`.
         """
-        forward = None if self.evaluation == EvaluationOptions() else self._fast_forward()
-        query, q_pids, q_camids = self.extract(query_loader, forward)
-        gallery, g_pids, g_camids = self.extract(gallery_loader, forward)
-        galleries = [np.arange(len(g_pids))]
-        if isinstance(self.datamanager, TestingDataManager):
-            galleries = self.datamanager.test_galleries(dataset_name)
-        test = ScoredFeatures(
-            dataset_name, self.features, query, gallery, q_pids, q_camids, g_pids, g_camids, self._protocol(dataset_name),
-            galleries,
-        )
-        trials, distmat = score_features(test, dist_metric, normalize_feature, rerank, self.matrix_bytes, visrank)
-        self.results[dataset_name] = {name: average_results(results) for name, results in trials.items()}
-        self.queries[dataset_name] = {
-            name: [result.queries for result in results if result.queries is not None] for name, results in trials.items()
-        }
+        forward = None if self.evaluation.by_model else self._fast_forward()
+        query, q_pids, q_camids = self.extract(query_loader, forward, self.evaluation.flip)
+        gallery, g_pids, g_camids = self.extract(gallery_loader, forward, self.evaluation.flip)
+        tests = self._tests(dataset_name, len(g_pids))
+        scored = ScoredFeatures(dataset_name, self.features, query, gallery, q_pids, q_camids, g_pids, g_camids, tests)
+        results, distmat = score_features(scored, dist_metric, normalize_feature, rerank, self.matrix_bytes, visrank)
+        self.tested = [*(result for result in self.tested if result.dataset != dataset_name), *results]
         if self.keeps_features:
-            self.scored.append(test)
+            self.scored.append(scored)
         return distmat
 
     def _makes_matrix(self, dataset_name: str, rerank: bool) -> bool:
@@ -183,10 +187,12 @@ class RetrievalEngine(ResumableEngine):
         query, gallery = self.datamanager.fetch_test_loaders(dataset_name)
         return rerank or 4 * len(query) * len(gallery) <= self.matrix_bytes
 
-    def _protocol(self, dataset_name: str) -> Protocol:
-        if isinstance(self.datamanager, TestingDataManager):
-            return self.datamanager.protocol(dataset_name)
-        return PROTOCOLS["market1501"]
+    def _tests(self, dataset_name: str, num_gallery: int) -> list[ProtocolTest]:
+        """Return protocols and galleries of a target."""
+        data = self.datamanager
+        if isinstance(data, TestingDataManager):
+            return [ProtocolTest(one, data.test_galleries(dataset_name, one)) for one in data.protocols(dataset_name)]
+        return [ProtocolTest(PROTOCOLS["market1501"], [np.arange(num_gallery)])]
 
     def _fast_forward(self) -> Forward:
         """Return what computes features by ``evaluation``; every modality's network is made once, when asked for."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 __all__ = ["load_test_features", "save_test_features", "size_of"]
 
+import dataclasses
 import json
 import os
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from torchreid_nas.engine.scoring import ScoredFeatures
+from torchreid_nas.engine.scoring import ProtocolTest, ScoredFeatures
 from torchreid_nas.evidence.archive import read_arrays
 from torchreid_nas.files import atomic_path
 from torchreid_nas.metrics.protocols import find_protocol
@@ -34,15 +35,18 @@ def save_test_features(path: str | os.PathLike[str], tests: Sequence[ScoredFeatu
     arrays: dict[str, np.ndarray] = {}
     rows = []
     for number, test in enumerate(tests):
-        rows.append({
-            "dataset": test.dataset, "features": list(test.names), "protocol": test.protocol.name, "trials": len(test.galleries),
-        })
+        protocols = [
+            {"protocol": one.protocol.name, "transposed": one.protocol.transposed, "trials": len(one.galleries)}
+            for one in test.tests
+        ]
+        rows.append({"dataset": test.dataset, "features": list(test.names), "tests": protocols})
         for part in _ARRAYS:
             arrays[f"{number}/{part}"] = getattr(test, part)
         for which, (query, gallery) in enumerate(zip(test.query, test.gallery)):
             arrays[f"{number}/query/{which}"], arrays[f"{number}/gallery/{which}"] = query.numpy(), gallery.numpy()
-        for trial, chosen in enumerate(test.galleries):
-            arrays[f"{number}/chosen/{trial}"] = chosen
+        for place, one in enumerate(test.tests):
+            for trial, chosen in enumerate(one.galleries):
+                arrays[f"{number}/chosen/{place}/{trial}"] = chosen
     arrays["index"] = np.frombuffer(json.dumps(rows).encode(), np.uint8)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for allow_pickle
@@ -69,6 +73,12 @@ def _loaded(arrays: Any, number: int, row: dict[str, Any]) -> ScoredFeatures:
         row["dataset"], tuple(row["features"]),
         [torch.from_numpy(arrays[f"{number}/query/{which}"]) for which in range(count)],
         [torch.from_numpy(arrays[f"{number}/gallery/{which}"]) for which in range(count)],
-        **{part: arrays[f"{number}/{part}"] for part in _ARRAYS}, protocol=find_protocol(row["protocol"]),
-        galleries=[arrays[f"{number}/chosen/{trial}"] for trial in range(row["trials"])],
+        **{part: arrays[f"{number}/{part}"] for part in _ARRAYS},
+        tests=[
+            ProtocolTest(
+                dataclasses.replace(find_protocol(one["protocol"]), transposed=one["transposed"]),
+                [arrays[f"{number}/chosen/{place}/{trial}"] for trial in range(one["trials"])],
+            )
+            for place, one in enumerate(row["tests"])
+        ],
     )

@@ -33,7 +33,8 @@ def draw_comparison(compared: Compared, path: str | os.PathLike[str]) -> None:
     for (left, right), table in zip(axes, tables):
         title = find_score(table.score).title
         _intervals(left, [(name, found.mean, found.low, found.high) for name, found in table.estimates.items()], SHARE_COLOURS[1])
-        left.set_title(f"{table.dataset}: {title}, {table.feature}", fontsize=9, color=INK, loc="left")
+        named = table.dataset if table.protocol in table.dataset else f"{table.dataset} ({table.protocol})"
+        left.set_title(_plain(f"{named}: {title}, {table.feature}"), fontsize=9, color=INK, loc="left")
         left.set_xlabel(f"{title}, percent, with {100 * compared.level:g} % interval", fontsize=8, color=FAINT)
         _intervals(right, [(f"{c.a} − {c.b}", c.difference, c.low, c.high) for c in table.comparisons], SPLIT_COLOURS[1])
         right.axvline(0, color=INK, linewidth=0.8)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from torchreid_nas.errors import InputError, nearest
+from torchreid_nas.metrics.protocols import PROTOCOLS
 from torchreid_nas.metrics.scores import row_scores
 
 _PUBLISHED = Path(__file__).resolve().parent / "published.csv"
@@ -35,6 +36,7 @@ class Figure:
         rank1, mAP: in percent.
         source: paper, repository or run.
         note: what a reader should know besides.
+        trained_on: name of the data set that the network was trained on; ``""`` for the training part of ``dataset``.
     """
 
     line: int
@@ -45,6 +47,7 @@ class Figure:
     mAP: float
     source: str
     note: str = ""
+    trained_on: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +77,7 @@ def published_figures() -> tuple[Figure, ...]:
 
 
 def read_table(path: str | os.PathLike[str]) -> list[Figure]:
-    """Return the rows of a CSV file with the columns method, dataset, protocol, rank1, mAP, source and, if there is one, note.
+    """Return the rows of a CSV file: method, dataset, protocol, rank1, mAP, source and, if there are any, note and trained_on.
 
     Raises:
         InputError: the file cannot be read, lacks a column, or a figure is no number.
@@ -96,7 +99,7 @@ def read_table(path: str | os.PathLike[str]) -> list[Figure]:
             cells = {name.strip(): (value or "").strip() for name, value in row.items() if isinstance(name, str)}
             figures.append(Figure(
                 line, cells["method"], cells["dataset"], cells["protocol"], _percent(path, line, "rank1", cells["rank1"]),
-                _percent(path, line, "mAP", cells["mAP"]), cells["source"], cells.get("note", ""),
+                _percent(path, line, "mAP", cells["mAP"]), cells["source"], cells.get("note", ""), cells.get("trained_on", ""),
             ))
     except csv.Error as error:
         raise InputError(f'the table "{path}" is no CSV ({error}); save it as CSV with a header line') from error
@@ -105,10 +108,14 @@ def read_table(path: str | os.PathLike[str]) -> list[Figure]:
     return figures
 
 
-def published_beside(row: Mapping[str, Any]) -> list[Figure]:
-    """Return the published figures that an entry of ``results.json`` compares with: same data set, same protocol.
+def published_beside(row: Mapping[str, Any], sources: Sequence[str] | None = None) -> list[Figure]:
+    """Return the published figures that an entry of ``results.json`` compares with: same data set, protocol and training data.
 
     A single split of RegDB compares with none: the published figures are means over ten.
+
+    Args:
+        row: the entry.
+        sources: data sets that the network was trained on; None where that is not known, which counts as the data set's own.
 
     Examples:
         >>> row = {"dataset": "market1501", "protocol": "market1501", "num_trials": 1}
@@ -122,7 +129,13 @@ def published_beside(row: Mapping[str, Any]) -> list[Figure]:
         protocol = "Market-1501"
     elif protocol == "mean over trials" and row["num_trials"] == 10:
         protocol = _TEN_TRIALS.get(row["dataset"], "")
-    return [figure for figure in published_figures() if (figure.dataset, figure.protocol) == (row["dataset"], protocol)]
+    # A setting of SYSU-MM01 is known by its protocol, whichever data set of the registry it was tested on.
+    dataset = row["dataset"].removesuffix("_indoor")
+    return [
+        figure for figure in published_figures()
+        if (figure.dataset.removesuffix("_indoor"), figure.protocol) == (dataset, protocol)
+        and (list(sources or ()) == [figure.trained_on] if figure.trained_on else _trained_on(row["dataset"], sources))
+    ]
 
 
 def published_table(results: Mapping[str, Any]) -> str:
@@ -136,19 +149,32 @@ def published_table(results: Mapping[str, Any]) -> str:
 
     if results.get("data", {}).get("synthetic"):
         return "The images are generated: nothing that is published compares with these figures."
-    last = {row["dataset"]: row for row in results["results"] if "variant" not in row}
+    last = {(row["dataset"], row["protocol"]): row for row in results["results"] if "variant" not in row}
     sources = results.get("data", {}).get("sources")
-    lines = []
-    for row in last.values():
-        figures = published_beside(row)
-        if figures and _trained_on(row["dataset"], sources):
+    tables: dict[str, list[list[str]]] = {}
+    for row in [ways for one in last.values() for ways in _by_integration(one)]:
+        figures = published_beside(row, sources)
+        if figures:
             scores = row_scores(row)
+            lines = tables.setdefault(figures[0].protocol, [])
             lines.append([row["dataset"], "measured here", f"{100 * scores['rank1']:.2f}", f"{100 * scores['mAP']:.2f}", "", ""])
             lines += [["", f.method, f"{f.rank1:.2f}", f"{f.mAP:.2f}", f.source, f.note] for f in figures]
-    if not lines:
-        return ""
-    headers = ["data set", "published under the same protocol", "Rank-1", "mAP", "source", "note"]
-    return tabulate(lines, headers=headers, disable_numparse=True, colalign=("left", "left", "right", "right", "left", "left"))
+    align = ("left", "left", "right", "right", "left", "left")
+    return "\n\n".join(
+        tabulate(
+            lines, headers=["data set", f"published under {protocol}", "Rank-1", "mAP", "source", "note"], disable_numparse=True,
+            colalign=align,
+        )
+        for protocol, lines in tables.items()
+    )
+
+
+def _by_integration(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return an entry, and where it also has the mAP by trapezoid, the entry of the protocol that integrates so."""
+    if "mAP_trapezoid" not in row or row["protocol"] != row["dataset"]:
+        return [row]
+    label = PROTOCOLS["market1501_trapezoid"].label
+    return [row, {**row, "mAP": row["mAP_trapezoid"], "protocol": label}]
 
 
 def _trained_on(target: str, sources: Sequence[str] | None) -> bool:

@@ -24,10 +24,11 @@ from torchreid_nas.run.folder import RunFolder
 # Two runs that differ in nothing but these keys are two trainings of one method, on one split or on two.
 _NOT_THE_METHOD = (
     "train.seed", "data.split_id", "data.root", "data.save_dir", "data.cache_dir", "data.cache", "data.workers", "device",
-    "test.batch_size", "test.compile", "test.keep_features", "test.matrix_gib", "test.ranks", "test.trapezoid_map",
-    "test.visrank", "test.visrank_topk",
+    "test.batch_size", "test.compile", "test.keep_features", "test.matrix_gib", "test.protocol", "test.ranks",
+    "test.trapezoid_map", "test.visrank", "test.visrank_topk",
 )
 _LISTS = ("query", "gallery", "galleries")
+_FURTHER = ": "  # between the name of a target and a protocol beside the first one
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,9 +38,9 @@ class EvaluatedRun:
     Attributes:
         path: the folder, as the user names it.
         config: values by key.
-        tests: scores by target and feature.
+        tests: scores by target and feature. A target that was tested under further protocols is named with each of them.
         generated: whether the images are generated.
-        lists: per target the digests of its lists of images and of its gallery draws, as the certificate holds them.
+        lists: per target and protocol the digests of lists of images and of gallery draws, as the certificate holds them.
         weights: SHA-256 of the weights that were tested.
     """
 
@@ -47,7 +48,7 @@ class EvaluatedRun:
     config: Mapping[str, Any]
     tests: Mapping[tuple[str, str], StoredTest]
     generated: bool
-    lists: Mapping[str, Mapping[str, Any]]
+    lists: Mapping[tuple[str, str], Mapping[str, Any]]
     weights: str
 
     @property
@@ -58,7 +59,7 @@ class EvaluatedRun:
     @property
     def split(self) -> int:
         """The split of the data sets; 0 where no target has several."""
-        targets = {dataset for dataset, _ in self.tests}
+        targets = {name.partition(_FURTHER)[0] for name, _ in self.tests}
         return int(self.config["data.split_id"]) if any(map(_has_splits, targets)) else 0
 
     @property
@@ -149,11 +150,12 @@ def read_run(path: str | Path) -> EvaluatedRun:
             f'"{path}" is no run of one training; name the folders of its runs, for example one of split_0, split_1, …'
         )
     config = _read_config(folder)
-    tests = {(test.dataset, test.feature): test for test in load_scores(folder.scores)}
+    stored = {(test.dataset, test.feature, test.protocol): test for test in load_scores(folder.scores)}
     try:
         wrong = [
-            f"{key[0]}, {key[1]}" for key, row in (((row["dataset"], row["feature"]), row) for row in results["results"])
-            if key not in tests or any(tests[key].mean(name) != value for name, value in row_scores(row).items())
+            f"{key[0]}, {key[1]}"
+            for key, row in (((row["dataset"], row["feature"], row["protocol"]), row) for row in results["results"])
+            if key not in stored or any(stored[key].mean(name) != value for name, value in row_scores(row).items())
         ]
         generated = bool(results["data"]["synthetic"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -170,7 +172,18 @@ def read_run(path: str | Path) -> EvaluatedRun:
         raise InputError(
             f'"{folder.certificate}" is not of the test that wrote "{folder.scores}"; test the run again (--stages test)'
         )
-    lists = {test["dataset"]: {part: test[part] for part in _LISTS} for test in certificate["tests"]}
+    tests: dict[tuple[str, str], StoredTest] = {}
+    for test in (test for test in stored.values() if not test.drawn_queries):
+        further = (test.dataset, test.feature) in tests
+        tests[f"{test.dataset}{_FURTHER}{test.protocol}" if further else test.dataset, test.feature] = test
+    if not tests:
+        raise InputError(
+            f'"{path}" was tested under {next(iter(stored.values())).protocol} alone, whose queries differ from trial to trial, '
+            "so that nothing can be paired by query; test it under another test.protocol too"
+        )
+    lists = {
+        (test["dataset"], test["setting"]): {part: test[part] for part in _LISTS} for test in certificate["tests"]
+    }
     return EvaluatedRun(str(path), config, tests, generated, lists, certificate["files"]["weights"]["sha256"])
 
 
@@ -234,7 +247,7 @@ def check_same_test(a: EvaluatedRun, test_a: StoredTest, b: EvaluatedRun, test_b
             f'"{a.path}" was tested under "{test_a.protocol}" and "{b.path}" under "{test_b.protocol}"; figures compare only '
             "under one protocol: test both under the same"
         )
-    lists = [run.lists.get(test_a.dataset) for run in (a, b)]
+    lists = [run.lists.get((test_a.dataset, test_a.protocol)) for run in (a, b)]
     if lists[0] != lists[1]:
         digests = [str((found or {}).get("gallery", "unknown"))[:12] for found in lists]
         if lists[0] and lists[1] and lists[0]["query"] != lists[1]["query"]:

@@ -17,9 +17,10 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.evidence.archive import read_arrays
 from torchreid_nas.files import atomic_path
 from torchreid_nas.metrics.query_scores import QueryScores
-from torchreid_nas.metrics.scores import SCORES
+from torchreid_nas.metrics.scores import find_score
 
 _FORMAT = 1
+_MAX_RANK = 20  # length of the CMC of a test
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,6 +35,7 @@ class StoredTest:
         paths: Q names of the query images, relative to the root of the data.
         pids: (Q,) int64 identities of the queries.
         camids: (Q,) int64 cameras of the queries, 0-based.
+        drawn_queries: whether every trial draws its queries anew, so that a query counts in some trials alone.
     """
 
     dataset: str
@@ -43,6 +45,7 @@ class StoredTest:
     paths: Sequence[str]
     pids: npt.NDArray[np.int64]
     camids: npt.NDArray[np.int64]
+    drawn_queries: bool = False
 
     @property
     def valid(self) -> npt.NDArray[np.bool_]:
@@ -58,12 +61,11 @@ class StoredTest:
 
         It is computed as ``results.json`` computes it and so equals the figure there to the last bit.
         """
-        score = SCORES.get(name)
-        means = [
-            trial.means()[name] if score is not None and not score.rank else float(trial.cmc(int(name.removeprefix("rank")))[-1])
-            for trial in self.trials
-        ]
-        return float(np.array(means).mean())
+        rank = find_score(name).rank
+        if not rank:
+            return float(np.array([trial.means()[name] for trial in self.trials]).mean())
+        # Of a matrix NumPy adds up row after row, of one column in another order, which rounds otherwise.
+        return float(np.stack([trial.cmc(max(rank, _MAX_RANK)) for trial in self.trials]).mean(axis=0)[rank - 1])
 
 
 def save_scores(path: str | os.PathLike[str], tests: Sequence[StoredTest]) -> None:
@@ -79,13 +81,14 @@ def save_scores(path: str | os.PathLike[str], tests: Sequence[StoredTest]) -> No
     rows = []
     for number, test in enumerate(tests):
         names = list(test.trials[0].values)
+        queries = f"queries/{test.dataset}{'/drawn' if test.drawn_queries else ''}"
         rows.append({
             "dataset": test.dataset, "feature": test.feature, "protocol": test.protocol, "metrics": names,
-            "galleries": [trial.gallery for trial in test.trials], "queries": f"queries/{test.dataset}",
+            "galleries": [trial.gallery for trial in test.trials], "queries": queries, "drawn_queries": test.drawn_queries,
         })
         names_of_images = "\n".join(test.paths).encode("utf-8", "surrogateescape")
-        arrays[f"queries/{test.dataset}/paths"] = np.frombuffer(names_of_images, np.uint8)
-        arrays[f"queries/{test.dataset}/pids"], arrays[f"queries/{test.dataset}/camids"] = test.pids, test.camids
+        arrays[f"{queries}/paths"] = np.frombuffer(names_of_images, np.uint8)
+        arrays[f"{queries}/pids"], arrays[f"{queries}/camids"] = test.pids, test.camids
         arrays[f"{number}/first"] = _narrow(np.stack([trial.first for trial in test.trials]))
         arrays[f"{number}/positives"] = _narrow(np.stack([trial.positives for trial in test.trials]))
         for name in names:
@@ -125,7 +128,10 @@ def _stored(arrays: Mapping[str, npt.NDArray[Any]], number: int, row: Mapping[st
         QueryScores(first[trial], positives[trial], int(gallery), {name: array[trial] for name, array in values.items()})
         for trial, gallery in enumerate(row["galleries"])
     ]
-    return StoredTest(str(row["dataset"]), str(row["feature"]), str(row["protocol"]), trials, paths, pids, camids)
+    return StoredTest(
+        str(row["dataset"]), str(row["feature"]), str(row["protocol"]), trials, paths, pids, camids,
+        bool(row.get("drawn_queries")),
+    )
 
 
 def _narrow(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from torchreid_nas.config import load_config
-from torchreid_nas.engine import RetrievalEngine
+from torchreid_nas.engine import EvaluationOptions, RetrievalEngine
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers import MODALITIES, active_modality
 from torchreid_nas.methods import make_method
@@ -50,7 +50,7 @@ class RunData:
 def accuracy(
     run_data: RunData, networks: Mapping[str | None, Callable[[torch.Tensor], torch.Tensor]],
 ) -> dict[str, RankingResult]:
-    """Return the mean result of every target over its galleries, with the protocol of the run's test stage.
+    """Return the mean result of every target over its galleries, with the first protocol of the run's test stage.
 
     Args:
         run_data: of the run.
@@ -58,6 +58,7 @@ def accuracy(
     """
     cfg, manager = run_data.cfg, run_data.manager
     engine = RetrievalEngine(manager, _Branches(networks))
+    engine.evaluation = EvaluationOptions(flip=cfg.test.flip)
     results = {}
     for name in manager.targets:
         loaders = manager.test_loader[name]

@@ -131,18 +131,20 @@ class BaseMethod(Method):
 
     def data(self, targets: Sequence[str], holdout: float = 0.0) -> ReIDDataManager:
         """Return the data manager of the common keys, :meth:`data_options` added."""
+        from torchreid_nas.data.registered import test_targets
         from torchreid_nas.data.transforms import Erasing
 
         cfg, erase = self.cfg, self.cfg.data.random_erase
         return self.manager(
-            root=cfg.data.root, sources=cfg.data.sources, targets=list(targets), height=cfg.data.height,
-            width=cfg.data.width, transforms=cfg.data.transforms, norm_mean=cfg.data.norm_mean,
+            root=cfg.data.root, sources=cfg.data.sources, targets=test_targets(cfg.test.protocol, targets),
+            height=cfg.data.height, width=cfg.data.width, transforms=cfg.data.transforms, norm_mean=cfg.data.norm_mean,
             norm_std=cfg.data.norm_std, interpolation=cfg.data.interpolation,
             erasing=Erasing(erase.probability, tuple(erase.area), tuple(erase.aspect)), split_id=cfg.data.split_id,
             batch_size_train=cfg.train.batch_size, batch_size_test=cfg.test.batch_size, workers=min(cfg.data.workers, _cores()),
             num_instances=cfg.sampler.num_instances, num_batches=cfg.train.num_batches or None,
             use_gpu=self.device.type == "cuda", seed=cfg.train.seed, gallery_draw=cfg.test.gallery_draw,
-            shot=cfg.test.shot, num_trials=cfg.test.num_trials, holdout=holdout, holdout_seed=cfg.train.seed,
+            shot=cfg.test.shot, protocols=cfg.test.protocol, num_trials=cfg.test.num_trials, holdout=holdout,
+            holdout_seed=cfg.train.seed,
             cache=cfg.data.cache, cache_dir=cfg.data.cache_dir, device=self.device,
             channels_last=cfg.train.channels_last, training=not targets,
             **self.data_options(for_test=bool(targets)),

@@ -5,6 +5,7 @@ from torchreid_nas.metrics.fast_ranking import evaluate_rank, use_fast_ranking
 from torchreid_nas.metrics.protocols import (
     PROTOCOLS,
     Protocol,
+    evaluate_llcm,
     evaluate_market1501,
     evaluate_regdb,
     evaluate_sysu_mm01,
@@ -20,7 +21,7 @@ from torchreid_nas.metrics.tally import RankingResult
 
 __all__ = [
     "PROTOCOLS", "Protocol", "QueryScores", "Ranked", "RankingResult", "SCORES", "Score", "average_results",
-    "evaluate_market1501",
-    "evaluate_rank", "evaluate_regdb", "evaluate_sysu_mm01", "find_protocol", "find_score", "rank_features", "rank_queries",
-    "re_rank_features", "re_ranking", "register_protocol", "register_score", "use_fast_ranking",
+    "evaluate_llcm", "evaluate_market1501", "evaluate_rank", "evaluate_regdb", "evaluate_sysu_mm01", "find_protocol",
+    "find_score", "rank_features", "rank_queries", "re_rank_features", "re_ranking", "register_protocol", "register_score",
+    "use_fast_ranking",
 ]

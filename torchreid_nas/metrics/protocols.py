@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 __all__ = [
-    "PROTOCOLS", "Protocol", "evaluate_market1501", "evaluate_regdb", "evaluate_sysu_mm01", "find_protocol",
+    "PROTOCOLS", "Protocol", "evaluate_llcm", "evaluate_market1501", "evaluate_regdb", "evaluate_sysu_mm01", "find_protocol",
     "register_protocol",
 ]
 
@@ -36,6 +36,12 @@ class Protocol:
             such a query skips, whatever their identity.
         num_cameras: cameras beside ``skipped_cameras`` are numbered 0 to ``num_cameras - 1``; None for any integers.
         unique_identities: count the CMC on identities: each keeps the place of its first hit.
+        family: protocols of one family are ways to test the same data set; ``""`` takes the protocol's name.
+        galleries: arguments of the data set's ``draw_gallery`` under this protocol, beside the trial.
+        second_sensor: camera ``c + second_sensor`` is the second sensor of camera ``c``, so that both are one camera to
+            ``skips_own_camera``; 0 where every camera has one sensor.
+        average_precision: the metric of :data:`~torchreid_nas.metrics.SCORES` that this protocol calls mAP.
+        transposed: the gallery images are the queries, and the query images are what they search.
 
     Example:
         >>> protocol = Protocol("toy", "toy", skipped_cameras={1: frozenset({0})})
@@ -49,6 +55,14 @@ class Protocol:
     skipped_cameras: Mapping[int, frozenset[int]] = dataclasses.field(default_factory=dict)
     unique_identities: bool = False
     num_cameras: int | None = None
+    family: str = ""
+    galleries: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    second_sensor: int = 0
+    average_precision: str = "mAP"
+    transposed: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "family", self.family or self.name)
 
     def evaluate(
         self, distmat: Any, q_pids: Any, g_pids: Any, q_camids: Any, g_camids: Any, max_rank: int = 20
@@ -67,19 +81,24 @@ class Protocol:
             InputError: shapes do not agree, labels are no integers or out of range, a distance is not finite, or no
                 query has its identity in the gallery.
         """
-        if self.skipped_cameras:
-            shape = np.shape(distmat)
-            if len(shape) != 2:
-                raise InputError(
-                    f"distmat has shape {tuple(shape)}, expected (queries, gallery); pass one distance per pair"
-                )
+        shape = np.shape(distmat) if self._reads_cameras or self.transposed else (0, 0)
+        if len(shape) != 2:
+            raise InputError(f"distmat has shape {tuple(shape)}, expected (queries, gallery); pass one distance per pair")
+        if self._reads_cameras:
             q_camids = self._as_cameras("q_camids", q_camids, shape[0], "rows of distmat")
             g_camids = self._as_cameras("g_camids", g_camids, shape[1], "columns of distmat")
-        return rank_queries(
+        if self.transposed:
+            q_pids, g_pids = (
+                as_labels("g_pids", g_pids, shape[1], "columns of distmat"),
+                as_labels("q_pids", q_pids, shape[0], "rows of distmat"),
+            )
+            distmat = (distmat if isinstance(distmat, torch.Tensor) else np.asarray(distmat)).T
+            q_camids, g_camids = g_camids, q_camids
+        return self._as_named(rank_queries(
             distmat, q_pids, g_pids, max_rank, unique_identities=self.unique_identities,
             cameras=(q_camids, g_camids) if self.skips_own_camera else None,
             excluded=(lambda span: self._skipped(q_camids[span], g_camids)) if self.skipped_cameras else None,
-        )
+        ))
 
     def evaluate_features(
         self, query: torch.Tensor | np.ndarray, gallery: torch.Tensor | np.ndarray, q_pids: Any, g_pids: Any,
@@ -108,22 +127,30 @@ class Protocol:
             >>> PROTOCOLS["regdb"].evaluate_features(features, features, [1, 2], [1, 2], [0, 0], [1, 1]).mAP
             1.0
         """
-        if self.skipped_cameras:
-            query, gallery = as_features(query, gallery)
+        query, gallery = as_features(query, gallery)
+        if self._reads_cameras:
             q_camids = self._as_cameras("q_camids", q_camids, len(query), "query features")
             g_camids = self._as_cameras("g_camids", g_camids, len(gallery), "gallery features")
-        return rank_features(
+        if self.transposed:
+            q_pids, g_pids = (
+                as_labels("g_pids", g_pids, len(gallery), "gallery features"),
+                as_labels("q_pids", q_pids, len(query), "query features"),
+            )
+            (query, gallery), (q_camids, g_camids) = (gallery, query), (g_camids, q_camids)
+        return self._as_named(rank_features(
             query, gallery, q_pids, g_pids, max_rank, metric=metric, unique_identities=self.unique_identities,
             cameras=(q_camids, g_camids) if self.skips_own_camera else None,
             excluded=(
                 (lambda rows, columns: self._skipped(q_camids[rows], g_camids[columns])) if self.skipped_cameras else None
             ),
-        )
+        ))
 
     def count_valid(
         self, q_pids: Sequence[int], g_pids: Sequence[int], q_camids: Sequence[int], g_camids: Sequence[int],
     ) -> int:
         """Return the number of queries whose identity is left in the gallery, without any distance.
+
+        Of a ``transposed`` protocol the gallery images are the queries.
 
         Args:
             q_pids: see :meth:`evaluate`.
@@ -135,6 +162,10 @@ class Protocol:
             >>> PROTOCOLS["market1501"].count_valid([1, 2], [1, 2], [0, 0], [0, 1])
             1
         """
+        if self.transposed:
+            q_pids, g_pids, q_camids, g_camids = g_pids, q_pids, g_camids, q_camids
+        if self.second_sensor:
+            q_camids, g_camids = ([camid % self.second_sensor for camid in camids] for camids in (q_camids, g_camids))
         cameras_of: dict[int, set[int]] = {}
         for pid, camid in zip(g_pids, g_camids):
             cameras_of.setdefault(pid, set()).add(camid)
@@ -143,6 +174,18 @@ class Protocol:
             skipped = self.skipped_cameras.get(camid, frozenset()) | ({camid} if self.skips_own_camera else frozenset())
             count += bool(cameras_of.get(pid, set()) - skipped)
         return count
+
+    @property
+    def _reads_cameras(self) -> bool:
+        return bool(self.skipped_cameras or self.second_sensor)
+
+    def _as_named(self, result: RankingResult) -> RankingResult:
+        """Return a result whose mAP is integrated as the protocol says."""
+        if self.average_precision == "mAP" or result.queries is None:
+            return result
+        values = {**result.queries.values, "mAP": result.queries.values[self.average_precision]}
+        scores = {**result.scores, "mAP": result.scores[self.average_precision]}
+        return dataclasses.replace(result, scores=scores, queries=dataclasses.replace(result.queries, values=values))
 
     def _skipped(self, q_camids: np.ndarray, g_camids: np.ndarray) -> np.ndarray:
         """Return which gallery images these queries skip whatever their identity, bool (rows, G)."""
@@ -158,18 +201,37 @@ class Protocol:
                 f"{name} runs from {cameras.min()} to {cameras.max()}, expected 0 to {self.num_cameras - 1}; "
                 "subtract 1 from the data set's own camera numbers"
             )
-        return cameras
+        return cameras % self.second_sensor if self.second_sensor else cameras
 
+
+# Camera 3 of the data set (infrared) stands where camera 2 (visible) stands.
+_SYSU_MM01 = Protocol("sysu_mm01", "SYSU-MM01", skipped_cameras={2: frozenset({1})}, unique_identities=True, num_cameras=6)
+# Every one of LLCM's nine cameras has a visible and a near-infrared sensor.
+_LLCM = Protocol("llcm", "LLCM paper", skips_own_camera=True, unique_identities=True, second_sensor=9)
 
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol for protocol in (
         Protocol("market1501", "Market-1501", skips_own_camera=True),
+        Protocol(
+            "market1501_trapezoid", "Market-1501, mAP by trapezoid", skips_own_camera=True, family="market1501",
+            average_precision="mAP_trapezoid",
+        ),
         Protocol("regdb", "RegDB"),
-        # Camera 3 of the data set (infrared) stands where camera 2 (visible) stands.
-        Protocol("sysu_mm01", "SYSU-MM01", skipped_cameras={2: frozenset({1})}, unique_identities=True, num_cameras=6),
+        Protocol("regdb_identities", "RegDB (identities)", unique_identities=True, family="regdb"),
+        _SYSU_MM01,
+        *(
+            dataclasses.replace(
+                _SYSU_MM01, name=f"sysu_mm01_{search}_{shot}shot_{draw}",
+                label=f"SYSU-MM01 {search}-search, {shot}-shot, {draw} galleries",
+                galleries={"search": search, "shot": shot, "gallery_draw": draw},
+            )
+            for draw in ("random", "official") for search in ("all", "indoor") for shot in (1, 10)
+        ),
+        _LLCM,
+        dataclasses.replace(_LLCM, name="llcm_repository", label="LLCM repository", transposed=True),
     )
 }
-"""Protocols by name. :func:`register_protocol` adds to them."""
+"""Protocols by name: the values of ``test.protocol``. :func:`register_protocol` adds to them."""
 
 
 def register_protocol(protocol: Protocol) -> None:
@@ -273,6 +335,48 @@ def evaluate_regdb(distmat: Any, q_pids: Any, g_pids: Any, max_rank: int = 20) -
         0.6666666666666666
     """
     return PROTOCOLS["regdb"].evaluate(distmat, q_pids, g_pids, None, None, max_rank)
+
+
+def evaluate_llcm(
+    distmat: Any, q_pids: Any, g_pids: Any, q_camids: Any, g_camids: Any, max_rank: int = 20
+) -> RankingResult:
+    """Score one gallery of LLCM as its paper does.
+
+    Zhang and Wang, "Diverse Embedding Expansion Network and Low-Light
+    Cross-Modality Benchmark for Visible-Infrared Person Re-identification",
+    CVPR 2023.
+
+    - A query skips the gallery images of its own identity and camera, whichever
+      of the camera's two sensors took them.
+    - CMC counts identities: each keeps the place of its first hit.
+    - AP and INP count all images that are left.
+
+    The published figures are means over ten galleries. The authors' repository
+    scores visible → infrared the other way round: ``PROTOCOLS["llcm_repository"]``
+    takes the same arguments, and lets the gallery images search the query images.
+
+    Args:
+        distmat: (Q, G) distances, see :meth:`Protocol.evaluate`.
+        q_pids: (Q,) identities of the queries.
+        g_pids: (G,) identities of the gallery.
+        q_camids: (Q,) cameras of the queries; 5 and, as :class:`torchreid_nas.data.LLCM` numbers infrared sensors, 14 are
+            both the data set's camera 6.
+        g_camids: (G,) cameras of the gallery, likewise.
+        max_rank: length of the CMC.
+
+    Returns:
+        The scores. Ties keep the order of the gallery (ours).
+
+    Raises:
+        InputError: shapes do not agree, a distance is not finite, or no query has its identity in the gallery.
+
+    Example:
+        The nearest image is of the query's own identity and camera:
+
+        >>> evaluate_llcm([[0.1, 0.2, 0.3]], [1], [1, 9, 1], [5], [14, 9, 10]).mAP
+        0.5
+    """
+    return PROTOCOLS["llcm"].evaluate(distmat, q_pids, g_pids, q_camids, g_camids, max_rank)
 
 
 def evaluate_market1501(

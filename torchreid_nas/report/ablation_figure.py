@@ -26,7 +26,7 @@ _DRAWN = (("rank1", SHARE_COLOURS[1], -_BAR / 2), ("mAP", SPLIT_COLOURS[1], _BAR
 
 
 def draw_ablation(results: Mapping[str, Any], path: str | os.PathLike) -> None:
-    """Draw horizontal bars of Rank-1 and mAP in percent, a pair per variant, as PNG; one panel per data set.
+    """Draw horizontal bars of Rank-1 and mAP in percent, a pair per variant, as PNG; one panel per data set and protocol.
 
     Args:
         results: the content of an ablation's ``results.json``: entries as
@@ -40,12 +40,14 @@ def draw_ablation(results: Mapping[str, Any], path: str | os.PathLike) -> None:
     entries = results.get("results")
     if not entries:
         raise InputError("the ablation holds no result to draw; test at least one variant")
-    datasets = list(dict.fromkeys(entry["dataset"] for entry in entries))
+    tests = list(dict.fromkeys((entry["dataset"], entry.get("protocol", "")) for entry in entries))
     variants = list(dict.fromkeys(entry["variant"] for entry in entries))
     suffix = f", {GENERATED}" if is_generated(results) else ""
-    figure = new_figure((6.4 * len(datasets), 0.62 * len(variants) + 1.1), layout="constrained")
-    for axes, dataset in zip(figure.subplots(1, len(datasets), squeeze=False)[0], datasets):
-        chosen = {entry["variant"]: entry for entry in entries if entry["dataset"] == dataset}
+    figure = new_figure((6.4 * len(tests), 0.62 * len(variants) + 1.1), layout="constrained")
+    for axes, (dataset, protocol) in zip(figure.subplots(1, len(tests), squeeze=False)[0], tests):
+        chosen = {
+            entry["variant"]: entry for entry in entries if (entry["dataset"], entry.get("protocol", "")) == (dataset, protocol)
+        }
         longest = max(row_scores(entry)[name] for entry in chosen.values() for name, _, _ in _DRAWN)
         for name, colour, offset in _DRAWN:
             scores = [100 * row_scores(entry)[name] for entry in chosen.values()]
@@ -62,7 +64,8 @@ def draw_ablation(results: Mapping[str, Any], path: str | os.PathLike) -> None:
         axes.set_yticks(range(len(variants)), variants, fontsize=9.5, color=INK)
         axes.invert_yaxis()
         axes.set_xlim(0, 115 * longest)
-        axes.set_title(f"{dataset}{suffix} (%)", fontsize=10.5, color=INK, loc="left")
+        under = f", {protocol}" if protocol not in ("", dataset) else ""
+        axes.set_title(f"{dataset}{under}{suffix} (%)", fontsize=10.5, color=INK, loc="left")
         axes.grid(axis="x", color=GRID, linewidth=0.6)
         axes.set_axisbelow(True)
         axes.tick_params(labelsize=9, colors=INK, color=FAINT, length=3)

@@ -162,7 +162,7 @@ def evaluation_engine(setup: RunSetup, trains: bool) -> ResumableEngine:
     # In full precision: a protocol's figures do not depend on the precision that was cheapest for training.
     options = dataclasses.replace(method.training_options(), ema=0.0, amp="none", compile=False)
     engine = method.train_class(data, model, options=options, **method.engine_options())
-    engine.evaluation = EvaluationOptions(cfg.test.precision, cfg.test.compile)
+    engine.evaluation = EvaluationOptions(cfg.test.precision, cfg.test.compile, cfg.test.flip)
     engine.matrix_bytes = cfg.test.matrix_gib * 2**30
     return engine
 

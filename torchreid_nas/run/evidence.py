@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torchreid_nas.engine import RetrievalEngine
+from torchreid_nas.engine.scoring import ProtocolTest
 from torchreid_nas.evidence.certificate import certify, digest_of_galleries, digest_of_items, relative
 from torchreid_nas.evidence.feature_store import save_test_features, size_of
 from torchreid_nas.evidence.store import StoredTest, save_scores
@@ -36,12 +37,12 @@ def keep_evidence(setup: RunSetup, engine: RetrievalEngine, results: Mapping[str
     """
     folder, root = setup.folder, setup.cfg.data.root
     stored = []
-    for row in results["results"]:
-        query = engine.datamanager.test_dataset[row["dataset"]]["query"]
+    for row, result in zip(results["results"], engine.tested):
+        transposed = result.test.protocol.transposed
+        query = engine.datamanager.test_dataset[result.dataset]["gallery" if transposed else "query"]
         stored.append(StoredTest(
-            row["dataset"], row["feature"], row["protocol"],
-            [trial.only(row_scores(row)) for trial in engine.queries[row["dataset"]][row["feature"]]],
-            [relative(item[0], root) for item in query], *_labels(query),
+            row["dataset"], row["feature"], row["protocol"], [trial.only(row_scores(row)) for trial in result.queries],
+            [relative(item[0], root) for item in query], *_labels(query), drawn_queries=transposed,
         ))
     save_scores(folder.scores, stored)
     files = {"config": folder.config, "weights": setup.weights(trains), "results": folder.results, "scores": folder.scores}
@@ -52,7 +53,7 @@ def keep_evidence(setup: RunSetup, engine: RetrievalEngine, results: Mapping[str
         folder.test_features.unlink(missing_ok=True)
     initial = {"initial": results["initial"]} if "initial" in results else {}
     write_json(folder.certificate, certify(
-        folder.path, [_test(setup, engine, name) for name in engine.results], files,
+        folder.path, _tests(setup, engine, results["results"]), files,
         {**_weights(setup, trains), **initial, **provenance(setup.cfg)},
     ))
 
@@ -72,24 +73,28 @@ def _keeps_features(setup: RunSetup, engine: RetrievalEngine) -> bool:
     return size <= _MOST_FEATURES
 
 
-def _test(setup: RunSetup, engine: RetrievalEngine, name: str) -> dict[str, Any]:
-    """Return how a target was tested, and the digests of its lists of images."""
-    cfg, data = setup.cfg, engine.datamanager
-    items = data.test_dataset[name]
+def _tests(setup: RunSetup, engine: RetrievalEngine, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return how every target was tested under each protocol, and the digests of its lists of images."""
+    tests = {(row["dataset"], row["protocol"]): (row, result.test) for row, result in zip(rows, engine.tested)}
+    return [_test(setup, engine, row, test) for row, test in tests.values()]
+
+
+def _test(setup: RunSetup, engine: RetrievalEngine, row: Mapping[str, Any], test: ProtocolTest) -> dict[str, Any]:
+    cfg, items = setup.cfg, engine.datamanager.test_dataset[row["dataset"]]
     return {
-        "dataset": name,
-        "protocol": data.protocol(name).name,
-        "setting": data.setting(name),
-        "direction": data.direction(name),
+        "dataset": row["dataset"],
+        "protocol": test.protocol.name,
+        "setting": row["protocol"],
+        "direction": row["direction"],
         "distance": cfg.test.dist_metric,
         "normalized_features": cfg.test.normalize_feature,
         "re_ranked": cfg.test.rerank,
-        "flipped": False,
+        "flipped": cfg.test.flip,
         "precision": cfg.test.precision,
         "size": [cfg.data.height, cfg.data.width],
         "query": digest_of_items(items["query"], cfg.data.root),
         "gallery": digest_of_items(items["gallery"], cfg.data.root),
-        "galleries": digest_of_galleries(data.test_galleries(name)),
+        "galleries": digest_of_galleries(test.galleries),
     }
 
 

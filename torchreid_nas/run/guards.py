@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torchreid_nas.checkpoints.load import read_weights, resolve_weights
 from torchreid_nas.config import keys_that_bind, keys_that_decide
+from torchreid_nas.data.registered import check_protocols
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import check_folder
 from torchreid_nas.hub.imagenet import fetch_weights, weights_of_model
@@ -93,8 +94,10 @@ def check_needs(setup: RunSetup, stages: Sequence[str]) -> None:
     elif "test" in stages:
         setup.zoo_entry(trains)
         read_weights(setup.weights(trains))
-    if "test" in stages and not cfg.data.targets:
-        raise InputError("data.targets names no data set to test on; name one, or leave test out of --stages")
+    if "test" in stages:
+        if not cfg.data.targets:
+            raise InputError("data.targets names no data set to test on; name one, or leave test out of --stages")
+        check_protocols(cfg.test.protocol, cfg.data.targets)
     provide_data(cfg)
     if "train" in stages[1:]:
         # A search trains on other parts of the data: only here it is known what the held-out identities leave.
@@ -106,10 +109,13 @@ def check_needs(setup: RunSetup, stages: Sequence[str]) -> None:
 def is_finished(setup: RunSetup, stages: Sequence[str]) -> bool:
     """Return whether a resumed run is taken over as it is, so that not even its data are needed.
 
-    Its results are then of this very config, the ``test`` section included, and so is every stage before them.
+    Its results are then of this very config, the ``test`` section included, and so is every stage before them. The
+    certificate is what a test writes last: without it the evidence is not whole.
     """
     folder = setup.folder
-    if not (folder.results.exists() and folder.read_results().get("config") == config_fingerprint(setup.cfg)):
+    if not (folder.results.exists() and folder.certificate.exists()):
+        return False
+    if folder.read_results().get("config") != config_fingerprint(setup.cfg):
         return False
     made = [stage for stage in stages if stage != "test"]
     return all(folder.stage(stage).path.exists() and not _changes(setup, stage) for stage in made)

@@ -4,28 +4,28 @@ from __future__ import annotations
 __all__ = ["average_rows", "result_row"]
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from yacs.config import CfgNode
 
 from torchreid_nas.config.key import value_of
 from torchreid_nas.data.manager import ReIDDataManager
-from torchreid_nas.metrics import RankingResult
+from torchreid_nas.engine.scoring import ProtocolResult
+from torchreid_nas.metrics import PROTOCOLS
 from torchreid_nas.metrics.scores import computed_scores
 
-# Figures after re-ranking compare with no others.
-_RE_RANKED = ", re-ranked"
+# What figures compare with no others after, by the config key that asks for it.
+_MARKS = {"test.flip": ", flipped", "test.rerank": ", re-ranked"}
 
 
-def result_row(
-    cfg: CfgNode, data: ReIDDataManager, dataset: str, feature: str, mean: RankingResult,
-    std: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return the entry of one target and feature: mean and deviation over its galleries, as fractions.
+def result_row(cfg: CfgNode, data: ReIDDataManager, result: ProtocolResult) -> dict[str, Any]:
+    """Return the entry of one target, protocol and feature: mean and deviation over its galleries, as fractions.
 
-    A metric that a config key asks for (``mAP_trapezoid``) is in the entry only where the key is set.
+    ``protocol`` says in words how the target was tested, ``protocol_name`` is the name for ``test.protocol``. A metric that
+    a config key asks for (``mAP_trapezoid``) is in the entry only where the key is set.
     """
+    dataset, protocol, mean, std = result.dataset, result.test.protocol, result.mean, result.std
     ranks = list(cfg.test.ranks)
     scores: dict[str, float] = {}
     for score in computed_scores():
@@ -34,21 +34,26 @@ def result_row(
     return {
         "dataset": dataset,
         "direction": data.direction(dataset),
-        "feature": feature,
+        "feature": result.feature,
         "ranks": ranks,
         "cmc": [float(mean.cmc[rank - 1]) for rank in ranks],
         "cmc_std": [float(std["cmc"][rank - 1]) for rank in ranks],
         **scores,
         "num_valid_queries": mean.num_valid_queries,
-        "num_trials": len(data.test_galleries(dataset)),
-        "protocol": data.setting(dataset) + (_RE_RANKED if cfg.test.rerank else ""),
+        "num_trials": len(result.trials),
+        "protocol": data.setting(dataset, protocol) + "".join(mark for key, mark in _MARKS.items() if value_of(cfg, key)),
+        "protocol_name": protocol.name,
+        "flipped": cfg.test.flip,
     }
 
 
 def average_rows(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Average the same row of several trials; the deviation is that between trials."""
-    re_ranked = all(row["protocol"].endswith(_RE_RANKED) for row in rows)
-    mean = {**rows[0], "num_trials": len(rows), "protocol": f"mean over trials{_RE_RANKED if re_ranked else ''}"}
+    marks = "".join(mark for mark in _MARKS.values() if all(mark in row["protocol"] for row in rows))
+    # The first protocol of a data set needs no name here: its figures are what the name of the data set stands for.
+    name = rows[0].get("protocol_name", "")
+    other = f" {PROTOCOLS[name].label}" if name in PROTOCOLS and PROTOCOLS[name].family != name else ""
+    mean = {**rows[0], "num_trials": len(rows), "protocol": f"mean over trials{other}{marks}"}
     means, deviation = zip(*(_mean_std([row["cmc"][i] for row in rows]) for i in range(len(rows[0]["ranks"]))))
     mean["cmc"], mean["cmc_std"] = list(means), list(deviation)
     for key in (score.name for score in computed_scores()):

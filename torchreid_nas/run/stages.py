@@ -117,10 +117,7 @@ class Run:
             normalize_feature=cfg.test.normalize_feature, ranks=cfg.test.ranks, rerank=cfg.test.rerank,
             visrank=cfg.test.visrank, visrank_topk=cfg.test.visrank_topk,
         )
-        rows = [
-            result_row(cfg, engine.datamanager, dataset, feature, mean, std)
-            for dataset, features in engine.results.items() for feature, (mean, std) in features.items()
-        ]
+        rows = [result_row(cfg, engine.datamanager, result) for result in engine.tested]
         results = {"results": rows, **self.setup.method.describe(engine.model), **provenance(cfg)}
         entry = self.setup.zoo_entry(trains)
         if entry is not None:
@@ -129,6 +126,8 @@ class Run:
         if self.setup.weights(trains) in (stage.weights, stage.raw_weights) and stage.initial.exists():
             results["initial"] = read_json(stage.initial)
         self._keep_config()
+        # A test that is killed before its own certificate is written is made again: see guards.is_finished.
+        self.folder.certificate.unlink(missing_ok=True)
         write_json(self.folder.results, results)
         keep_evidence(self.setup, engine, results, trains)
         logger.info(report.results_table(results))

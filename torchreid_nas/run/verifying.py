@@ -17,7 +17,6 @@ from torchreid_nas.evidence.feature_store import load_test_features
 from torchreid_nas.evidence.store import load_scores
 from torchreid_nas.files import read_json
 from torchreid_nas.hub.checks import file_digest
-from torchreid_nas.metrics import average_results
 from torchreid_nas.metrics.scores import find_score, row_scores
 from torchreid_nas.run.build import evaluation_engine, read_data
 from torchreid_nas.run.folder import RunFolder
@@ -106,6 +105,15 @@ def _file(folder: RunFolder, name: str, file: Mapping[str, str]) -> Finding:
     return Finding(name, same, f"{file['name']} {'is the file of the test' if same else 'has changed since the test'}")
 
 
+def _rows(folder: RunFolder) -> dict[tuple[str, str, str], dict[str, Any]]:
+    return {_key(row): row for row in folder.read_results()["results"]}
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return what tells an entry of ``results.json`` from the others: target, protocol and feature."""
+    return row["dataset"], row["protocol"], row["feature"]
+
+
 def _attempt(what: str, check: Callable[[], list[Finding]]) -> list[Finding]:
     """Return what a check finds; an error that it ends in is a disagreement."""
     try:
@@ -116,11 +124,10 @@ def _attempt(what: str, check: Callable[[], list[Finding]]) -> list[Finding]:
 
 
 def _from_scores(folder: RunFolder) -> list[Finding]:
-    stored = {(test.dataset, test.feature): test for test in load_scores(folder.scores)}
+    stored = {(test.dataset, test.protocol, test.feature): test for test in load_scores(folder.scores)}
     wrong = [
-        f"{row['dataset']}, {row['feature']}, {find_score(name).title}"
-        for row in folder.read_results()["results"] for name, value in row_scores(row).items()
-        if stored[row["dataset"], row["feature"]].mean(name) != value
+        f"{', '.join(key)}, {find_score(name).title}"
+        for key, row in _rows(folder).items() for name, value in row_scores(row).items() if stored[key].mean(name) != value
     ]
     said = "follow from the scores of the queries, to the bit"
     if wrong:
@@ -130,19 +137,20 @@ def _from_scores(folder: RunFolder) -> list[Finding]:
 
 def _from_features(folder: RunFolder, certificate: Mapping[str, Any]) -> list[Finding]:
     cfg = load_config(folder.config)
-    rows = {(row["dataset"], row["feature"]): row for row in folder.read_results()["results"]}
-    tests = {test["dataset"]: test for test in certificate["tests"]}
+    rows = {(row["dataset"], row["protocol_name"], row["feature"]): row for row in _rows(folder).values()}
+    tests = {(test["dataset"], test["protocol"]): test for test in certificate["tests"]}
     largest, findings = 0.0, []
-    for test in load_test_features(folder.test_features):
-        if digest_of_galleries(test.galleries) != tests[test.dataset]["galleries"]:
-            findings.append(Finding("gallery draws", False, f"the galleries of {test.dataset} are not those of the certificate"))
-        trials, _ = score_features(
-            test, cfg.test.dist_metric, cfg.test.normalize_feature, cfg.test.rerank, cfg.test.matrix_gib * 2**30
+    for scored in load_test_features(folder.test_features):
+        for test in scored.tests:
+            if digest_of_galleries(test.galleries) != tests[scored.dataset, test.protocol.name]["galleries"]:
+                said = f"the galleries of {scored.dataset} are not those of the certificate"
+                findings.append(Finding("gallery draws", False, said))
+        results, _ = score_features(
+            scored, cfg.test.dist_metric, cfg.test.normalize_feature, cfg.test.rerank, cfg.test.matrix_gib * 2**30
         )
-        for feature, results in trials.items():
-            mean, _ = average_results(results)
-            for name, value in row_scores(rows[test.dataset, feature]).items():
-                largest = max(largest, abs(find_score(name).value(mean) - value))
+        for result in results:
+            for name, value in row_scores(rows[result.dataset, result.test.protocol.name, result.feature]).items():
+                largest = max(largest, abs(find_score(name).value(result.mean) - value))
     return [*findings, _difference("figures from features", largest)]
 
 
@@ -154,7 +162,7 @@ def _lists(folder: RunFolder, certificate: Mapping[str, Any], root: str | Path |
         return [Finding("lists of images", None, said)]
     data = read_data(RunSetup.of(cfg), cfg.data.targets)
     findings = []
-    for test in certificate["tests"]:
+    for test in {test["dataset"]: test for test in certificate["tests"]}.values():
         items = data.test_dataset[test["dataset"]]
         for part in ("query", "gallery"):
             same = digest_of_items(items[part], cfg.data.root) == test[part]
@@ -177,13 +185,11 @@ def _from_images(folder: RunFolder, certificate: Mapping[str, Any], root: str | 
         )
 
     def compared() -> list[Finding]:
-        rows = {(row["dataset"], row["feature"]): row for row in folder.read_results()["results"]}
-        largest = 0.0
-        for dataset, features in engine.results.items():
-            for feature, (mean, std) in features.items():
-                again = row_scores(result_row(cfg, engine.datamanager, dataset, feature, mean, std))
-                own = row_scores(rows[dataset, feature])
-                largest = max(largest, *(abs(again[name] - value) for name, value in own.items()))
+        rows, largest = _rows(folder), 0.0
+        for result in engine.tested:
+            row = result_row(cfg, engine.datamanager, result)
+            again, own = row_scores(row), row_scores(rows[_key(row)])
+            largest = max(largest, *(abs(again[name] - value) for name, value in own.items()))
         return [_difference("figures from images", largest)]
 
     return _attempt("figures from images", compared)

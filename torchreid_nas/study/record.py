@@ -143,6 +143,9 @@ def _chosen(study: Study, folder: RunFolder) -> dict[str, dict[str, Any]]:
     chosen: dict[str, dict[str, Any]] = {}
     for entry in results["results"]:
         shown = study.shown
+        # Of a target that was tested under several protocols the first one counts.
+        if entry["protocol"] != chosen.get(entry["dataset"], entry)["protocol"]:
+            continue
         if shown.feature in ("", entry["feature"]) and (not shown.datasets or entry["dataset"] in shown.datasets):
             chosen[entry["dataset"]] = {**entry, "generated": generated}
     return chosen

@@ -46,7 +46,7 @@ def test_a_damaged_marker_is_refused_in_one_sentence(tmp_path, marker, sentence)
 
 @settings(max_examples=400, deadline=None)
 @given(
-    st.sampled_from([*LAYOUTS, "llcm"]) | PLAIN,
+    st.sampled_from([*LAYOUTS, "cuhk03"]) | PLAIN,
     st.dictionaries(NAMES, PLAIN, max_size=3), st.sets(NAMES, max_size=2), st.sampled_from([1, 1, 2, None, "1"]),
 )
 def test_any_values_in_a_marker_are_read_or_refused(regdb, tmp_path_factory, layout, changed, missing, version):

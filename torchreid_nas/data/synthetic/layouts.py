@@ -18,6 +18,7 @@ from torchreid_nas.data.synthetic.camera import Camera, photograph
 from torchreid_nas.data.synthetic.camera_network import CameraNetwork
 from torchreid_nas.data.synthetic.dukemtmcreid import DUKEMTMCREID, write_dukemtmcreid
 from torchreid_nas.data.synthetic.figure import Pose
+from torchreid_nas.data.synthetic.llcm import LLCM_FOLDERS, write_llcm
 from torchreid_nas.data.synthetic.market1501 import MARKET1501, write_market1501
 from torchreid_nas.data.synthetic.person import Person
 from torchreid_nas.data.synthetic.scene import Scene
@@ -30,6 +31,7 @@ from torchreid_nas.files import write_text
 MODALITY_FOLDERS: dict[str, dict[str, tuple[str, ...]]] = {
     "regdb": {"visible": ("Visible",), "infrared": ("Thermal",)},
     "sysu_mm01": {"visible": ("cam1", "cam2", "cam4", "cam5"), "infrared": ("cam3", "cam6")},
+    "llcm": LLCM_FOLDERS,
 }
 
 # The data sets of visible cameras alone, by layout.
@@ -201,6 +203,7 @@ def _photograph(
 LAYOUTS: dict[str, Callable[[str | os.PathLike, SyntheticSettings], Path]] = {
     "regdb": write_regdb,
     "sysu_mm01": write_sysu_mm01,
+    "llcm": write_llcm,
     "market1501": write_market1501,
     "dukemtmcreid": write_dukemtmcreid,
 }

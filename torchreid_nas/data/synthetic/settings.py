@@ -36,7 +36,7 @@ class SyntheticSettings:
 
     Attributes:
         identities: number of persons.
-        images: images per identity and modality (RegDB) or camera (all others).
+        images: images per identity and modality (RegDB), sensor (LLCM) or camera (all others).
         height, width: size of the stored images in pixels.
         gap: distance of the infrared sensor from the visible one. 0: unit gain,
             no offset, full pattern contrast. 1: gain 0.25, clearly darker,
