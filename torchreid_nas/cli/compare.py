@@ -5,6 +5,7 @@ __all__ = ["main"]
 
 import argparse
 import logging
+import re
 from pathlib import Path
 
 import torchreid_nas
@@ -36,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--resamples", type=int, default=10_000, metavar="N", help="drawn test sets, default 10000")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws, default 0")
     parser.add_argument(
-        "--out", metavar="DIR", help="also write compare.json, compare.md, compare.png and changed-queries.png there"
+        "--out", metavar="DIR", help="also write compare.json, compare.md, compare.png and changed-queries*.png there"
     )
     arguments = parser.parse_args(argv)
     scores = [name.strip() for name in arguments.scores.split(",") if name.strip()]
@@ -64,12 +65,14 @@ def main(argv: list[str] | None = None) -> int:
         write_text(out / "compare.md", as_markdown(compared))
         draw_comparison(compared, out / "compare.png")
         written = ["compare.json", "compare.md", "compare.png"]
-        tables = [table for table in compared.tables if any(table.changes.values())]
-        if tables:
-            root = Path(str(runs[0].config["data.root"]))
-            missing = draw_changes(tables[0], root, out / "changed-queries.png", compared.generated)
-            if (out / "changed-queries.png").exists():
-                written.append("changed-queries.png")
+        root = Path(str(runs[0].config["data.root"]))
+        # The changes of a target are those of its average precision, whichever metric a table is of.
+        targets = {table.dataset: table for table in compared.tables if any(table.changes.values())}
+        for place, (target, table) in enumerate(targets.items()):
+            name = f"changed-queries{'-' + re.sub('[^A-Za-z0-9_]+', '-', target) if place else ''}.png"
+            missing = draw_changes(table, root, out / name, compared.generated)
+            if len(missing) < len({query.path for queries in table.changes.values() for query in queries}):
+                written.append(name)
             if missing:
                 logger.warning("%d query images are not below data.root and not shown, the first is %s", len(missing), missing[0])
         logger.info("\n%s: %s", out, ", ".join(written))

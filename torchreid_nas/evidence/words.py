@@ -68,7 +68,9 @@ def _lines(compared: Compared, style: str) -> list[str]:
         lines.append(f"- {method.name}: {len(method.runs)} run{'s' if len(method.runs) > 1 else ''} (seed {seeds}{splits})")
     for table in compared.tables:
         title = find_score(table.score).title
-        lines += ["", f"{'## ' if style == 'github' else '== '}{table.dataset}, {table.feature}, {title} ({table.protocol})", ""]
+        under = "" if table.protocol in table.dataset else f" ({table.protocol})"
+        lines += ["", f"{'## ' if style == 'github' else '== '}{table.dataset}, {table.feature}, {title}{under}"]
+        lines += [""] * bool(table.comparisons)
         lines += [f"- {sentence(comparison, title, compared.level)}" for comparison in table.comparisons]
         if len(table.comparisons) > 1:
             lines.append(f"- (p-values are corrected for {len(table.comparisons)} comparisons, by Holm.)")
@@ -110,8 +112,9 @@ def _changed(table: Table) -> list[str]:
         return []
     lines = []
     for (a, b), found in table.identities.items():
-        if found:
-            told = ", ".join(f"{pid} ({100 * difference:+.0f})" for pid, difference in found)
+        # Less than half a point would be shown as +0 or -0.
+        told = ", ".join(f"{pid} ({100 * difference:+.0f})" for pid, difference in found if abs(difference) >= 0.005)
+        if told:
             lines += ["", f"Identities that changed most, {a} − {b}, points of mAP: {told}"]
     return lines
 
