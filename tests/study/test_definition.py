@@ -39,6 +39,11 @@ def test_the_small_form_takes_its_own_config_and_values(tmp_path):
     assert small.columns[0].set == {"data.height": 32} and whole.columns[0].set == {}
 
 
+def test_the_small_form_says_what_stands_in_for_what(tmp_path):
+    path = written(tmp_path, TWO_ROWS + "note: About both.\nsmall: {config: small_cmnas, note: Generated.}\n")
+    assert read_study(path).note == "About both." and read_study(path, small=True).note == "About both. Generated."
+
+
 def test_published_figures_are_found_by_row_and_column_or_target(tmp_path):
     text = TWO_ROWS + "published: {source: a paper, figures: {share: {regdb: {rank1: 60, mAP: 50.5}}}}\n"
     published = read_study(written(tmp_path, text)).published

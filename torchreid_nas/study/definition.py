@@ -22,7 +22,8 @@ _STUDY_KEYS = (
     "small",
 )
 _COLUMN_KEYS = ("config", "set", "small")
-_SMALL_KEYS = ("config", "set")
+_SMALL_KEYS = ("config", "set", "note")
+_SMALL_COLUMN_KEYS = ("config", "set")
 _TABLE_KEYS = ("datasets", "feature", "scores", "size")
 _SWEEP_KEYS = ("key", "values")
 _PUBLISHED_KEYS = ("source", "protocol", "generated", "figures")
@@ -220,6 +221,7 @@ def read_study(name: str | os.PathLike[str], small: bool = False) -> Study:
         if not own:
             raise InputError(f"{origin} has no small form; give it a section small, or leave --small out")
         common = {**common, **_settings(own.get("set"), f"{origin}, small.set")}
+    notes = [str(part.get("note", "")).strip() for part in (content, own if small else {})]
     config = (str(own.get("config", "")) if small else "") or str(content.get("config", ""))
     columns = _columns(content.get("columns"), small, origin)
     if not config and not all(column.config for column in columns):
@@ -238,7 +240,7 @@ def read_study(name: str | os.PathLike[str], small: bool = False) -> Study:
         raise InputError(f"{origin} sets figure to curve and has no sweep to draw it over; give it a sweep, or figure bars")
     return Study(
         path.stem, str(content.get("title") or config_summary(path) or path.stem), str(content.get("paper", "")),
-        str(content.get("note", "")).strip(), config, common, _seeds(content.get("seeds", [1, 2, 3]), origin), tuple(rows),
+        " ".join(filter(None, notes)), config, common, _seeds(content.get("seeds", [1, 2, 3]), origin), tuple(rows),
         columns, _shown(content.get("table"), origin), figure, str(sweep.get("key", "")),
         _published(content.get("published"), [row.name for row in rows], origin),
     )
@@ -291,7 +293,7 @@ def _columns(content: Any, small: bool, origin: str) -> tuple[Column, ...]:
     for name, given in content.items():
         where = f'{origin}, column "{shown(name)}"'
         own = _mapping(given, _COLUMN_KEYS, where)
-        little = _mapping(own.get("small"), _SMALL_KEYS, f"{where}, small") if small else {}
+        little = _mapping(own.get("small"), _SMALL_COLUMN_KEYS, f"{where}, small") if small else {}
         columns.append(Column(
             str(name), str(little.get("config", "" if small else own.get("config", ""))),
             {**_settings(own.get("set"), f"{where}, set"), **_settings(little.get("set"), f"{where}, small.set")},

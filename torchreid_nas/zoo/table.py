@@ -32,6 +32,9 @@ Parameters and multiply-adds are counted by this project on the networks that it
 classifier, no layers that only training uses), for one image of the size given. A file without a published checksum
 is held to the sha256 of its first download, which is kept beside it.
 
+DukeMTMC-reID is withdrawn: its authors no longer distribute it. Networks that were trained on it are listed for whoever
+must repeat an old figure.
+
 ```
 torchreid-nas zoo info cdnet_market1501_pretrained
 torchreid-nas zoo download cdnet_market1501_pretrained
