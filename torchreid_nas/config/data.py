@@ -12,13 +12,29 @@ _ENABLED = (Need("synthetic.enabled", True),)
 DATA = {
     "root": Key("reid-data", "folder of the data sets", "torchreid"),
     "sources": Key(
-        ["regdb"], "data sets to train on", "CM-NAS", Check(lambda value: len(value) >= 1, "at least one data set"),
+        ["regdb"], "data sets to train on, own images as folder:PATH or csv:FILE", "CM-NAS",
+        Check(lambda value: len(value) >= 1, "at least one data set"),
         decides=TRAIN_AND_SEARCH,
     ),
-    "targets": Key(["regdb", "regdb_ir2vis"], "data sets to test on; ECN also adapts to their training images", "CM-NAS"),
+    "targets": Key(
+        ["regdb", "regdb_ir2vis"], "data sets to test on, own images likewise; ECN also adapts to their training images",
+        "CM-NAS",
+    ),
     "split_id": Key(
         0, "zero-based number of a fixed split of the data set: RegDB's trial", "torchreid", NOT_NEGATIVE,
         decides=TRAIN_AND_SEARCH, binds=TRAIN_AND_SEARCH,
+    ),
+    "layout": Key(
+        "", 'where the paths of folder:PATH say what, such as "{modality}/{pid}/{camid}_{frame}"; "" recognises it', "ours",
+        decides=TRAIN_AND_SEARCH, binds=TRAIN_AND_SEARCH,
+    ),
+    "split_seed": Key(
+        0, "seed by which the persons of own images without a split are divided", "ours", NOT_NEGATIVE,
+        decides=TRAIN_AND_SEARCH, binds=TRAIN_AND_SEARCH,
+    ),
+    "train_share": Key(
+        0.5, "share of the persons of own images without a split that train", "ours",
+        Check(lambda value: 0 < value < 1, "above 0 and below 1"), decides=TRAIN_AND_SEARCH, binds=TRAIN_AND_SEARCH,
     ),
     "height": Key(256, "height of the network's input, in pixels", "CM-NAS", _AT_LEAST_16, decides=TRAIN_AND_SEARCH, binds=TRAIN),
     "width": Key(128, "width of the network's input, in pixels", "CM-NAS", _AT_LEAST_16, decides=TRAIN_AND_SEARCH, binds=TRAIN),

@@ -15,6 +15,8 @@ __all__, __getattr__, __dir__ = lazy_exports(__name__, {
     "llcm": ("LLCM",),
     "manager": ("ReIDDataManager",),
     "regdb": ("RegDB",),
+    "torchreid_nas.data.own.dataset": ("OwnDataset",),
+    "torchreid_nas.data.own.reading": ("read_records",),
     "registered": ("DatasetFacts", "dataset_facts"),
     "sampler": ("CrossModalityIdentitySampler",),
     "splits": ("split_identities", "split_images", "split_images_by_count"),

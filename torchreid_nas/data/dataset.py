@@ -4,107 +4,20 @@ from __future__ import annotations
 __all__ = ["MODALITIES", "VISIBLE", "INFRARED", "Item", "CrossModalityDataset", "as_cross_modality", "as_rgb",
            "copy_facts", "image_size", "read_image", "read_pixels"]
 
-import contextlib
-import os
-import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import numpy as np
 import torchreid
 from PIL import Image
 
 from torchreid_nas.data.items import Item, as_items
+from torchreid_nas.data.reading import as_rgb, image_size, read_image, read_pixels
 from torchreid_nas.data.seeding import seeded
 from torchreid_nas.errors import InputError
 from torchreid_nas.metrics.protocols import Protocol, find_protocol
 
 MODALITIES = ("visible", "infrared")
 VISIBLE, INFRARED = range(2)
-
-# The largest value of a colour of 16 bits reaches this in images that use all bits. Sensors of 14 bits or fewer stay below.
-_LEAST_OF_16_BITS = 2**14
-
-
-def read_image(path: str | os.PathLike) -> Image.Image:
-    """Return the image at ``path``, fully decoded, as RGB.
-
-    torchreid's own ``read_image`` tries a broken file again for ever.
-
-    Raises:
-        InputError: the file is missing, truncated or no image, or see :func:`as_rgb`.
-    """
-    with _opened(path) as image:
-        return as_rgb(image, f'the image "{path}"')
-
-
-def as_rgb(image: Image.Image, what: str) -> Image.Image:
-    """Return an image of any mode as RGB.
-
-    Pillow gives the upper 8 of the 16 bits of a colour. Values of a sensor with
-    fewer bits then become nearly black, and larger grey values become white.
-
-    Args:
-        image: to convert.
-        what: names the image in the sentence of an error.
-
-    Raises:
-        InputError: the image has grey values beyond 8 bits, or colours of 16 bits of which the upper bits are not used.
-    """
-    if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        raise InputError(
-            f"{what} has grey values of 16 bits or more (Pillow's mode {image.mode}), expected 8 bits; save it again "
-            "with the values that matter scaled to 0 to 255"
-        )
-    deep = _stores_16_bits(image)
-    rgb = image.convert("RGB")
-    if deep and np.asarray(rgb).max() < _LEAST_OF_16_BITS >> 8:
-        raise InputError(
-            f"{what} has 16 bits per colour, but no value of {_LEAST_OF_16_BITS:,} or more out of 65,535, as from a sensor of "
-            "14 bits or fewer; save it again with the values that matter scaled to 8 bits, 0 to 255"
-        )
-    return rgb
-
-
-def _stores_16_bits(image: Image.Image) -> bool:
-    """Return whether the file of an image that is not decoded yet holds 16 bits per value, for a mode of 8 bits."""
-    for tile in getattr(image, "tile", ()):
-        arguments = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
-        if any(isinstance(argument, str) and ";16" in argument for argument in arguments):
-            return True
-    return False
-
-
-def read_pixels(path: str | os.PathLike) -> np.ndarray:
-    """Return the pixels of :func:`read_image`, uint8 (H, W, 3)."""
-    return np.array(read_image(path))
-
-
-def image_size(path: str | os.PathLike) -> tuple[int, int]:
-    """Return (height, width) of the image at ``path``, of which no more than that is read.
-
-    Raises:
-        InputError: the file is missing or no image.
-    """
-    with _opened(path) as image:
-        return image.height, image.width
-
-
-@contextlib.contextmanager
-def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
-    """Open an image, and have what goes wrong in the block said in one sentence."""
-    try:
-        with Image.open(path) as image:
-            yield image
-    except InputError:
-        raise
-    except FileNotFoundError as error:
-        raise InputError(f'the image "{path}" does not exist; unpack the data set again') from error
-    except (OSError, EOFError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
-        raise InputError(
-            f'the image "{path}" is truncated or no image ({type(error).__name__}: {error}); '
-            "restore the file or unpack the data set again"
-        ) from error
 
 
 class CrossModalityDataset(torchreid.data.ImageDataset):
@@ -140,6 +53,9 @@ class CrossModalityDataset(torchreid.data.ImageDataset):
         num_splits: fixed splits, each of which is trained and tested by itself.
         draws_gallery: True for a class with ``draw_gallery(trial, **galleries)``, where ``galleries`` are those of a protocol.
         stand_in: layout of ``torchreid-nas synthetic`` that stands in for the data; ``""`` without one.
+        needed_parts: parts that must hold images.
+        labelled: whether the identities are known; without them the images serve domain adaptation alone.
+        remarks: sentences on the data, which the summary of a data manager ends with.
         val_pids: training labels of an official validation part, or empty.
 
     Raises:
@@ -167,6 +83,9 @@ class CrossModalityDataset(torchreid.data.ImageDataset):
     options: Sequence[str] = ()
     num_splits: int = 1
     stand_in: str = ""
+    needed_parts: Sequence[str] = ("train", "query", "gallery")
+    labelled: bool = True
+    remarks: Sequence[str] = ()
 
     def __init__(
         self,
@@ -179,7 +98,7 @@ class CrossModalityDataset(torchreid.data.ImageDataset):
         **kwargs: Any,
     ):
         for part, items in (("train", train), ("query", query), ("gallery", gallery)):
-            if not items:
+            if not items and part in self.needed_parts:
                 raise InputError(
                     f"{type(self).__name__} has no {part} images; check the lists of the data set and the split"
                 )
@@ -188,12 +107,24 @@ class CrossModalityDataset(torchreid.data.ImageDataset):
         self.left_out: list[Item] = as_items("left-out", left_out)
         # combine_all, which torchreid's constructor calls, reads the pool.
         self.gallery_pool: list[Item] = as_items("gallery", gallery if gallery_pool is None else gallery_pool)
-        parts = (as_items(part, items) for part, items in (("train", train), ("query", query), ("gallery", gallery)))
-        super().__init__(*parts, **kwargs)
+        parts = {part: as_items(part, items) for part, items in (("train", train), ("query", query), ("gallery", gallery))}
+        some = next(filter(None, parts.values()), [])
+        # torchreid looks at the first image of every part: a part without images gets those of another for a moment.
+        super().__init__(*(items or some for items in parts.values()), **kwargs)
+        for part in (part for part, items in parts.items() if not items):
+            setattr(self, part, [])
+            if part == getattr(self, "mode", "train"):
+                self.data: list[Item] = []
+            if part == "train":
+                self.num_train_pids = self.num_train_cams = 0
 
     def modality_of(self, camid: int) -> int:
         """Return ``VISIBLE`` or ``INFRARED`` for a camera of this data set."""
         return INFRARED if camid in self.infrared_camids else VISIBLE
+
+    def count_cameras(self, items: Sequence[tuple]) -> int | None:
+        """Return the number of cameras of some images; None where the cameras are not known."""
+        return len({item[2] for item in items})
 
     @property
     def direction(self) -> str:
@@ -302,7 +233,7 @@ class CrossModalityDataset(torchreid.data.ImageDataset):
         train = list(self.train)
         for path, pid, camid, dsetid in other.train:
             train.append((path, pid + self.num_train_pids, camid + shift, dsetid + self.num_datasets))
-        return CrossModalityDataset(
+        return _Sum(
             train,
             self.query,
             self.gallery,
@@ -324,6 +255,12 @@ class CrossModalityDataset(torchreid.data.ImageDataset):
         if isinstance(other, int) and other == 0:
             return self
         return as_cross_modality(other) + self
+
+
+class _Sum(CrossModalityDataset):
+    """Data sets to train on together; nobody tests on what the first one has for a test."""
+
+    needed_parts = ("train",)
 
 
 def as_cross_modality(dataset: torchreid.data.ImageDataset) -> CrossModalityDataset:

@@ -60,7 +60,7 @@ class DomainAdaptationDataManager(IdentityDataManager):
             )
         named = [] if isinstance(load_train_targets, bool) else list_names("load_train_targets", load_train_targets)
         super().__init__(*args, **{**kwargs, "also_load": named})
-        names = list(self.targets) if load_train_targets is True else named
+        names = self.named_targets if load_train_targets is True else named
         if load_train_targets is True and not names:
             raise InputError("load_train_targets is True and targets names no data set; name the data sets to adapt to")
         if camstyle not in CAMERA_STYLES:
@@ -117,6 +117,7 @@ class DomainAdaptationDataManager(IdentityDataManager):
             )
         self._decode_once(names, items)
         self.trainset_t = whole.view(items, self.transform_tr)
+        self.trainset_t.labelled = all(part.labelled for part in parts)
         shown: Any = self.trainset_t
         if camstyle != "none":
             # Files have the data sets' own numbers of cameras, not those of the sum.

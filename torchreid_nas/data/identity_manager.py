@@ -45,10 +45,17 @@ class IdentityDataManager(ReIDDataManager):
         return sampler if num_batches is None else BoundedSampler(sampler, num_batches * batch_size)
 
     def validation_parts(self, dataset: CrossModalityDataset, items: Sequence[Item]) -> dict[str, list[Item]]:
-        """The first image of each identity and camera queries; identities of one camera alone are left out."""
+        """The first image of each identity and camera queries; identities of one camera alone are left out.
+
+        Where every identity has one camera, each image counts as a camera of its own.
+        """
         cameras: dict[int, set[int]] = {}
         for _, pid, camid, _ in items:
             cameras.setdefault(pid, set()).add(camid)
+        if all(len(seen) == 1 for seen in cameras.values()):
+            # Images without cameras, or of one camera: every image queries and skips itself alone.
+            items = [(path, pid, place, dsetid) for place, (path, pid, _, dsetid) in enumerate(items)]
+            return {"query": list(items), "gallery": list(items)}
         items = [item for item in items if len(cameras[item[1]]) > 1]
         first = {(item[1], item[2]): item for item in reversed(items)}
         return {"query": list(first.values()), "gallery": list(items)}

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import io
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from torchreid_nas.data.registered import dataset_facts
 from torchreid_nas.data.seeding import SeededSampler
 from torchreid_nas.data.splits import relabel, split_identities
 from torchreid_nas.data.transforms import ERASING, Erasing, build_cross_modality_transforms
+from torchreid_nas.data.usable import check_scorable, check_source, testable
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.metrics.protocols import Protocol, find_protocol
 
@@ -53,6 +54,7 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         transforms, norm_mean, norm_std: see
             :func:`build_cross_modality_transforms`.
         split_id: the RegDB trial, from 0.
+        layout, split_seed, train_share: of own images, see :class:`~torchreid_nas.data.own.dataset.OwnDataset`.
         batch_size_train: images in a training batch, all modalities together.
         batch_size_test: images in a test batch.
         workers: loader processes where images are decoded for every batch; 0 loads in this one. What is random about an
@@ -83,6 +85,8 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         training: False for a test alone: there is no training loader, and no batch that the identities must fill.
 
     Attributes:
+        targets: what is tested.
+        named_targets: these, and targets without labels, which serve domain adaptation alone.
         trainset: what ``train_loader`` reads, labels 0..num_train_pids-1.
         validation_loader: ``{"query": ..., "gallery": ...}``, images of the
             held-out identities in test transforms, or None.
@@ -94,6 +98,7 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
     """
 
     data_type = "image"
+    targets: list[str]
 
     def __init__(
         self,
@@ -127,6 +132,9 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         training: bool = True,
         interpolation: str = "bilinear",
         erasing: Erasing = ERASING,
+        layout: str = "",
+        split_seed: int = 0,
+        train_share: float = 0.5,
     ):
         sources, targets = list_names("sources", sources), None if targets is None else list_names("targets", targets)
         if not sources:
@@ -167,19 +175,28 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
                 "random_patch and color_jitter out"
             )
 
-        options = {"root": root, "split_id": split_id, "gallery_draw": gallery_draw, "shot": shot}
+        options = {
+            "root": root, "split_id": split_id, "gallery_draw": gallery_draw, "shot": shot, "layout": layout,
+            "split_seed": split_seed, "train_share": train_share,
+        }
         self._datasets = {
             name: load_dataset(name, options) for name in dict.fromkeys([*self.sources, *self.targets, *also_load])
         }
+        for name in self.sources:
+            check_source(name, self._datasets[name])
         train = functools.reduce(operator.add, (self._datasets[name] for name in self.sources))
         self._decode_once(self.sources, train.train)
         self._set_train(train, holdout, holdout_seed)
         self.test_loader: dict[str, dict[str, DataLoader]] = {}
         self.test_dataset: dict[str, dict[str, list[Item]]] = {}
+        self.named_targets = list(self.targets)
+        self.targets = testable(self.targets, self._datasets)
         for name in self.targets:
             dataset = self._datasets[name]
             self.test_dataset[name] = {"query": dataset.query, "gallery": dataset.gallery_pool}
-            self._check_scorable(name)
+            for protocol in self.protocols(name):
+                drawn = sorted({place for places in self.test_galleries(name, protocol) for place in places.tolist()})
+                check_scorable(name, dataset.query, [dataset.gallery_pool[place] for place in drawn], protocol)
             self._decode_once([name], [*dataset.query, *dataset.gallery_pool])
             self.test_loader[name] = {
                 part: self._test_loader(dataset, items) for part, items in self.test_dataset[name].items()
@@ -247,24 +264,16 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         if not any(infrared for *_, infrared in rows):
             # Data of one modality: whether it is visible is not known, and nothing is said of the other.
             headers, rows = ["part", "identities", "images"], [row[:-1] for row in rows]
-        table = tabulate(rows, headers=headers)
+        remarks = [remark for dataset in self._datasets.values() for remark in dataset.remarks]
+        table = "\n".join([tabulate(rows, headers=headers), *dict.fromkeys(remarks)])
         if self.cache == "off" or not self._training or isinstance(self.train_loader, CachedLoader):
             return table
         return f"{table}\ntraining images are decoded for every batch: the cache has no batched form of all data.transforms"
 
-    def _check_scorable(self, name: str) -> None:
-        """Refuse a target whose test would end in no figures, before a training takes its time."""
-        query, gallery = self.test_dataset[name]["query"], self.test_dataset[name]["gallery"]
-        _, q_pids, q_camids, *_ = zip(*query)
-        for protocol in self.protocols(name):
-            drawn = {place for places in self.test_galleries(name, protocol) for place in places.tolist()}
-            _, g_pids, g_camids, *_ = zip(*(gallery[place] for place in sorted(drawn)))
-            if not protocol.count_valid(q_pids, g_pids, q_camids, g_camids):
-                apart = ", seen by another camera," if protocol.skips_own_camera else ""
-                raise InputError(
-                    f'none of the {len(q_pids):,} queries of "{name}" can be scored: no gallery image shows the same '
-                    f"person{apart} under this protocol; give a test set whose queries and gallery share persons"
-                )
+    @property
+    def datasets(self) -> Mapping[str, CrossModalityDataset]:
+        """The loaded data sets by their names."""
+        return self._datasets
 
     # -- for subclasses -------------------------------------------------------
 

@@ -10,13 +10,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from torchreid_nas.data.dataset import MODALITIES, CrossModalityDataset
+from torchreid_nas.data.own.dataset import OwnDataset
+from torchreid_nas.data.own.names import is_own
 from torchreid_nas.data.synthetic import LAYOUTS
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.host import IMAGE_DATASETS
 from torchreid_nas.metrics.protocols import PROTOCOLS, Protocol, find_protocol
 
 OPTIONS = {
-    "split_id": "data.split_id", "shot": "test.shot", "gallery_draw": "test.gallery_draw", "num_trials": "test.num_trials",
+    "split_id": "data.split_id", "layout": "data.layout", "split_seed": "data.split_seed", "train_share": "data.train_share",
+    "shot": "test.shot", "gallery_draw": "test.gallery_draw", "num_trials": "test.num_trials",
 }
 """Options of data sets, and the config keys that set them."""
 
@@ -74,6 +77,8 @@ class DatasetFacts:
 
 def dataset_facts(name: str) -> DatasetFacts:
     """Return what is known of a data set of torchreid's registry: a class, a ``functools.partial`` of one, or torchreid's own.
+
+    Of own images (``folder:PATH``, ``csv:FILE``) protocol and modalities follow from the files: the loaded data set says them.
 
     The attributes of :class:`CrossModalityDataset` say it. For a class without
     them, such as torchreid's own, the defaults of that class hold, and the
@@ -151,15 +156,17 @@ def test_targets(names: Sequence[str], targets: Sequence[str]) -> list[str]:
 
 
 def registered_dataset(name: str) -> Callable[..., Any]:
-    """Return what torchreid's registry holds under a name.
+    """Return what torchreid's registry holds under a name, or for a name of own images what reads these.
 
     Raises:
         InputError: there is nothing.
     """
+    if is_own(name):
+        return functools.partial(OwnDataset, name)
     if name not in IMAGE_DATASETS:
         raise InputError(
-            f'there is no image data set "{name}", expected one of {", ".join(IMAGE_DATASETS)}'
-            f"{nearest(name, IMAGE_DATASETS)}"
+            f'there is no image data set "{name}", expected one of {", ".join(IMAGE_DATASETS)}, or own images as folder:PATH or '
+            f"csv:FILE{nearest(name, IMAGE_DATASETS)}"
         )
     return IMAGE_DATASETS[name]
 

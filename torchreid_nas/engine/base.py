@@ -7,6 +7,7 @@ import contextlib
 import functools
 import logging
 import math
+import re
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -199,10 +200,12 @@ class ResumableEngine(torchreid.engine.Engine):
         with self.precision.explained_layout(self.model):
             distmat = self.score(dataset_name, query_loader, gallery_loader, dist_metric, normalize_feature, rerank, visrank)
         if visrank:
+            # Own images are named by their path.
+            name = re.sub(r"[^\w.-]", "_", dataset_name)
             torchreid.utils.visualize_ranked_results(
                 distmat, self.datamanager.fetch_test_loaders(dataset_name), self.datamanager.data_type,
                 width=self.datamanager.width, height=self.datamanager.height,
-                save_dir=f"{save_dir}/visrank_{dataset_name}", topk=visrank_topk,
+                save_dir=f"{save_dir}/visrank_{name}", topk=visrank_topk,
             )
         for line in result_lines([result for result in self.tested if result.dataset == dataset_name], ranks):
             _LOGGER.info(line)

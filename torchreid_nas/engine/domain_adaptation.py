@@ -220,7 +220,9 @@ class DomainAdaptationEngine(RetrievalEngine):
         row = super().end_of_epoch()
         options = self.adaptation
         in_memory = options.exemplars == "memory"
-        if self._adapts and in_memory and options.num_neighbours and self.epoch >= options.neighbour_epoch:
+        # Without labels nobody knows whom the neighbours show.
+        labelled = getattr(getattr(self.datamanager, "trainset_t", None), "labelled", True)
+        if labelled and self._adapts and in_memory and options.num_neighbours and self.epoch >= options.neighbour_epoch:
             row["neighbour_precision"] = self._neighbour_precision()
         return row
 

@@ -140,6 +140,7 @@ class BaseMethod(Method):
             height=cfg.data.height, width=cfg.data.width, transforms=cfg.data.transforms, norm_mean=cfg.data.norm_mean,
             norm_std=cfg.data.norm_std, interpolation=cfg.data.interpolation,
             erasing=Erasing(erase.probability, tuple(erase.area), tuple(erase.aspect)), split_id=cfg.data.split_id,
+            layout=cfg.data.layout, split_seed=cfg.data.split_seed, train_share=cfg.data.train_share,
             batch_size_train=cfg.train.batch_size, batch_size_test=cfg.test.batch_size, workers=min(cfg.data.workers, _cores()),
             num_instances=cfg.sampler.num_instances, num_batches=cfg.train.num_batches or None,
             use_gpu=self.device.type == "cuda", seed=cfg.train.seed, gallery_draw=cfg.test.gallery_draw,

@@ -229,6 +229,8 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         _LLCM,
         dataclasses.replace(_LLCM, name="llcm_repository", label="LLCM repository", transposed=True),
+        # Own images without cameras: test images of one file, or of one sequence, have one camera number, and no others have it.
+        Protocol("captures", "no cameras", skips_own_camera=True),
     )
 }
 """Protocols by name: the values of ``test.protocol``. :func:`register_protocol` adds to them."""

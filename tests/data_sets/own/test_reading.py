@@ -58,7 +58,7 @@ def test_a_clear_layout_is_recognised(tmp_path, names, expected, said):
 
 
 @pytest.mark.parametrize("names, part", [
-    (["0001/1/a.jpg", "0002/1/b.jpg"], "2 levels of folders whose meaning is not clear"),
+    (["0001/1/a.jpg", "0002/2/b.jpg"], "2 levels of folders whose meaning is not clear"),
     (["train/RGB/7/1.jpg", "train/thermal/7/x/1.jpg"], "different depths"),
     (["20240501/a.jpg", "20240502/a.jpg"], "named as days"),
     (["0001_c1_1.jpg", "other.jpg"], "1 of 2 images have names as in Market-1501"),

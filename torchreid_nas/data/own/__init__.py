@@ -2,6 +2,7 @@
 from torchreid_nas.lazy import lazy_exports
 
 __all__, __getattr__, __dir__ = lazy_exports(__name__, {
+    "dataset": ("OwnDataset",),
     "names": ("OwnSource", "is_own", "split_source"),
     "pattern": ("Pattern",),
     "reading": ("read_records",),

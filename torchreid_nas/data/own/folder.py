@@ -27,10 +27,11 @@ def read_folder(folder: Path, source: str, layout: str = "") -> Records:
     With a layout each path is read by it. Without one, in this order:
 
     1. Names as in Market-1501 (``0002_c1s1_000451_03.jpg``), if all images have such names: person and camera.
-       Folders above may name a split or a modality. A folder of another name must be the person's, or the layout is asked for.
+       Folders above may name a split or a modality. Another folder must be the person's or hold all images.
        Junk (-1) is left out.
     2. Else the folders. All images must lie equally deep. A level all of whose names are words of a modality, of a split or of
-       cameras (``cam3``) says that. One level may be left, which is the person's. More than one, or days as names, are asked for.
+       cameras (``cam3``) says that. A folder that holds all images says nothing. One level may be left, which is the person's.
+       More than one, or days as names, are asked for.
     3. Without any level for persons the images have no labels.
 
     Args:
@@ -136,6 +137,8 @@ def _by_levels(folder: Path, levels: Sequence[set[str]], example: str) -> tuple[
     """Return the layout in words and a function that reads a path."""
     meanings = [_meaning(level) for level in levels]
     free = [index for index, meaning in enumerate(meanings) if not meaning]
+    # A folder that holds all images says nothing beside one that does not.
+    free = [index for index in free if len(levels[index]) > 1] or free
     twice = next((meaning for meaning in meanings if meaning and meanings.count(meaning) > 1), "")
     if len(free) > 1 or twice:
         count, unclear = (2, f"that name a {twice}") if twice else (len(free), "whose meaning is not clear")
@@ -144,13 +147,14 @@ def _by_levels(folder: Path, levels: Sequence[set[str]], example: str) -> tuple[
         raise InputError(f'the folders in "{folder}" are named as days, as in "{shown(example, 200)}", hardly persons; {_ASK}')
     if free:
         meanings[free[0]] = "person"
-    said = "/".join([*meanings, "image"]) + ("" if free else " (no labels)")
+    said = "/".join([*filter(None, meanings), "image"]) + ("" if free else " (no labels)")
 
     def read(name: str) -> dict[str, str]:
         *parents, file = name.split("/")
         fields = {"frame": PurePosixPath(file).stem}
         for meaning, word in zip(meanings, parents):
-            fields[_FIELD_OF[meaning]] = word
+            if meaning:
+                fields[_FIELD_OF[meaning]] = word
         return fields
 
     return said, read
@@ -158,7 +162,8 @@ def _by_levels(folder: Path, levels: Sequence[set[str]], example: str) -> tuple[
 
 def _market_reader(folder: Path, levels: Sequence[set[str]], names: Sequence[str]) -> Reader:
     meanings = [_meaning(level) for level in levels]
-    own = [index for index, meaning in enumerate(meanings) if meaning not in ("modality", "split")]
+    # A folder that holds all images says nothing.
+    own = [index for index, meaning in enumerate(meanings) if meaning not in ("modality", "split") and len(levels[index]) > 1]
 
     def read(name: str) -> dict[str, str] | None:
         *parents, file = name.split("/")
