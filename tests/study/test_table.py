@@ -88,6 +88,19 @@ def test_one_column_never_holds_two_protocols(tmp_path):
     assert kept["cells"] == [] and [run["state"] for run in kept["runs"]] == ["finished"] * 4
 
 
+def test_protocols_of_one_test_stand_in_columns_of_their_own(tmp_path):
+    study, members, runs, folder = recorded(tmp_path, [(0.25, 0.75), (0.5, 0.5)])
+    for member in members:
+        content = member.folder.read_results()
+        (entry,) = content["results"]
+        content["results"] = [{**entry, "protocol": name, "protocol_name": name} for name in ("images", "identities")]
+        content["results"][1]["mAP"] = 0.125
+        write_json(member.folder.results, content)
+    table = study_table(record_study(study, members, runs, folder))
+    shown = dict(zip(table.headers, table.rows[0]))
+    assert shown["regdb (images) mAP"] == "25.0 ± 17.7" and shown["regdb (identities) mAP"] == "12.5 ± 0.0"
+
+
 def test_parts_of_a_row_are_averaged_within_a_seed(tmp_path):
     content = record_study(*recorded(tmp_path, [(0.25, 0.75), (0.5, 0.5)], more="over: {data.split_id: [0, 1]}"))
     assert content["cells"][0]["scores"]["rank1"]["values"] == [0.25, 0.75]

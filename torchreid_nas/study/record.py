@@ -137,17 +137,21 @@ def _cells(study: Study, members: Sequence[Member], runs: Sequence[Mapping[str, 
 
 
 def _chosen(study: Study, folder: RunFolder) -> dict[str, dict[str, Any]]:
-    """Return the entry of each target that the table shows, with a word on whether the images are generated."""
+    """Return the entry of each target that the table shows, with a word on whether the images are generated.
+
+    Of a target that one test scored under several protocols each is a target of its own: they stand in columns of their own.
+    """
     results = folder.read_results()
     generated = bool(results.get("data", {}).get("synthetic"))
     chosen: dict[str, dict[str, Any]] = {}
+    protocols: dict[str, set[str]] = {}
     for entry in results["results"]:
-        shown = study.shown
-        # Of a target that was tested under several protocols the first one counts.
-        if entry["protocol"] != chosen.get(entry["dataset"], entry)["protocol"]:
-            continue
-        if shown.feature in ("", entry["feature"]) and (not shown.datasets or entry["dataset"] in shown.datasets):
-            chosen[entry["dataset"]] = {**entry, "generated": generated}
+        protocols.setdefault(entry["dataset"], set()).add(entry.get("protocol_name", ""))
+    for entry in results["results"]:
+        shown, dataset = study.shown, entry["dataset"]
+        if shown.feature in ("", entry["feature"]) and (not shown.datasets or dataset in shown.datasets):
+            label = f"{dataset} ({entry['protocol_name']})" if len(protocols[dataset]) > 1 else dataset
+            chosen[label] = {**entry, "dataset": label, "generated": generated}
     return chosen
 
 
