@@ -36,6 +36,7 @@ TITLES = {
     "ecn_ablation": "ECN's ablation on generated domains",
     "positive_prediction": "ECN++'s positive prediction",
     "controls": "Controls of the demo",
+    "pretraining": "Pretraining a searched CDNet on attributes",
     "intervals": "Coverage of the intervals, and false alarms of the paired test",
     "demos": "The demos",
     "export": "Export",

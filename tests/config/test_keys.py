@@ -35,7 +35,7 @@ def test_only_places_and_tests_decide_no_stage():
         "device", "data.root", "data.targets", "data.cache_dir", "data.save_dir",
     }
     assert set(keys_that_bind("train")) == {
-        "model.last_stride", "data.split_id", "data.height", "data.width", "data.interpolation", "data.norm_mean",
+        "task", "model.last_stride", "data.split_id", "data.height", "data.width", "data.interpolation", "data.norm_mean",
         "data.norm_std",
     }
 
@@ -79,7 +79,7 @@ def test_the_reference_has_every_key_with_method_and_data_set():
 
 def test_the_reference_is_a_table_per_section_for_a_page():
     text = key_reference(markdown=True)
-    assert [line for line in text.splitlines() if line.startswith("## ")][:3] == ["## device", "## model", "## data"]
+    assert [line for line in text.splitlines() if line.startswith("## ")][:3] == ["## device", "## task", "## model"]
     assert all(line.count(" | ") == 5 for line in text.splitlines() if line.startswith("| "))
 
 

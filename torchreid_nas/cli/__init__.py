@@ -16,7 +16,7 @@ from typing import Any
 
 import torchreid_nas
 from torchreid_nas.cli.faults import machine_fault
-from torchreid_nas.config import load_config
+from torchreid_nas.config import KEYS, load_config
 from torchreid_nas.errors import InputError, nearest, plain_warnings, printable
 from torchreid_nas.log import plain_lines
 from torchreid_nas.methods.effects import without_effect
@@ -166,6 +166,8 @@ def _experiment(argv: Sequence[str]) -> int:
 
         dry_run(cfg, stages, arguments.verbose)
         return 0
+    if arguments.trials is not None and cfg.task == "classification":
+        raise InputError("--trials is for data sets with several fixed splits, and task classification has none; leave it out")
     if arguments.trials is not None:
         series.run_trials(cfg, _trials(arguments.trials, cfg.data.sources), stages, arguments.resume)
     elif cfg.ecn.ablation:
@@ -177,8 +179,8 @@ def _experiment(argv: Sequence[str]) -> int:
 
 
 def _refuse_no_command(word: str) -> None:
-    """Refuse a first word that is neither a command nor an option nor a key; only the key "device" has no section."""
-    if not word.startswith("-") and "." not in word and word != "device":
+    """Refuse a first word that is neither a command nor an option nor a key; a few keys have no section."""
+    if not word.startswith("-") and "." not in word and word not in KEYS:
         raise InputError(
             f'there is no command "{word}", expected one of {", ".join(_COMMANDS)}, or options and KEY VALUE pairs such as '
             f"train.lr 0.02{nearest(word, _COMMANDS)}"

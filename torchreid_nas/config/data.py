@@ -3,6 +3,7 @@ from __future__ import annotations
 
 __all__ = ["DATA", "SAMPLER", "SYNTHETIC"]
 
+from torchreid_nas.config.classification import OF_REID
 from torchreid_nas.config.key import AT_LEAST_ONE, NOT_NEGATIVE, TRAIN, TRAIN_AND_SEARCH, Check, Key, Need, one_of
 
 _AT_LEAST_16 = Check(lambda value: value >= 16, "at least 16")
@@ -82,7 +83,7 @@ DATA = {
 
 SAMPLER = {
     "num_instances": Key(
-        4, "K: images of each modality per identity in a batch", "CM-NAS", AT_LEAST_ONE, decides=TRAIN_AND_SEARCH,
+        4, "K: images of each modality per identity in a batch", "CM-NAS", AT_LEAST_ONE, OF_REID, TRAIN_AND_SEARCH,
     ),
 }
 

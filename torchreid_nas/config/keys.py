@@ -7,9 +7,10 @@ from collections.abc import Mapping
 
 from yacs.config import CfgNode
 
+from torchreid_nas.config.classification import CLASSIFICATION, TASK
 from torchreid_nas.config.data import DATA, SAMPLER, SYNTHETIC
 from torchreid_nas.config.ecn import ECN
-from torchreid_nas.config.key import Key, named
+from torchreid_nas.config.key import Key, named, value_of
 from torchreid_nas.config.model import MODEL
 from torchreid_nas.config.search import SEARCH
 from torchreid_nas.config.test import TEST
@@ -18,11 +19,13 @@ from torchreid_nas.errors import InputError
 
 KEYS: dict[str, Key] = {
     "device": Key("", 'device of the run: "cpu", "cuda", "cuda:1", …; "" takes a GPU where there is one'),
+    "task": TASK,
     **named("model", MODEL),
     **named("data", DATA),
     **named("sampler", SAMPLER),
     **named("loss", LOSS),
     **named("ecn", ECN),
+    **named("classification", CLASSIFICATION),
     **named("train", TRAIN_KEYS),
     **named("adam", ADAM),
     **named("sgd", SGD),
@@ -90,6 +93,15 @@ def check_together(cfg: CfgNode) -> None:
         raise InputError(
             "search.keep_weights True starts from a supernet, which has one convolution for both modalities, and model.separate "
             "is convolutions; set one of them to its default"
+        )
+    of_other_task = [
+        name for name, key in KEYS.items()
+        if any(need.key == "task" and not need.holds(cfg) for need in key.needs) and value_of(cfg, name) != key.default
+    ]
+    if of_other_task:
+        name, other = of_other_task[0], "classification" if cfg.task == "reid" else "reid"
+        raise InputError(
+            f"{name} is {value_of(cfg, name)}, which task {cfg.task} would not heed; leave it out, or set task {other}"
         )
     if cfg.ecn.target_epoch >= cfg.train.max_epoch:
         raise InputError(

@@ -12,8 +12,9 @@ MODEL = {
         decides=TRAIN_AND_SEARCH,
     ),
     "pretrained": Key(
-        "imagenet", 'weights that a search and a training start from: "imagenet", "" for random ones, or a file', "CM-NAS",
-        decides=TRAIN_AND_SEARCH, booleans={True: "imagenet", False: ""},
+        "imagenet",
+        'weights that a search and a training start from: "imagenet", "" for random ones, a file, or the folder of a run',
+        "CM-NAS", decides=TRAIN_AND_SEARCH, booleans={True: "imagenet", False: ""},
     ),
     "load_weights": Key(
         "", "checkpoint (ours, the authors' or zoo:NAME) that is tested, or that a training starts from", "torchreid",

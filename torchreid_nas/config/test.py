@@ -3,6 +3,7 @@ from __future__ import annotations
 
 __all__ = ["TEST"]
 
+from torchreid_nas.config.classification import OF_REID
 from torchreid_nas.config.key import AT_LEAST_ONE, POSITIVE, Check, Key, Need, one_of
 
 TEST = {
@@ -12,8 +13,8 @@ TEST = {
         "ours", one_of("fp32", "bf16", "auto"),
     ),
     "compile": Key(False, "torch.compile of the network, for large targets"),
-    "dist_metric": Key("euclidean", "distance of features", "CM-NAS", one_of("euclidean", "cosine")),
-    "normalize_feature": Key(True, "features have length 1", "CM-NAS"),
+    "dist_metric": Key("euclidean", "distance of features", "CM-NAS", one_of("euclidean", "cosine"), OF_REID),
+    "normalize_feature": Key(True, "features have length 1", "CM-NAS", needs=OF_REID),
     "ranks": Key(
         [1, 5, 10, 20], "ranks of the CMC that are reported", "torchreid",
         Check(lambda value: len(value) >= 1 and all(1 <= x <= 20 for x in value), "ranks between 1 and 20"),
@@ -22,7 +23,7 @@ TEST = {
         [], 'protocols of the targets by name, see docs/data-sets-and-protocols.md; [] for the usual one, "all" for all of a '
         "target, side by side", "ours", item="",
     ),
-    "flip": Key(False, "mean of the features of an image and of its mirror image, as CAJ and DEEN test"),
+    "flip": Key(False, "mean of the features of an image and of its mirror image, as CAJ and DEEN test", needs=OF_REID),
     "shot": Key(
         1, "images per identity and camera in the gallery of SYSU-MM01, where test.protocol is []; papers have 1 or 10", "CM-NAS",
         AT_LEAST_ONE,
@@ -41,10 +42,10 @@ TEST = {
     ),
     "keep_features": Key(True, "keep the features of a test, up to 1 GiB, for `torchreid-nas verify`", "ours"),
     "trapezoid_map": Key(False, "also report the mAP that is integrated by trapezoids, as ECN's authors report it"),
-    "rerank": Key(False, "re-rank by k-reciprocal neighbours", "torchreid"),
+    "rerank": Key(False, "re-rank by k-reciprocal neighbours", "torchreid", needs=OF_REID),
     "matrix_gib": Key(
         4.0, "largest distance matrix that is made, in GiB; rankings of a larger one are counted by blocks", "ours", POSITIVE,
     ),
-    "visrank": Key(False, "write images of the rankings", "torchreid"),
+    "visrank": Key(False, "write images of the rankings", "torchreid", needs=OF_REID),
     "visrank_topk": Key(10, "ranked images per query", "torchreid", AT_LEAST_ONE, (Need("test.visrank", True),)),
 }

@@ -3,6 +3,9 @@ from __future__ import annotations
 
 __all__ = ["ADAM", "LOSS", "SGD", "TRAIN_KEYS"]
 
+from dataclasses import replace
+
+from torchreid_nas.config.classification import OF_REID
 from torchreid_nas.config.key import (
     AT_LEAST_ONE,
     AUTO_OR_BOOL,
@@ -23,7 +26,7 @@ _STAGED = (Need("train.staged_lr", True),)
 _STEPS = (Need("train.lr_scheduler", "warmup_multi_step", "multi_step", "single_step"),)
 _WARMUP = (Need("train.lr_scheduler", "warmup_multi_step"),)
 
-LOSS = {
+_LOSS = {
     "softmax.label_smooth": Key(False, "smooth the labels of the cross-entropy", "CM-NAS", decides=TRAIN_AND_SEARCH),
     "triplet.margin": Key(0.4, "margin of the triplet loss", "CM-NAS", NOT_NEGATIVE, decides=TRAIN_AND_SEARCH),
     "triplet.normalize": Key(
@@ -36,6 +39,11 @@ LOSS = {
         5.0, "loss weight of C3MMD's correlation consistency", "CM-NAS", NOT_NEGATIVE, decides=TRAIN_AND_SEARCH,
     ),
     "c3mmd.weight_mmd": Key(0.05, "loss weight of C3MMD's class-specific MMD", "CM-NAS", NOT_NEGATIVE, decides=TRAIN_AND_SEARCH),
+}
+
+# Cross-entropy alone is the loss of every task.
+LOSS = {
+    name: row if name == "softmax.label_smooth" else replace(row, needs=(*row.needs, *OF_REID)) for name, row in _LOSS.items()
 }
 
 TRAIN_KEYS = {

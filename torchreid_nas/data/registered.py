@@ -1,7 +1,10 @@
 """What is known of a registered data set before its files are read: protocol, splits, options, modalities."""
 from __future__ import annotations
 
-__all__ = ["ALL_PROTOCOLS", "OPTIONS", "DatasetFacts", "check_protocols", "dataset_facts", "registered_dataset", "test_targets"]
+__all__ = [
+    "ALL_PROTOCOLS", "CLASS_DATASETS", "OPTIONS", "DatasetFacts", "check_protocols", "dataset_facts", "registered_dataset",
+    "test_targets",
+]
 
 import dataclasses
 import functools
@@ -16,6 +19,9 @@ from torchreid_nas.data.synthetic import LAYOUTS
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.host import IMAGE_DATASETS
 from torchreid_nas.metrics.protocols import PROTOCOLS, Protocol, find_protocol
+
+CLASS_DATASETS = ("cifar10", "cifar100", "imagenet")
+"""Data sets of classes, for task classification; see :mod:`torchreid_nas.data.classes`."""
 
 OPTIONS = {
     "split_id": "data.split_id", "layout": "data.layout", "split_seed": "data.split_seed", "train_share": "data.train_share",
@@ -164,6 +170,10 @@ def registered_dataset(name: str) -> Callable[..., Any]:
     if is_own(name):
         return functools.partial(OwnDataset, name)
     if name not in IMAGE_DATASETS:
+        if name in CLASS_DATASETS:
+            raise InputError(
+                f'"{name}" is a data set of classes, and task is reid; name a data set of persons, or set task classification'
+            )
         raise InputError(
             f'there is no image data set "{name}", expected one of {", ".join(IMAGE_DATASETS)}, or own images as folder:PATH or '
             f"csv:FILE{nearest(name, IMAGE_DATASETS)}"

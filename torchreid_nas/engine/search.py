@@ -1,7 +1,7 @@
 """The bilevel search as a layer over any engine of this package: weights and architecture in turn."""
 from __future__ import annotations
 
-__all__ = ["BalanceNeckSearchEngine", "BilevelSearch", "CrossModalitySearchEngine", "SearchOptions"]
+__all__ = ["BalanceNeckSearchEngine", "BilevelSearch", "ClassificationSearchEngine", "CrossModalitySearchEngine", "SearchOptions"]
 
 import dataclasses
 from bisect import bisect_right
@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchreid_nas.data.interface import DataManager
 from torchreid_nas.engine.balance import BalanceNeckEngine
 from torchreid_nas.engine.base import ResumableEngine, total
+from torchreid_nas.engine.classification import ClassificationEngine
 from torchreid_nas.engine.cross_modality import CrossModalityEngine
 from torchreid_nas.engine.interface import BatchLoader
 from torchreid_nas.errors import InputError
@@ -207,6 +208,10 @@ class BilevelSearch(ResumableEngine):
         super().load_state_dict(state)
         self.unchanged_epochs = state["unchanged_epochs"]
         self._architecture = self.space.derive(self.model)
+
+
+class ClassificationSearchEngine(BilevelSearch, ClassificationEngine):
+    """The search of CDNet on images of classes."""
 
 
 class BalanceNeckSearchEngine(BilevelSearch, BalanceNeckEngine):

@@ -1,7 +1,7 @@
 """What the methods of all papers share."""
 from __future__ import annotations
 
-__all__ = ["BaseMethod"]
+__all__ = ["BaseMethod", "usable_workers"]
 
 import importlib
 import os
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torchreid_nas.architecture import ArchitectureSpec
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.methods.interface import Method
+from torchreid_nas.run.folder import weights_file
 
 if TYPE_CHECKING:
     import torch
@@ -141,7 +142,7 @@ class BaseMethod(Method):
             norm_std=cfg.data.norm_std, interpolation=cfg.data.interpolation,
             erasing=Erasing(erase.probability, tuple(erase.area), tuple(erase.aspect)), split_id=cfg.data.split_id,
             layout=cfg.data.layout, split_seed=cfg.data.split_seed, train_share=cfg.data.train_share,
-            batch_size_train=cfg.train.batch_size, batch_size_test=cfg.test.batch_size, workers=min(cfg.data.workers, _cores()),
+            batch_size_train=cfg.train.batch_size, batch_size_test=cfg.test.batch_size, workers=usable_workers(cfg.data.workers),
             num_instances=cfg.sampler.num_instances, num_batches=cfg.train.num_batches or None,
             use_gpu=self.device.type == "cuda", seed=cfg.train.seed, gallery_draw=cfg.test.gallery_draw,
             shot=cfg.test.shot, protocols=cfg.test.protocol, num_trials=cfg.test.num_trials, holdout=holdout,
@@ -162,9 +163,13 @@ class BaseMethod(Method):
         )
 
     def pretrained(self) -> bool | Path:
-        """Return ``model.pretrained`` as the model factories take it."""
+        """Return ``model.pretrained`` as the model factories take it; of the folder of a run its trained weights.
+
+        Raises:
+            InputError: the run of that folder is not trained.
+        """
         value = self.cfg.model.pretrained
-        return value == "imagenet" if value in ("imagenet", "") else Path(value)
+        return value == "imagenet" if value in ("imagenet", "") else weights_file(value)
 
     def outside_spaces(self) -> list[str]:
         """Return the names of the registered search spaces that are not the method's own and search this model."""
@@ -187,6 +192,6 @@ class BaseMethod(Method):
             )
 
 
-def _cores() -> int:
-    """Return the number of cores that this process may use; more loader processes than cores wait for each other."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def usable_workers(wanted: int) -> int:
+    """Return ``wanted`` loader processes, at most one per core of this process: more wait for each other."""
+    return min(wanted, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

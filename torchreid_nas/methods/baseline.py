@@ -5,7 +5,7 @@ __all__ = ["BaselineMethod"]
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torchreid_nas.architecture import ArchitectureSpec
 from torchreid_nas.errors import InputError, shown
@@ -25,7 +25,7 @@ class BaselineMethod(CDNetMethod):
     factories = {name: ("torchreid_nas.models.cdnet", name) for name in ("cdnet_x0_75", "cdnet_x0_5", "cdnet_x0_25")}
     spaces = ()
     plain_architecture = "none"
-    own_keys = ("model.neck", "model.dropout", "loss.triplet", "sampler")
+    own_keys: ClassVar[Sequence[str]] = ("model.neck", "model.dropout", "loss.triplet", "sampler")
 
     @classmethod
     def models(cls) -> Sequence[str]:

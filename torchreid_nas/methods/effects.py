@@ -100,8 +100,14 @@ def _effects(name: str) -> list[str]:
 
 def _cause(cfg: CfgNode, key: str) -> str:
     """Return the key that takes the effect of ``key`` away, ``""`` where ``key`` has an effect."""
-    if not _reads(method_of(cfg.model.name), cfg.model.name, key):
-        return "model.name"
+    model = cfg.model.name
+    try:
+        method = method_of(model, cfg.task)
+    except InputError:
+        # A model that is not for the task: the run itself refuses the model.
+        return ""
+    if not _reads(method, model, key):
+        return "model.name" if cfg.task == "reid" or not _reads(method_of(model), model, key) else "task"
     unmet = [need.key for need in KEYS[key].needs if not need.holds(cfg)]
     return unmet[0] if unmet else _cause_in_data(cfg, key)
 

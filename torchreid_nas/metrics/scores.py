@@ -126,7 +126,8 @@ class Score:
         name: key in ``results.json`` and in zoo entries; an identifier.
         title: of the column in tables.
         of: given :class:`Ranked`, the (R,) float64 values of the queries; the metric is their mean over the valid
-            queries. None for a rank of the CMC and for a metric that is no ranking's (``top1`` of ImageNet).
+            queries. None for a rank of the CMC and for a metric that is no ranking's (``top1`` and ``top5`` of a
+            classification).
         rank: of the CMC; 0 for a metric that is no rank.
         key: config key that asks for the metric; ``""`` for a metric that every result has.
 
@@ -160,6 +161,7 @@ SCORES: dict[str, Score] = {
         Score("mAP_trapezoid", "mAP (trapezoid)", average_precision_trapezoid, key="test.trapezoid_map"),
         Score("mINP", "mINP", inverse_negative_penalty),
         Score("top1", "top-1"),
+        Score("top5", "top-5"),
     )
 }
 """The metrics by name, in the order of tables. :func:`register_score` adds to them."""
@@ -238,5 +240,5 @@ def row_scores(row: Mapping[str, Any], suffix: str = "") -> dict[str, float]:
         {'rank1': 0.5, 'rank5': 0.75, 'mAP': 0.4}
     """
     ranks = {f"rank{rank}": value for rank, value in zip(row["ranks"], row[f"cmc{suffix}"])}
-    others = {score.name: row[score.name + suffix] for score in computed_scores() if score.name + suffix in row}
+    others = {name: row[name + suffix] for name, score in SCORES.items() if not score.rank and name + suffix in row}
     return {score.name: (ranks | others)[score.name] for score in ordered_scores(ranks | others)}

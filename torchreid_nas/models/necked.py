@@ -1,7 +1,7 @@
 """A backbone with a neck: the necks of CDNet's paper behind CDNet, and behind torchreid's own networks."""
 from __future__ import annotations
 
-__all__ = ["ChainBackbone", "NeckedNetwork", "StageBackbone", "attach_neck"]
+__all__ = ["ChainBackbone", "NeckedNetwork", "StageBackbone", "attach_neck", "check_classifies", "class_logits"]
 
 from collections import OrderedDict
 from typing import Any, Protocol, cast
@@ -184,3 +184,30 @@ def attach_neck(
     """
     backbone = network.backbone if isinstance(network, NeckedNetwork) else ChainBackbone(network)
     return NeckedNetwork(backbone, neck, num_classes, dropout, loss)
+
+
+def class_logits(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Return the logits (B, classes) that a network in eval mode is tested by: the sum over its branches, as the authors do.
+
+    Args:
+        model: a network with one of CDNet's necks, or one of torchreid's with a single ``classifier``.
+        images: (B, 3, H, W).
+
+    Example:
+        >>> from torchreid_nas.models import cdnet_x0_25
+        >>> class_logits(cdnet_x0_25(7, pretrained=False).eval(), torch.zeros(2, 3, 64, 32)).shape
+        torch.Size([2, 7])
+    """
+    if isinstance(model, NeckedNetwork):
+        return torch.stack(model.logits(images)).sum(dim=0)
+    logits: torch.Tensor = model.classifier(model(images))  # type: ignore[operator]  # check_classifies has seen the layer
+    return logits
+
+
+def check_classifies(model: nn.Module) -> None:
+    """Raise InputError where :func:`class_logits` cannot ask a network."""
+    if not isinstance(model, NeckedNetwork) and not isinstance(getattr(model, "classifier", None), nn.Linear):
+        raise InputError(
+            f"{type(model).__name__} has no single classifier to be tested by, as task classification needs it; set model.neck "
+            "blneck, or take another network as model.name"
+        )

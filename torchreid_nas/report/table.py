@@ -70,7 +70,8 @@ def _by_row(entries: Sequence[Mapping[str, Any]]) -> str:
         [*(str(entry.get(label, "")) for label in labels), *(texts.get(score.name, "") for score in scores), *_counts(entry)]
         for entry, texts in zip(entries, map(_texts, entries))
     ]
-    headers = [*map(_TITLES.__getitem__, labels), *(score.title for score in scores), "queries", "trials"]
+    counted = "queries" if any(entry["ranks"] for entry in entries) else "images"
+    headers = [*map(_TITLES.__getitem__, labels), *(score.title for score in scores), counted, "trials"]
     align = ["left"] * len(labels) + ["right"] * (len(headers) - len(labels))
     # Numbers come formatted: tabulate would cut the zeros of 50.00.
     table = tabulate(rows, headers=headers, colalign=align, disable_numparse=True)

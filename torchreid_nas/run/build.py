@@ -15,7 +15,8 @@ from yacs.config import CfgNode
 from torchreid_nas.architecture import ArchitectureSpec
 from torchreid_nas.checkpoints.load import checkpoint_num_classes, classifier_size, load_weights
 from torchreid_nas.data import ReIDDataManager, dataset_facts
-from torchreid_nas.data.synthetic import LAYOUTS, SyntheticSettings, write_dataset
+from torchreid_nas.data.synthetic import LAYOUTS, SyntheticSettings, write_attributes, write_dataset
+from torchreid_nas.data.synthetic.attributes import ATTRIBUTES
 from torchreid_nas.engine import EvaluationOptions, ResumableEngine, SearchOptions, seed_everything
 from torchreid_nas.errors import InputError
 from torchreid_nas.optim import build_lr_scheduler, build_optimizer, fuse
@@ -42,6 +43,10 @@ def provide_data(cfg: CfgNode) -> None:
     if not cfg.synthetic.enabled:
         return
     settings = SyntheticSettings(**{key: value for key, value in cfg.synthetic.items() if key != "enabled"})
+    if cfg.task == "classification":
+        if ATTRIBUTES in (*cfg.data.sources, *cfg.data.targets):
+            logger.info(f"== generated persons by what they wear: {write_attributes(cfg.data.root, settings)}")
+        return
     layouts = {dataset_facts(name).stand_in for name in (*cfg.data.sources, *cfg.data.targets)}
     for layout in LAYOUTS:
         if layout in layouts:

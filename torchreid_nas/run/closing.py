@@ -5,8 +5,9 @@ __all__ = ["closing_lines"]
 
 import shlex
 
+from torchreid_nas.config import load_config
 from torchreid_nas.errors import InputError
-from torchreid_nas.run.folder import RunFolder
+from torchreid_nas.run.folder import SEARCHED, RunFolder
 from torchreid_nas.zoo.trained import load_trained
 
 
@@ -33,6 +34,12 @@ def _next_command(folder: RunFolder) -> str:
         return _stages_command(folder, "train,test") if folder.is_searched() else ""
     if not run.results.is_file():
         return _stages_command(run, "test")
+    cfg = load_config(run.config)
+    if cfg.task == "classification":
+        # Its weights are what a re-ID starts from.
+        searched = ["model.architecture", str(run.architecture)] if cfg.model.architecture == SEARCHED else []
+        words = ["--config", "cdnet_market1501", "model.name", cfg.model.name, *searched, "model.pretrained", str(run)]
+        return shlex.join(["torchreid-nas", *words])
     try:
         modalities = load_trained(run.path).modalities
     except InputError:

@@ -65,7 +65,8 @@ def _labels(items: Sequence[Sequence[Any]]) -> tuple[Any, Any]:
 
 
 def _keeps_features(setup: RunSetup, engine: RetrievalEngine) -> bool:
-    if not engine.keeps_features:
+    # A classification has no features to keep.
+    if not engine.keeps_features or not engine.scored:
         return False
     size = size_of(engine.scored)
     if size > _MOST_FEATURES:

@@ -18,9 +18,10 @@ This module stands low: engines, checkpoints and inference import it.
 """
 from __future__ import annotations
 
-__all__ = ["SEARCHED", "STAGES", "RunFolder", "StageFolder"]
+__all__ = ["SEARCHED", "STAGES", "RunFolder", "StageFolder", "weights_file"]
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -345,3 +346,25 @@ class RunFolder:
         """Copy the architecture into the training's folder where ``spec`` is a file."""
         if Path(spec).is_file():
             Architecture.load(spec).save(self.train.architecture)
+
+
+def weights_file(named: str) -> Path:
+    """Return the file of weights that a text names: a file, or the folder of a run, whose trained weights it means.
+
+    Raises:
+        InputError: the run of the folder is not trained.
+
+    Example:
+        >>> weights_file("mine.pth").as_posix()
+        'mine.pth'
+    """
+    path = Path(named)
+    if not os.path.isdir(path):  # noqa: PTH112  # Path raises for names that no file system takes
+        return path
+    weights = RunFolder(path).train.weights
+    if not weights.is_file():
+        raise InputError(
+            f'"{named}" is no folder of a trained run: "{weights}" does not exist; run its train stage first, or name a file of '
+            "weights"
+        )
+    return weights

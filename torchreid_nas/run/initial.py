@@ -4,7 +4,6 @@ from __future__ import annotations
 __all__ = ["initial_weights"]
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from yacs.config import CfgNode
 
 from torchreid_nas.checkpoints.load import resolve_weights
 from torchreid_nas.hub.checks import file_digest
+from torchreid_nas.run.folder import weights_file
 
 
 def initial_weights(cfg: CfgNode, model: nn.Module, from_supernet: bool = False) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def initial_weights(cfg: CfgNode, model: nn.Module, from_supernet: bool = False)
     if from_supernet:
         entry["weights"] = "supernet"
     elif named:
-        path = resolve_weights(named) if model_cfg.load_weights else Path(named)
+        path = resolve_weights(named) if model_cfg.load_weights else weights_file(named)
         entry = {"weights": named, "file_sha256": file_digest(path, "sha256")}
     else:
         entry["weights"] = "imagenet" if model_cfg.pretrained else "random"

@@ -13,7 +13,7 @@ from torchreid_nas.config.key import value_of
 from torchreid_nas.data.manager import ReIDDataManager
 from torchreid_nas.engine.scoring import ProtocolResult
 from torchreid_nas.metrics import PROTOCOLS
-from torchreid_nas.metrics.scores import computed_scores
+from torchreid_nas.metrics.scores import SCORES
 
 # What figures compare with no others after, by the config key that asks for it.
 _MARKS = {"test.flip": ", flipped", "test.rerank": ", re-ranked"}
@@ -23,13 +23,14 @@ def result_row(cfg: CfgNode, data: ReIDDataManager, result: ProtocolResult) -> d
     """Return the entry of one target, protocol and feature: mean and deviation over its galleries, as fractions.
 
     ``protocol`` says in words how the target was tested, ``protocol_name`` is the name for ``test.protocol``. A metric that
-    a config key asks for (``mAP_trapezoid``) is in the entry only where the key is set.
+    a config key asks for (``mAP_trapezoid``) is in the entry only where the key is set. A classification has accuracies and
+    no ranks.
     """
     dataset, protocol, mean, std = result.dataset, result.test.protocol, result.mean, result.std
-    ranks = list(cfg.test.ranks)
+    ranks = list(cfg.test.ranks) if len(mean.cmc) else []
     scores: dict[str, float] = {}
-    for score in computed_scores():
-        if not score.key or value_of(cfg, score.key):
+    for score in SCORES.values():
+        if score.name in mean.scores and (not score.key or value_of(cfg, score.key)):
             scores[score.name], scores[f"{score.name}_std"] = score.value(mean), std[score.name]
     return {
         "dataset": dataset,
@@ -54,9 +55,9 @@ def average_rows(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     name = rows[0].get("protocol_name", "")
     other = f" {PROTOCOLS[name].label}" if name in PROTOCOLS and PROTOCOLS[name].family != name else ""
     mean = {**rows[0], "num_trials": len(rows), "protocol": f"mean over trials{other}{marks}"}
-    means, deviation = zip(*(_mean_std([row["cmc"][i] for row in rows]) for i in range(len(rows[0]["ranks"]))))
-    mean["cmc"], mean["cmc_std"] = list(means), list(deviation)
-    for key in (score.name for score in computed_scores()):
+    ranks = [_mean_std([row["cmc"][i] for row in rows]) for i in range(len(rows[0]["ranks"]))]
+    mean["cmc"], mean["cmc_std"] = [value for value, _ in ranks], [deviation for _, deviation in ranks]
+    for key in (score.name for score in SCORES.values() if not score.rank and score.name in rows[0]):
         # A trial that was tested before a metric was asked for lacks the metric: then there is no mean over the trials.
         values = [row[key] for row in rows if key in row]
         if len(values) == len(rows):

@@ -155,7 +155,7 @@ def _member(
         folder = folder / _slug(name) if name else folder
     place = {"train.seed": seed, "data.save_dir": str(folder / f"seed_{seed}")}
     cfg = change_config(base, {**study.set, **column.set, **own, **given, **place}, origin)
-    method = method_of(cfg.model.name)
+    method = method_of(cfg.model.name, cfg.task)
     if reference is not None:
         cfg = change_config(cfg, {_ARCHITECTURE: method.plain_architecture}, origin)
     searches = cfg.model.architecture == SEARCHED
@@ -213,7 +213,7 @@ def _shared(members: Sequence[Member]) -> list[Member]:
 def _digests(member: Member) -> Iterator[tuple[str, Any]]:
     """Yield the stages of a member that others may share, each with all that its numbers follow from."""
     cfg = member.cfg
-    method = method_of(cfg.model.name)
+    method = method_of(cfg.model.name, cfg.task)
     searched = _values(cfg, (*keys_that_decide("search"), *method.decides)) if "search" in member.stages else None
     if searched is not None:
         yield "search", ("search", searched)

@@ -5,6 +5,7 @@ by a :class:`Camera` (:func:`photograph`). The writers of :data:`LAYOUTS` store
 such photographs in the layouts of RegDB, SYSU-MM01, LLCM, Market-1501 and DukeMTMC-reID.
 A figure measured on them says nothing about the real data sets.
 """
+from torchreid_nas.data.synthetic.attributes import write_attributes
 from torchreid_nas.data.synthetic.camera import Camera, photograph
 from torchreid_nas.data.synthetic.dukemtmcreid import write_dukemtmcreid
 from torchreid_nas.data.synthetic.figure import Pose
@@ -25,6 +26,7 @@ __all__ = [
     "SyntheticSettings",
     "contact_sheet",
     "photograph",
+    "write_attributes",
     "write_dataset",
     "write_dukemtmcreid",
     "write_llcm",
