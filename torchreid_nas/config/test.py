@@ -21,7 +21,7 @@ TEST = {
     ),
     "protocol": Key(
         [], 'protocols of the targets by name, see docs/data-sets-and-protocols.md; [] for the usual one, "all" for all of a '
-        "target, side by side", "ours", item="",
+        "target, side by side", "ours", needs=OF_REID, item="",
     ),
     "flip": Key(False, "mean of the features of an image and of its mirror image, as CAJ and DEEN test", needs=OF_REID),
     "shot": Key(

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torchreid_nas.architecture import ArchitectureSpec
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.methods.interface import Method
-from torchreid_nas.run.folder import weights_file
 
 if TYPE_CHECKING:
     import torch
@@ -168,6 +167,8 @@ class BaseMethod(Method):
         Raises:
             InputError: the run of that folder is not trained.
         """
+        from torchreid_nas.run.folder import weights_file
+
         value = self.cfg.model.pretrained
         return value == "imagenet" if value in ("imagenet", "") else weights_file(value)
 

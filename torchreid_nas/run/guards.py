@@ -97,7 +97,8 @@ def check_needs(setup: RunSetup, stages: Sequence[str]) -> None:
     if "test" in stages:
         if not cfg.data.targets:
             raise InputError("data.targets names no data set to test on; name one, or leave test out of --stages")
-        check_protocols(cfg.test.protocol, cfg.data.targets)
+        if cfg.task == "reid":
+            check_protocols(cfg.test.protocol, cfg.data.targets)
     provide_data(cfg)
     if "train" in stages[1:]:
         # A search trains on other parts of the data: only here it is known what the held-out identities leave.
