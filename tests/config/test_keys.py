@@ -35,8 +35,8 @@ def test_only_places_and_tests_decide_no_stage():
         "device", "data.root", "data.targets", "data.cache_dir", "data.save_dir",
     }
     assert set(keys_that_bind("train")) == {
-        "task", "model.last_stride", "data.split_id", "data.height", "data.width", "data.interpolation", "data.norm_mean",
-        "data.norm_std",
+        "task", "model.separate", "model.last_stride", "model.fusion_gate", "model.convolutions", "data.split_id",
+        "data.height", "data.width", "data.interpolation", "data.norm_mean", "data.norm_std",
     }
 
 
