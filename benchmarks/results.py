@@ -38,6 +38,7 @@ TITLES = {
     "controls": "Controls of the demo",
     "pretraining": "Pretraining a searched CDNet on attributes",
     "intervals": "Coverage of the intervals, and false alarms of the paired test",
+    "doctor": "Does the doctor find what is planted?",
     "demos": "The demos",
     "export": "Export",
     "normalization": "Split and searched BatchNorm",

@@ -29,6 +29,7 @@ _COMMANDS = {
     "report": ("torchreid_nas.cli.report", "show the table of a run and draw its pictures again"),
     "compare": ("torchreid_nas.cli.compare", "say whether tested runs differ, with intervals"),
     "verify": ("torchreid_nas.cli.verify", "hold the figures of a run against its features and certificate"),
+    "doctor": ("torchreid_nas.cli.doctor", "find faults of a data set: files, copies, labels, cameras, modalities"),
     "lint": ("torchreid_nas.cli.lint", "name the rows of a table of figures that do not compare"),
     "features": ("torchreid_nas.cli.features", "features of images, folders and videos into a file"),
     "match": ("torchreid_nas.cli.match", "rank a gallery for each query image"),
@@ -43,7 +44,8 @@ _COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every code but 0 comes with one sentence.
 
-    0 is success, 1 a fault of the machine (out of memory, a killed process), 2 bad input, 130 Ctrl-C, 143 SIGTERM.
+    0 is success, 1 a fault of the machine (out of memory, a killed process), 2 bad input, 130 Ctrl-C, 143 SIGTERM. The
+    commands ``verify`` and ``doctor`` also return 1, and ``doctor`` 2, for what they find.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -99,6 +101,8 @@ def _sigterm_as_interrupt() -> Iterator[None]:
 def _what_is_left(argv: Sequence[str]) -> str:
     """Return what an interrupted command leaves."""
     command = argv[0] if argv else ""
+    if command == "doctor":
+        return "the same command goes on with the images that were not read yet"
     if command == "zoo":
         return "the same command goes on with a download where it broke off"
     if command == "study":

@@ -4,6 +4,7 @@ from __future__ import annotations
 __all__ = ["machine_fault"]
 
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 
 _OF_MEMORY = (
     # torch on a CPU, torch on a GPU, shared memory of loader processes, a fork.
@@ -26,6 +27,8 @@ def machine_fault(error: BaseException) -> str | None:
         text = str(one)
         if isinstance(one, RuntimeError) and text.startswith("DataLoader worker") and "timed out" not in text:
             return "a process that loads images was killed, most often because the memory is full; lower data.workers"
+        if isinstance(one, BrokenProcessPool):
+            return "a process that reads images was killed, most often because the memory is full; lower --workers"
         if isinstance(one, MemoryError) or isinstance(one, (RuntimeError, OSError)) and any(part in text for part in _OF_MEMORY):
             return "the memory is full; lower train.batch_size, test.batch_size or data.workers"
     return None

@@ -1,7 +1,7 @@
 """SYSU-MM01: four visible and two infrared cameras, galleries drawn at random."""
 from __future__ import annotations
 
-__all__ = ["SYSUMM01"]
+__all__ = ["SYSUMM01", "read_permutations"]
 
 import dataclasses
 import random
@@ -182,7 +182,7 @@ class SYSUMM01(CrossModalityDataset):
         """Return the images that the published permutation names for one identity and camera."""
         file = Path(self.dataset_dir) / PERMUTATIONS
         if self._permutations is None:
-            self._permutations = _read_permutations(file)
+            self._permutations = read_permutations(file)
         cells = self._permutations[camera - 1]
         runs = cells[pid - 1] if pid <= len(cells) else np.empty((0, 0), int)
         if runs.size == 0 or trial >= len(runs):
@@ -257,7 +257,7 @@ def _items(images: Images, pids: Iterable[int], cameras: Iterable[int]) -> list[
     ]
 
 
-def _read_permutations(path: Path) -> list[list[np.ndarray]]:
+def read_permutations(path: Path) -> list[list[np.ndarray]]:
     """Read the official draws: for each camera and identity an array (runs, images) of 1-based image numbers.
 
     MATLAB cells arrive as object arrays, 6 x 1 or 1 x 6, with one more level

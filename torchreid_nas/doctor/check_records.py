@@ -44,8 +44,10 @@ def shared_persons(data: Data) -> Iterator[Finding]:
 
 
 def shared_files(data: Data) -> Iterator[Finding]:
-    """Files that are listed for training and for test."""
-    shared = sorted({r.path for r in data.part("train")} & {r.path for r in data.part(*TEST_PARTS)})
+    """Files that are listed for training and for test, but those of persons on both sides."""
+    people = {r.person for r in data.part("train") if r.person} & {r.person for r in data.part(*TEST_PARTS)}
+    trained, tested = ({r.path for r in data.part(*parts) if r.person not in people} for parts in (("train",), TEST_PARTS))
+    shared = sorted(trained & tested)
     if shared:
         words = {"files": counted(len(shared), "file"), "verb": are(len(shared))}
         yield Finding("shared_file", len(shared), words, tuple(shared))
@@ -148,7 +150,7 @@ def balance(data: Data) -> Iterator[Finding]:
     if rare:
         words = {
             "cameras": counted(len(rare), "camera"), "verb": are(len(rare), "has", "have"), "share": f"{_RARE:.0%}",
-            "names": listed(f"{camera + 1} ({counted(cameras[camera], 'image')})" for camera in rare),
+            "names": listed(f"{data.camera_name(camera)} ({counted(cameras[camera], 'image')})" for camera in rare),
         }
         chosen = set(rare)
         yield Finding("rare_camera", len(rare), words, tuple(r.path for r in data.records if r.camera in chosen))

@@ -13,7 +13,7 @@ from torchreid_nas.data.dataset import MODALITIES, CrossModalityDataset, as_cros
 from torchreid_nas.doctor.findings import Finding
 from torchreid_nas.metrics.protocols import PROTOCOLS, Protocol, find_protocol
 
-TEST_PARTS = ("query", "gallery")
+TEST_PARTS = ("query", "gallery", "test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Record:
         person: as the data name the person, the same in all parts; ``""`` for junk and distractors.
         camera: torchreid's number, from 0; None where nobody knows.
         modality: ``"visible"``, ``"infrared"``, or ``""`` where nobody knows.
-        part: ``"train"``, ``"query"``, ``"gallery"``, or ``""`` for an image in none of them.
+        part: ``"train"``, ``"query"``, ``"gallery"``, ``"test"`` where only that is known, or ``""`` for none of them.
         sequence: of a video; ``""`` for none.
 
     Example:
@@ -98,6 +98,7 @@ class Data:
         found: what reading the lists and names has found.
         source: where a complete copy comes from.
         remarks: lines for the head of the report.
+        camera_names: of own data; cameras of named data sets are numbers from 1.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Data:
     found: list[Finding] = field(default_factory=list)
     source: str = ""
     remarks: list[str] = field(default_factory=list)
+    camera_names: Mapping[int, str] = field(default_factory=dict)
 
     def part(self, *names: str) -> list[Record]:
         """Return the records of parts."""
@@ -120,6 +122,10 @@ class Data:
     def modalities(self) -> set[str]:
         """Modalities that its images are of."""
         return {record.modality for record in self.records if record.modality}
+
+    def camera_name(self, camera: int) -> str:
+        """Return the name of a camera, for people."""
+        return self.camera_names.get(camera, f"{camera + 1}")
 
     def shown(self, path: str) -> str:
         """Return a path relative to the folder of the data set, where it lies in that folder."""
