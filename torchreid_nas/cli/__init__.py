@@ -36,6 +36,7 @@ _COMMANDS = {
     "export": ("torchreid_nas.cli.export", "a trained network as a file for another runtime"),
     "zoo": ("torchreid_nas.cli.zoo", "trained networks by name: list, download, verify, convert, add"),
     "weights": ("torchreid_nas.cli.weights", "ImageNet weights to start from: list, fetch"),
+    "data": ("torchreid_nas.cli.data", "own images: read, divide and write them as a table, show what they hold"),
     "synthetic": ("torchreid_nas.cli.synthetic", "generated images in the layout of a data set"),
     "camstyle": ("torchreid_nas.cli.camstyle", "images in the style of the other cameras, for ECN"),
 }

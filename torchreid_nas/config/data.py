@@ -37,6 +37,10 @@ DATA = {
         0.5, "share of the persons of own images without a split that train", "ours",
         Check(lambda value: 0 < value < 1, "above 0 and below 1"), decides=TRAIN_AND_SEARCH, binds=TRAIN_AND_SEARCH,
     ),
+    "digest": Key(
+        "sizes", "what data.json digests beside names: sizes of the files, or their contents, which reads every file", "ours",
+        one_of("sizes", "contents"),
+    ),
     "height": Key(256, "height of the network's input, in pixels", "CM-NAS", _AT_LEAST_16, decides=TRAIN_AND_SEARCH, binds=TRAIN),
     "width": Key(128, "width of the network's input, in pixels", "CM-NAS", _AT_LEAST_16, decides=TRAIN_AND_SEARCH, binds=TRAIN),
     "transforms": Key(

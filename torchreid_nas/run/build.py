@@ -20,6 +20,7 @@ from torchreid_nas.data.synthetic.attributes import ATTRIBUTES
 from torchreid_nas.engine import EvaluationOptions, ResumableEngine, SearchOptions, seed_everything
 from torchreid_nas.errors import InputError
 from torchreid_nas.optim import build_lr_scheduler, build_optimizer, fuse
+from torchreid_nas.run.data_file import quick_summary
 from torchreid_nas.run.folder import SEARCHED
 from torchreid_nas.run.setup import RunSetup
 from torchreid_nas.search import SearchSpace
@@ -35,6 +36,7 @@ class _SearchData:
     train_loader: Any
     num_train_pids: int
     sources: Sequence[str]
+    whole: ReIDDataManager
     test_loader: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -66,6 +68,8 @@ def read_data(setup: RunSetup, targets: Sequence[str], holdout: float = 0.0) -> 
     """
     data = setup.method.data(targets, holdout)
     logger.info(data.summary())
+    if not targets:
+        logger.info(quick_summary(data))
     return data
 
 
@@ -99,7 +103,7 @@ def search_engine(setup: RunSetup) -> tuple[ResumableEngine, SearchSpace]:
     # An engine with the mix-in BilevelSearch, which adds arguments to those of ResumableEngine.
     engine_class: Any = method.search_class
     engine: ResumableEngine = engine_class(
-        _SearchData(train_loader, num_pids, data.sources), model, optimizer,
+        _SearchData(train_loader, num_pids, data.sources, data), model, optimizer,
         torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, search.max_epoch, search.lr_min), space=space,
         val_loader=val_loader, architecture_optimizer=architecture_optimizer,
         search=SearchOptions(

@@ -5,6 +5,8 @@
     architecture.json      what the search found; architecture.cfg is the same in the authors' format
     train/                 config.yaml, initial.json (what it started from), checkpoint.pth, history.jsonl, model.pth (the
                            weights to test), TensorBoard events
+    data.json              which images the stages read: counts and digests of every part
+    split.csv              how a rule divided own images that said no split (split_2.csv of a second set, …)
     results.json           the protocol's figures
     scores.npz             the scores of every query, from which the figures follow
     test_features.npz      the features of the test, for ``torchreid-nas verify``
@@ -204,6 +206,15 @@ class RunFolder:
     def authors_architecture(self) -> Path:
         """What the search found, in the format of the paper's authors."""
         return self.path / "architecture.cfg"
+
+    @property
+    def data(self) -> Path:
+        """Counts and digests of the images that the stages read."""
+        return self.path / "data.json"
+
+    def split(self, number: int) -> Path:
+        """Return the file of the division of own images, counted from 0."""
+        return self.path / ("split.csv" if number == 0 else f"split_{number + 1}.csv")
 
     @property
     def results(self) -> Path:

@@ -10,8 +10,10 @@ from yacs.config import CfgNode
 
 from torchreid_nas import report
 from torchreid_nas.config import config_to_yaml
+from torchreid_nas.data import ReIDDataManager
 from torchreid_nas.files import read_json, remove_leftovers, write_json, write_text
 from torchreid_nas.run import build, guards
+from torchreid_nas.run.data_file import keep_data
 from torchreid_nas.run.evidence import keep_evidence
 from torchreid_nas.run.folder import SEARCHED, RunFolder
 from torchreid_nas.run.initial import initial_weights
@@ -80,6 +82,7 @@ class Run:
         initial = initial_weights(self.setup.cfg, engine.model)
         # A damaged checkpoint is refused before anything is written.
         start = engine.resume(stage.path)
+        self._keep_data(engine.datamanager.whole)
         self._keep_config("search")
         write_json(stage.initial, initial)
         engine.run(save_dir=stage.path, max_epoch=self.setup.cfg.search.max_epoch, start_epoch=start)
@@ -99,6 +102,7 @@ class Run:
         kept = cfg.search.keep_weights and cfg.model.architecture == SEARCHED and not cfg.model.load_weights
         initial = initial_weights(cfg, engine.model, from_supernet=kept)
         start = engine.resume(stage.path)
+        self._keep_data(engine.datamanager)
         self._keep_config("train")
         write_json(stage.initial, initial)
         self.folder.keep_file_architecture(self.setup.cfg.model.architecture)
@@ -112,6 +116,7 @@ class Run:
         cfg = self.setup.cfg
         engine = build.evaluation_engine(self.setup, trains)
         engine.keeps_features = cfg.test.keep_features
+        self._keep_data(engine.datamanager)
         engine.run(
             save_dir=self.folder.path, test_only=True, dist_metric=cfg.test.dist_metric,
             normalize_feature=cfg.test.normalize_feature, ranks=cfg.test.ranks, rerank=cfg.test.rerank,
@@ -133,6 +138,11 @@ class Run:
         logger.info(report.results_table(results))
         if entry is not None:
             logger.info(comparison_table(entry, rows, cfg))
+
+    def _keep_data(self, data: ReIDDataManager) -> None:
+        """Write which images a stage reads; a resumed run refuses others."""
+        cfg = self.setup.cfg
+        keep_data(self.folder, data, cfg.data.root, cfg.data.digest == "contents", self.resume)
 
     def _keep_config(self, stage: str = "") -> None:
         """Write the config for the run, and for a stage, whose resumption is compared with it.
