@@ -32,6 +32,7 @@ RESULTS = _BENCHMARKS / "RESULTS.md"
 TITLES = {
     "planted_split": "Does the search find what is planted? CM-NAS",
     "planted_depth": "Does the search find what is planted? CDNet",
+    "search_quality": "What searchers of split BatchNorms lose, on the tabular benchmark",
     "search_cost": "What a search step of CDNet costs",
     "ecn_ablation": "ECN's ablation on generated domains",
     "positive_prediction": "ECN++'s positive prediction",

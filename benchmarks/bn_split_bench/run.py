@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread")
     parser.add_argument("--weights", default="imagenet", help="ImageNet weights of MobileNetV2: a file, or imagenet")
     parser.add_argument("--table", choices=("imagenet", "scratch"), default="imagenet")
+    parser.add_argument("--kinds", nargs="+", help="some of stages, standardised, slots, long; default: all")
     arguments = parser.parse_args()
     if os.environ.get("OMP_NUM_THREADS") != "1" or arguments.workers > 1:
         command = [sys.executable, __file__, *sys.argv[1:], "--workers", "1"]
@@ -57,6 +58,8 @@ def work(arguments: argparse.Namespace) -> None:
     folder = arguments.output / arguments.table
     folder.mkdir(parents=True, exist_ok=True)
     for job in all_jobs(arguments.table):
+        if arguments.kinds and job.kind not in arguments.kinds:
+            continue
         path = folder / f"{job.name}.json"
         try:
             with filelock.FileLock(path.with_suffix(".lock"), timeout=0):
