@@ -36,7 +36,8 @@ def test_only_places_and_tests_decide_no_stage():
     }
     assert set(keys_that_bind("train")) == {
         "task", "model.separate", "model.last_stride", "model.fusion_gate", "model.convolutions", "data.split_id",
-        "data.layout", "data.split_seed", "data.train_share", "data.height", "data.width", "data.interpolation", "data.norm_mean", "data.norm_std",
+        "data.layout", "data.split_seed", "data.train_share", "data.height", "data.width", "data.interpolation",
+        "data.norm_mean", "data.norm_std",
     }
 
 
