@@ -11,10 +11,14 @@ iterations; the architecture sees identities that the weights never do. The
 planted slot wins when it ends first in preference for split (logit of split
 minus logit of share). The row "none" plants nothing: what it prints is noise.
 
+``--method paths`` runs the search by paths instead: as many weight steps through random architectures, then the
+retrieval of the held-out identities by :data:`PATHS` architectures, each with running statistics of its own. A slot's
+preference is then what splitting takes off the loss.
+
 ``--train-affine`` trains the BatchNorms' scales and shifts as well, which
 ``search.train_affine`` leaves off.
 
-    python benchmarks/planted_split.py [--seeds 10] [--steps 120] [--train-affine]
+    python benchmarks/planted_split.py [--seeds 10] [--steps 120] [--method paths] [--train-affine]
 """
 from __future__ import annotations
 
@@ -30,10 +34,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from torchreid_nas.config import default_config
+from torchreid_nas.layers import modality_context
 from torchreid_nas.layers.split_bn import halves
 from torchreid_nas.losses import C3MMDLoss, CrossModalityTripletLoss
 from torchreid_nas.models import TwoStreamNetwork
 from torchreid_nas.search import BilevelOptimizer, BNSplitSpace
+from torchreid_nas.search.calibration import recalibrate, retrieval_losses
+from torchreid_nas.search.paths import additive_effects, draw_paths
 
 SLOTS = 6
 POSITIONS = {"beginning": 0, "middle": SLOTS // 2, "end": SLOTS - 1}
@@ -42,6 +49,7 @@ CHANNELS = 12
 INPUT_CHANNELS, SIZE = 8, 4
 IDENTITIES, HELD_OUT = 32, 16
 BATCH_IDENTITIES, INSTANCES = 16, 4
+PATHS = 32
 NOISE = 0.2  # standard deviation; that of the identities' patterns is 1
 LOG_GAIN, OFFSET = 1.0, 1.0  # standard deviations over the channels
 
@@ -132,6 +140,49 @@ def search(position: int | None, seed: int, steps: int = STEPS, train_affine: bo
     return torch.stack([alpha.detach()[1] - alpha.detach()[0] for alpha in alphas])
 
 
+def search_by_paths(position: int | None, seed: int, steps: int = STEPS) -> torch.Tensor:
+    """Search once by paths and return what splitting takes off the loss at every slot, (SLOTS,)."""
+    cfg = default_config()
+    generator = torch.Generator().manual_seed(seed)
+    training = Identities(0, IDENTITIES, generator)
+    validation = Identities(IDENTITIES, HELD_OUT, generator)
+    torch.manual_seed(seed)
+    model = TwoStreamNetwork(PlantedBackbone(position, generator), CHANNELS, IDENTITIES)
+    space = BNSplitSpace(train_affine=True)
+    space.build_supernet(model)
+    logits = {id(logit) for logit in space.architecture_parameters(model)}
+    optimizer = torch.optim.SGD([p for p in model.parameters() if id(p) not in logits], cfg.search.lr, cfg.search.momentum)
+    triplet = CrossModalityTripletLoss(cfg.loss.triplet.margin)
+    c3mmd = C3MMDLoss(INSTANCES, cfg.loss.c3mmd.weight_correlation, cfg.loss.c3mmd.weight_mmd)
+    for _ in range(steps):
+        share = torch.rand((), generator=generator)
+        space.choose(model, (torch.rand(SLOTS, generator=generator) < share).tolist())
+        images, pids = training.batch()
+        before, after = model.features(images)
+        loss = triplet(*before.chunk(2), pids) + c3mmd(*after.chunk(2)) + F.cross_entropy(model.classifier(after), pids.repeat(2))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), cfg.search.grad_clip)
+        optimizer.step()
+    calibration = [training.batch()[0] for _ in range(4)]
+    images, pids = zip(*(validation.batch() for _ in range(4)))
+    visible, infrared = (torch.cat(parts) for parts in zip(*(batch.chunk(2) for batch in images)))
+    labels = torch.cat(pids)
+
+    @torch.no_grad()
+    def retrieval(path: torch.Tensor) -> torch.Tensor:
+        space.choose(model, path.bool().tolist())
+        recalibrate(model, model.features, calibration)
+        model.eval()
+        # The distortion takes the second half of a batch for infrared: both modalities pass together.
+        with modality_context("both"):
+            features = model.features(torch.cat((visible, infrared)))[1]
+        return retrieval_losses(*features.chunk(2), labels, labels).mean()
+
+    paths = draw_paths(PATHS, SLOTS, generator)
+    return -additive_effects(paths, torch.stack([retrieval(path) for path in paths])).mean
+
+
 @dataclasses.dataclass(frozen=True)
 class Outcome:
     """What the searches of one position came to, one entry per seed.
@@ -151,11 +202,13 @@ class Outcome:
         return sum(rank == 1 for rank in self.ranks)
 
 
-def run(position: int | None, seeds: int, steps: int = STEPS, train_affine: bool = False) -> Outcome:
+def run(
+    position: int | None, seeds: int, steps: int = STEPS, train_affine: bool = False, method: str = "gradient",
+) -> Outcome:
     """Search with ``seeds`` seeds; with nothing planted (None) the slot that ends first stands for it."""
     ranks, preferences, gaps = [], [], []
     for seed in range(seeds):
-        found = search(position, seed, steps, train_affine)
+        found = search_by_paths(position, seed, steps) if method == "paths" else search(position, seed, steps, train_affine)
         slot = int(found.argmax()) if position is None else position
         others = torch.cat((found[:slot], found[slot + 1:]))
         ranks.append(1 + int((others >= found[slot]).sum()))
@@ -169,13 +222,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10, help="searches per position (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="weight steps of a search (default: %(default)s)")
     parser.add_argument("--train-affine", action="store_true", help="train scale and shift of the BatchNorms too")
+    parser.add_argument("--method", choices=("gradient", "paths"), default="gradient", help="as search.method of a config")
     add_json(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # faster than more: the tensors are tiny
     table = []
     for name, position in {**POSITIONS, "none": None}.items():
         start = time.perf_counter()
-        outcome = run(position, arguments.seeds, arguments.steps, arguments.train_affine)
+        outcome = run(position, arguments.seeds, arguments.steps, arguments.train_affine, arguments.method)
         seconds = (time.perf_counter() - start) / arguments.seeds
         wins = f"{outcome.wins}/{arguments.seeds}" if position is not None else "-"
         rank = f"{statistics.mean(outcome.ranks):.1f}" if position is not None else "-"

@@ -18,8 +18,11 @@ ENGINES = {
         "train", {**TINY_ECN, "ecn.neighbour_epoch": 0, "ecn.momentum_step": 0.1, "ecn.positive_prediction": True,
                   "ecn.num_candidates": 12}
     ),
-    "search of BatchNorms": ("search", {"search.interval": 1}),
-    "search of BatchNorms, second order": ("search", {"search.interval": 1, "search.order": 2, "search.sampling": "gumbel"}),
+    "search of BatchNorms": ("search", {"search.method": "gradient", "search.interval": 1}),
+    "search of BatchNorms by paths": ("search", {"search.method": "paths"}),
+    "search of BatchNorms, second order": (
+        "search", {"search.method": "gradient", "search.interval": 1, "search.order": 2, "search.sampling": "gumbel"},
+    ),
     "search of blocks, all candidates": ("search", {**TINY_CDNET, "search.relaxation": "softmax"}),
 }
 

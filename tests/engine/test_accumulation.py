@@ -129,7 +129,8 @@ def test_a_resumed_run_scales_the_loss_as_before(tmp_path):
 @pytest.mark.parametrize("order", [1, 2])
 def test_a_search_takes_either_step_over_as_many_batches(tiny_config, tmp_path, monkeypatch, order):
     changes = {
-        "train.accumulate": 2, "train.num_batches": 9, "search.interval": 2, "search.warmup_epochs": 0, "search.order": order,
+        "search.method": "gradient", "train.accumulate": 2, "train.num_batches": 9, "search.interval": 2,
+        "search.warmup_epochs": 0, "search.order": order,
     }
     engine, space = search_engine(RunSetup.of(tiny_config(**changes)))
     counted = {"weights": 0, "architecture": []}

@@ -11,7 +11,7 @@ from torchreid_nas.run.setup import RunSetup
 
 
 def searching(tiny_config, **changes):
-    engine, space = search_engine(RunSetup.of(tiny_config(**changes)))
+    engine, space = search_engine(RunSetup.of(tiny_config(**{"search.method": "gradient", **changes})))
     return engine, space, space.architecture_parameters(engine.model)
 
 

@@ -15,9 +15,11 @@ def planted():
         yield module
 
 
-@pytest.mark.parametrize("name", ["beginning", "middle", "end"])
-def test_the_planted_slot_ends_first_in_preference_for_split(planted, name):
-    outcome = planted.run(planted.POSITIONS[name], seeds=10)
+@pytest.mark.parametrize(
+    ("name", "method"), [("beginning", "gradient"), ("middle", "gradient"), ("end", "gradient"), ("middle", "paths")],
+)
+def test_the_planted_slot_ends_first_in_preference_for_split(planted, name, method):
+    outcome = planted.run(planted.POSITIONS[name], seeds=10, method=method)
     assert outcome.wins >= 9, outcome
 
 

@@ -31,6 +31,7 @@ _COMMANDS = {
     "verify": ("torchreid_nas.cli.verify", "hold the figures of a run against its features and certificate"),
     "doctor": ("torchreid_nas.cli.doctor", "find faults of a data set: files, copies, labels, cameras, modalities"),
     "lint": ("torchreid_nas.cli.lint", "name the rows of a table of figures that do not compare"),
+    "advise": ("torchreid_nas.cli.advise", "which BatchNorms to split, by the statistics of both modalities"),
     "features": ("torchreid_nas.cli.features", "features of images, folders and videos into a file"),
     "match": ("torchreid_nas.cli.match", "rank a gallery for each query image"),
     "export": ("torchreid_nas.cli.export", "a trained network as a file for another runtime"),

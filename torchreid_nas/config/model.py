@@ -21,7 +21,8 @@ MODEL = {
         decides=TRAIN,
     ),
     "architecture": Key(
-        "search", "the architecture that the search found (search), the name of a preset, or an architecture file", "CM-NAS",
+        "search", "the architecture that the search found (search) or the split advisor advises (advise), a preset, or a file",
+        "CM-NAS",
         decides=TRAIN,
     ),
     "width": Key(

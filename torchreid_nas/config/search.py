@@ -22,6 +22,19 @@ _ROWS = {
             ", ".join(f'"{name}"' for name in FORMATS) + " or a space that is registered from outside",
         ),
     ),
+    "method": Key(
+        "auto", "how choices are found: gradient (bilevel), or paths (ours: one network trained by train's recipe on random "
+        "architectures, whose retrieval then scores the slots); auto is paths in bn_split, gradient in other spaces",
+        "ours", one_of("auto", "gradient", "paths"),
+    ),
+    "paths": Key(
+        80, "architectures whose retrieval scores the slots in a search by paths", "ours",
+        Check(lambda value: value >= 4, "a whole number of at least 4"),
+    ),
+    "margin": Key(
+        1.0, "standard deviations by which splitting must raise the loss before a search by paths shares a slot",
+        "ours", NOT_NEGATIVE,
+    ),
     "max_epoch": Key(90, "epochs", "TF-NAS", AT_LEAST_ONE),
     "warmup_epochs": Key(10, "epochs in which only the weights are trained", "TF-NAS", NOT_NEGATIVE),
     "interval": Key(2, "an architecture step comes at every n-th batch", "TF-NAS", AT_LEAST_ONE),

@@ -6,6 +6,7 @@ from torchreid_nas.engine.cross_modality import FEATURES, CrossModalityEngine, C
 from torchreid_nas.engine.domain_adaptation import AdaptationOptions, DomainAdaptationEngine
 from torchreid_nas.engine.ema import ExponentialMovingAverage
 from torchreid_nas.engine.options import TrainingOptions, seed_everything
+from torchreid_nas.engine.path_search import CrossModalityPathSearchEngine, PathOptions
 from torchreid_nas.engine.retrieval import EvaluationOptions, RetrievalEngine
 from torchreid_nas.engine.search import (
     BalanceNeckSearchEngine,
@@ -17,8 +18,7 @@ from torchreid_nas.engine.search import (
 
 __all__ = [
     "AdaptationOptions", "BalanceNeckEngine", "BalanceNeckSearchEngine", "BilevelSearch", "ClassificationEngine",
-    "ClassificationSearchEngine", "CrossModalityEngine",
-    "CrossModalityLossWeights", "CrossModalitySearchEngine", "DomainAdaptationEngine", "EvaluationOptions",
-    "ExponentialMovingAverage", "FEATURES", "ResumableEngine", "RetrievalEngine", "SearchOptions",
-    "TrainingOptions", "seed_everything",
+    "ClassificationSearchEngine", "CrossModalityEngine", "CrossModalityLossWeights", "CrossModalityPathSearchEngine",
+    "CrossModalitySearchEngine", "DomainAdaptationEngine", "EvaluationOptions", "ExponentialMovingAverage", "FEATURES",
+    "PathOptions", "ResumableEngine", "RetrievalEngine", "SearchOptions", "TrainingOptions", "seed_everything",
 ]

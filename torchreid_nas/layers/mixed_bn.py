@@ -21,10 +21,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from torchreid_nas.architecture import SHARE, SPLIT
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers.mixed_function import can_mix, mixed_normalize
 from torchreid_nas.layers.modality import BOTH, ModalityLayer
-from torchreid_nas.layers.split_bn import SplitBatchNorm2d, check_joint
+from torchreid_nas.layers.split_bn import SplitBatchNorm2d, check_joint, normalize_by_modality
 from torchreid_nas.layers.split_function import TrackedBatchNorm, count_batch, dense, halves
 
 
@@ -48,6 +49,8 @@ class MixedBatchNorm2d(ModalityLayer):
             start. It belongs to the architecture optimiser only.
         temperature: divides the logits before the softmax.
         noise: (2,) tensor added to the logits (Gumbel noise), or None.
+        choice: ``"share"`` or ``"split"`` for that candidate alone, exactly as :meth:`harden` makes it; the other one,
+            its running statistics included, stays. None for the weighted sum.
 
     Shapes: (N, C, H, W) -> (N, C, H, W) in the dtype and memory format of the
     input. Statistics of float16/bfloat16 inputs have the dtype of the parameters.
@@ -81,6 +84,7 @@ class MixedBatchNorm2d(ModalityLayer):
         self.logits = nn.Parameter(bn.weight.new_zeros(2))
         self.temperature = 1.0
         self.noise: torch.Tensor | None = None
+        self.choice: str | None = None
         self.training = bn.training
 
     def probabilities(self) -> torch.Tensor:
@@ -96,6 +100,11 @@ class MixedBatchNorm2d(ModalityLayer):
                 has an odd number of images, or a modality has one value per
                 channel in train mode.
         """
+        if self.choice == SHARE:
+            output: torch.Tensor = self.share(x)
+            return output
+        if self.choice == SPLIT:
+            return normalize_by_modality(self, x, self.visible, self.infrared)
         modality = self.modality()
         probabilities = self.probabilities()
         own = self.visible, self.infrared

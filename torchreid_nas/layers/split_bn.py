@@ -5,7 +5,7 @@ is which BatchNorm layers the modalities share and which they split.
 """
 from __future__ import annotations
 
-__all__ = ["SplitBatchNorm2d", "bn_slots", "split_batchnorm", "replace_module"]
+__all__ = ["SplitBatchNorm2d", "bn_slots", "normalize_by_modality", "replace_module", "split_batchnorm"]
 
 import copy
 
@@ -76,15 +76,26 @@ class SplitBatchNorm2d(ModalityLayer):
             InputError: the modality is not known in eval mode, or a joint
                 batch has an odd number of images.
         """
-        modality = self.modality()
-        if modality == BOTH:
-            check_joint(self, x)
-            if is_plain(x, self.visible, self.infrared):
-                return split_batch_norm(x, self.visible, self.infrared)
-            visible, infrared = halves(x)
-            return torch.cat((self.visible(visible), self.infrared(infrared)))
-        output: torch.Tensor = getattr(self, modality)(x)
+        return normalize_by_modality(self, x, self.visible, self.infrared)
+
+
+def normalize_by_modality(
+    layer: ModalityLayer, x: torch.Tensor, visible: nn.BatchNorm2d, infrared: nn.BatchNorm2d,
+) -> torch.Tensor:
+    """Normalise a batch (N, C, H, W) of ``layer`` by the BatchNorm of its modality, a joint batch by halves.
+
+    Raises:
+        InputError: the modality is not known in eval mode, or a joint batch has an odd number of images.
+    """
+    modality = layer.modality()
+    if modality != BOTH:
+        output: torch.Tensor = (visible, infrared)[MODALITIES.index(modality)](x)
         return output
+    check_joint(layer, x)
+    if is_plain(x, visible, infrared):
+        return split_batch_norm(x, visible, infrared)
+    first, second = halves(x)
+    return torch.cat((visible(first), infrared(second)))
 
 
 def bn_slots(model: nn.Module) -> tuple[str, ...]:

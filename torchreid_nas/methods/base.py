@@ -49,6 +49,7 @@ class BaseMethod(Method):
     decides: ClassVar[Sequence[str]] = ()
     ablation: ClassVar[Mapping[str, tuple[str, Mapping[str, Any]]]] = {}
     search_class: ClassVar[Any] = None
+    path_search_class: ClassVar[Any] = None
     standardizes: ClassVar[bool] = False
 
     def __init__(self, cfg: CfgNode, device: torch.device) -> None:
@@ -102,6 +103,19 @@ class BaseMethod(Method):
 
         self.check_space()
         return find_space(self.cfg.search.space).from_config(self.cfg.search)
+
+    def searches_paths(self) -> bool:
+        """Return whether the search scores paths, as ``search.method`` says; see :meth:`Method.searches_paths`."""
+        from torchreid_nas.search import find_space
+
+        if self.path_search_class is None:
+            return False
+        able = find_space(self.cfg.search.space).has_paths
+        if self.cfg.search.method == "paths" and not able:
+            raise InputError(
+                f"search.method is paths, which the space {self.cfg.search.space} has none of; set it gradient"
+            )
+        return able and self.cfg.search.method != "gradient"
 
     def search_split(self, data: Any) -> tuple[DataLoader[Any], DataLoader[Any], int]:
         """Return the loaders of the search; see :meth:`Method.search_split`."""

@@ -28,13 +28,14 @@ class CMNASMethod(BaseMethod):
     plain_architecture = SHARE
     own_keys = (
         "model.last_stride", "model.classifier_dropout", "model.separate",
-        "loss.triplet", "loss.c3mmd", "sampler", "search", "search.sampling", "search.split",
-        "search.val_fraction", "search.split_cost", "search.train_affine",
+        "loss.triplet", "loss.c3mmd", "sampler", "search", "search.method", "search.paths", "search.margin",
+        "search.sampling", "search.split", "search.val_fraction", "search.split_cost", "search.train_affine",
     )
     standardizes = True
     manager = imported("torchreid_nas.data.cross_modality_manager", "CrossModalityDataManager")
     train_class = imported("torchreid_nas.engine.cross_modality", "CrossModalityEngine")
     search_class = imported("torchreid_nas.engine.search", "CrossModalitySearchEngine")
+    path_search_class = imported("torchreid_nas.engine.path_search", "CrossModalityPathSearchEngine")
 
     @classmethod
     def reads(cls, model: str) -> Sequence[str]:
@@ -90,8 +91,10 @@ class CMNASMethod(BaseMethod):
     def search_split(self, data: Any) -> tuple[DataLoader[Any], DataLoader[Any], int]:
         """Split the training data by identity or by image."""
         search = self.cfg.search
+        # Retrieval as at test time sees images as at test time.
         loaders: tuple[DataLoader[Any], DataLoader[Any], int] = data.search_split(
-            by=search.split, fraction=search.val_fraction or None, num_batches=data.num_batches
+            by=search.split, fraction=search.val_fraction or None, num_batches=data.num_batches,
+            augment_validation=not self.searches_paths(),
         )
         return loaders
 

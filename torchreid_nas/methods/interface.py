@@ -40,6 +40,7 @@ class Method(Protocol):
         ablation: title and changed keys of the variants of ``ecn.ablation``; empty where the method has none.
         manager: class of the data manager.
         train_class, search_class: classes of the engines; None where there is nothing to search.
+        path_search_class: class of the engine of a search by paths; None where there is none.
         cfg: the config.
         device: where the network lives.
     """
@@ -54,6 +55,7 @@ class Method(Protocol):
     manager: ClassVar[type[ReIDDataManager]]
     train_class: ClassVar[type[ResumableEngine]]
     search_class: ClassVar[type[ResumableEngine] | None]
+    path_search_class: ClassVar[type[ResumableEngine] | None]
     cfg: CfgNode
     device: torch.device
 
@@ -90,6 +92,13 @@ class Method(Protocol):
 
     def data(self, targets: Sequence[str], holdout: float = 0.0) -> ReIDDataManager:
         """Return the data manager: for a test where there are targets, otherwise for training."""
+
+    def searches_paths(self) -> bool:
+        """Return whether the search scores paths (``path_search_class``) instead of following gradients.
+
+        Raises:
+            InputError: ``search.method`` asks for paths and the space has none.
+        """
 
     def search_split(self, data: Any) -> tuple[DataLoader[Any], DataLoader[Any], int]:
         """Return the loaders of weights and architecture, and the number of identities of the former."""

@@ -1,7 +1,7 @@
 """What the stages of a run are made of: the data and the engines."""
 from __future__ import annotations
 
-__all__ = ["evaluation_engine", "provide_data", "read_data", "search_engine", "train_engine"]
+__all__ = ["evaluation_engine", "path_search_engine", "provide_data", "read_data", "search_engine", "train_engine"]
 
 import dataclasses
 import logging
@@ -17,13 +17,20 @@ from torchreid_nas.checkpoints.load import checkpoint_num_classes, classifier_si
 from torchreid_nas.data import ReIDDataManager, dataset_facts
 from torchreid_nas.data.synthetic import LAYOUTS, SyntheticSettings, write_attributes, write_dataset
 from torchreid_nas.data.synthetic.attributes import ATTRIBUTES
-from torchreid_nas.engine import EvaluationOptions, ResumableEngine, SearchOptions, seed_everything
+from torchreid_nas.engine import (
+    CrossModalityPathSearchEngine,
+    EvaluationOptions,
+    PathOptions,
+    ResumableEngine,
+    SearchOptions,
+    seed_everything,
+)
 from torchreid_nas.errors import InputError
 from torchreid_nas.optim import build_lr_scheduler, build_optimizer, fuse
 from torchreid_nas.run.data_file import quick_summary
 from torchreid_nas.run.folder import SEARCHED
 from torchreid_nas.run.setup import RunSetup
-from torchreid_nas.search import SearchSpace
+from torchreid_nas.search import BNSplitSpace, SearchSpace
 from torchreid_nas.zoo.networks import entry_architecture
 
 logger = logging.getLogger(__name__)
@@ -79,11 +86,24 @@ def search_engine(setup: RunSetup) -> tuple[ResumableEngine, SearchSpace]:
     Raises:
         InputError: the data, the model or the space do not suit each other.
     """
-    cfg, search, method = setup.cfg, setup.cfg.search, setup.method
-    seed_everything(cfg.train.seed)
+    if setup.method.searches_paths():
+        by_paths = path_search_engine(setup)
+        return by_paths, by_paths.space
+    return _gradient_search(setup)
+
+
+def _search_data(setup: RunSetup) -> tuple[_SearchData, Any]:
+    """Return the weights' part of the training data, and the loader of the architecture's part."""
+    seed_everything(setup.cfg.train.seed)
     data = read_data(setup, targets=[])
-    train_loader, val_loader, num_pids = method.search_split(data)
-    model = method.build_unsearched(num_pids)
+    train_loader, val_loader, num_pids = setup.method.search_split(data)
+    return _SearchData(train_loader, num_pids, data.sources, data), val_loader
+
+
+def _gradient_search(setup: RunSetup) -> tuple[ResumableEngine, SearchSpace]:
+    cfg, search, method = setup.cfg, setup.cfg.search, setup.method
+    data, val_loader = _search_data(setup)
+    model = method.build_unsearched(data.num_train_pids)
     model = method.space().build_supernet(model).to(setup.device)
     space = method.space(model)
     logits = space.architecture_parameters(model)
@@ -103,7 +123,7 @@ def search_engine(setup: RunSetup) -> tuple[ResumableEngine, SearchSpace]:
     # An engine with the mix-in BilevelSearch, which adds arguments to those of ResumableEngine.
     engine_class: Any = method.search_class
     engine: ResumableEngine = engine_class(
-        _SearchData(train_loader, num_pids, data.sources, data), model, optimizer,
+        data, model, optimizer,
         torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, search.max_epoch, search.lr_min), space=space,
         val_loader=val_loader, architecture_optimizer=architecture_optimizer,
         search=SearchOptions(
@@ -115,6 +135,33 @@ def search_engine(setup: RunSetup) -> tuple[ResumableEngine, SearchSpace]:
         options=dataclasses.replace(method.training_options(), ema=0.0), **method.engine_options(),
     )
     return engine, space
+
+
+def path_search_engine(setup: RunSetup) -> CrossModalityPathSearchEngine:
+    """Return the engine of a search by paths, whose weights are trained as ``train`` says, in ``search.max_epoch`` epochs.
+
+    Raises:
+        InputError: the data, the model or the space do not suit each other.
+    """
+    method = setup.method
+    data, val_loader = _search_data(setup)
+    cfg = setup.cfg.clone()
+    cfg.defrost()
+    share = cfg.search.max_epoch / cfg.train.max_epoch
+    cfg.train.max_epoch = cfg.search.max_epoch
+    cfg.train.stepsize = sorted({max(1, round(epoch * share)) for epoch in cfg.train.stepsize})
+    # Scales and shifts of the candidates are trained: each path is a network of its own.
+    space = BNSplitSpace(train_affine=True)
+    model = space.build_supernet(method.build_unsearched(data.num_train_pids)).to(setup.device)
+    optimizer = build_optimizer(model, cfg)
+    engine_class: Any = method.path_search_class
+    engine: CrossModalityPathSearchEngine = engine_class(
+        data, model, optimizer, build_lr_scheduler(optimizer, cfg), space=space, val_loader=val_loader,
+        paths=PathOptions(cfg.search.paths, margin=cfg.search.margin),
+        options=dataclasses.replace(method.training_options(), ema=0.0),
+        **method.engine_options(),
+    )
+    return engine
 
 
 def train_engine(setup: RunSetup, architecture: ArchitectureSpec | None = None) -> ResumableEngine:

@@ -43,9 +43,9 @@ def dry_run(cfg: CfgNode, stages: Sequence[str], verbose: bool = False) -> None:
         rows.append(["search", *_measure(build.search_engine(setup)[0])])
     if "train" in stages:
         plain = setup.method.plain_architecture
-        unknown = setup.cfg.model.architecture == SEARCHED and not setup.folder.is_searched()
+        unknown = setup.asks_for_advice() or setup.cfg.model.architecture == SEARCHED and not setup.folder.is_searched()
         if unknown:
-            logger.info(f"the architecture is not searched yet: {plain} stands in for the one to be found")
+            logger.info(f"the architecture is not known yet: {plain} stands in for the one to be found")
         rows.append(["train", *_measure(build.train_engine(setup, plain if unknown else None))])
     if "test" in stages:
         build.read_data(setup, setup.cfg.data.targets)

@@ -20,7 +20,7 @@ This module stands low: engines, checkpoints and inference import it.
 """
 from __future__ import annotations
 
-__all__ = ["SEARCHED", "STAGES", "RunFolder", "StageFolder", "weights_file"]
+__all__ = ["ADVISED", "SEARCHED", "STAGES", "RunFolder", "StageFolder", "weights_file"]
 
 import json
 import os
@@ -41,6 +41,9 @@ STAGES = ("search", "train", "test")
 
 SEARCHED = "search"
 """The value of ``model.architecture`` that asks for what the search finds."""
+
+ADVISED = "advise"
+"""The value of ``model.architecture`` that asks for what the split advisor advises before the training."""
 
 
 @dataclass(frozen=True)
@@ -342,8 +345,8 @@ class RunFolder:
 
         Args:
             spec: ``model.architecture`` of the run: ``search`` for what its search found; a file, of which the
-                run keeps a copy beside its weights, because the file may change or move; or the name of a preset,
-                which is returned as it is.
+                run keeps a copy beside its weights, because the file may change or move, as it keeps what the advisor
+                advised; or the name of a preset, which is returned as it is.
 
         Raises:
             InputError: what the search found is missing or broken.

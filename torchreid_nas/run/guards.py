@@ -14,7 +14,7 @@ from torchreid_nas.files import check_folder
 from torchreid_nas.hub.imagenet import fetch_weights, weights_of_model
 from torchreid_nas.optim import check_new_layers
 from torchreid_nas.run.build import provide_data
-from torchreid_nas.run.folder import SEARCHED
+from torchreid_nas.run.folder import ADVISED, SEARCHED
 from torchreid_nas.run.provenance import config_fingerprint
 from torchreid_nas.run.setup import RunSetup
 
@@ -88,7 +88,7 @@ def check_needs(setup: RunSetup, stages: Sequence[str]) -> None:
         if "search" in stages:
             # The names of a network's parts do not depend on what the search finds.
             check_new_layers(method.build_model(1, method.plain_architecture, pretrained=False), cfg)
-        elif model.architecture != SEARCHED:
+        elif model.architecture not in (SEARCHED, ADVISED):
             # A preset or a file that does not fit the network is refused before the data are generated.
             method.build_model(1, setup.architecture(), pretrained=False)
     elif "test" in stages:

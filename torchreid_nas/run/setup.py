@@ -20,7 +20,7 @@ from torchreid_nas.device import find_device, resolve_config
 from torchreid_nas.errors import InputError
 from torchreid_nas.hub.entry import Entry
 from torchreid_nas.methods import Method, make_method
-from torchreid_nas.run.folder import SEARCHED, RunFolder
+from torchreid_nas.run.folder import ADVISED, SEARCHED, RunFolder
 from torchreid_nas.run.published import tested_entry
 
 
@@ -84,6 +84,10 @@ class RunSetup:
         if spec != SEARCHED and self.changes("train", ("model.architecture",)):
             return spec
         return self.folder.kept_architecture(spec)
+
+    def asks_for_advice(self) -> bool:
+        """Return whether the training starts with the split advisor: its advice is asked for and not in the folder yet."""
+        return self.cfg.model.architecture == ADVISED and self.architecture() == ADVISED
 
     def weights(self, trains: bool) -> Path:
         """Return the file of weights to test: the trained weights, or the weights that the config names.

@@ -13,6 +13,7 @@ from torchreid_nas.config import config_to_yaml
 from torchreid_nas.data import ReIDDataManager
 from torchreid_nas.files import read_json, remove_leftovers, write_json, write_text
 from torchreid_nas.run import build, guards
+from torchreid_nas.run.advice import advised_architecture
 from torchreid_nas.run.data_file import keep_data
 from torchreid_nas.run.evidence import keep_evidence
 from torchreid_nas.run.folder import SEARCHED, RunFolder
@@ -96,7 +97,8 @@ class Run:
 
     def _train(self) -> None:
         """Train the network of the architecture; writes its weights, then the picture of the training."""
-        engine = build.train_engine(self.setup)
+        advised = advised_architecture(self.setup) if self.setup.asks_for_advice() else None
+        engine = build.train_engine(self.setup, advised)
         stage = self.folder.train
         cfg = self.setup.cfg
         kept = cfg.search.keep_weights and cfg.model.architecture == SEARCHED and not cfg.model.load_weights
@@ -105,6 +107,8 @@ class Run:
         self._keep_data(engine.datamanager)
         self._keep_config("train")
         write_json(stage.initial, initial)
+        if advised is not None:
+            advised.save(stage.architecture)
         self.folder.keep_file_architecture(self.setup.cfg.model.architecture)
         engine.run(save_dir=stage.path, max_epoch=self.setup.cfg.train.max_epoch, start_epoch=start)
         if engine.best_epoch:

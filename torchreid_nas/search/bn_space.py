@@ -44,6 +44,7 @@ class BNSplitSpace(SearchSpace):
     """
 
     format = FORMATS[BN_SPACE]
+    has_paths = True
 
     def __init__(self, train_affine: bool = False) -> None:
         self.train_affine = train_affine
@@ -114,6 +115,19 @@ class BNSplitSpace(SearchSpace):
             layer.noise = None
             if generator is not None:
                 layer.noise = move(gumbel_noise(2, generator).to(layer.logits.dtype), layer.logits.device)
+
+    def choose(self, model: nn.Module, split: Sequence[bool] | None) -> None:
+        """Send the next passes through one architecture alone, given slot by slot; None goes back to the weighted sum."""
+        mixed = self._mixed(model)
+        choices = [None] * len(mixed) if split is None else [SPLIT if one else SHARE for one in split]
+        for layer, choice in zip(mixed.values(), choices, strict=True):
+            layer.choice = choice
+
+    @torch.no_grad()
+    def prefer(self, model: nn.Module, preferences: torch.Tensor) -> None:
+        """Set the logits: preference for split (S,), the logit of split minus the logit of share."""
+        for layer, preference in zip(self._mixed(model).values(), preferences.tolist(), strict=True):
+            layer.logits.copy_(torch.tensor([-preference / 2, preference / 2]))
 
     def cost(self, model: nn.Module) -> torch.Tensor:
         """Return the expected number of split slots as a share of all slots, a scalar."""

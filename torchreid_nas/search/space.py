@@ -31,10 +31,12 @@ class SearchSpace(Protocol):
         format: the space's name, and how its architectures are called, checked, read and exported.
         models: names of the models that a space from outside searches, as
             ``model.name`` takes them. Empty for the spaces that a method names itself.
+        has_paths: whether a search by paths knows the space; :class:`BNSplitSpace` alone.
     """
 
     format: ClassVar[ArchitectureFormat]
     models: ClassVar[Sequence[str]] = ()
+    has_paths: ClassVar[bool] = False
 
     @classmethod
     def from_config(cls, search: Mapping[str, Any]) -> SearchSpace:
