@@ -41,7 +41,8 @@ class Job:
     @property
     def name(self) -> str:
         """The name of the file of the result."""
-        return f"{self.kind}-{int(self.bits, 2):0{len(self.bits) // 4 + 1}x}-{self.seed}"
+        length = f"-{self.overrides[1]}-epochs" if self.kind == "long" else ""
+        return f"{self.kind}-{int(self.bits, 2):0{len(self.bits) // 4 + 1}x}-{self.seed}{length}"
 
 
 def stage_wise(stages: Mapping[str, int] = STAGES) -> list[str]:
@@ -82,9 +83,11 @@ def all_jobs(table: str) -> list[Job]:
         return [*(Job("stages", bits, seed) for bits in stage_wise()), standardised]
 
     long = ("train.max_epoch", "16", "train.stepsize", "[12, 14]")
+    longest = ("train.max_epoch", "32", "train.stepsize", "[24, 29]")
     jobs = of_seed(1) + of_seed(2)
     jobs += [Job("slots", bits, 1) for bits in drawn_slot_wise()]
     jobs += [job for seed in SEEDS[2:] for job in of_seed(seed)]
+    jobs += [Job("long", bits, 1, longest, tuple(range(4, 32, 4))) for bits in (shared, split)]
     jobs += [Job("long", bits, seed, long, (4, 8, 12)) for seed in LONG_SEEDS for bits in (shared, split)]
     jobs += [Job("slots", bits, 2) for bits in drawn_slot_wise()]
     return jobs
