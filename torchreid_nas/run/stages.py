@@ -144,9 +144,10 @@ class Run:
             logger.info(comparison_table(entry, rows, cfg))
 
     def _keep_data(self, data: ReIDDataManager) -> None:
-        """Write which images a stage reads; a resumed run refuses others."""
+        """Write which persons' images a stage reads; a resumed run refuses others. Of a classification nothing is written."""
         cfg = self.setup.cfg
-        keep_data(self.folder, data, cfg.data.root, cfg.data.digest == "contents", self.resume)
+        if cfg.task == "reid":
+            keep_data(self.folder, data, cfg.data.root, cfg.data.digest == "contents", self.resume)
 
     def _keep_config(self, stage: str = "") -> None:
         """Write the config for the run, and for a stage, whose resumption is compared with it.
