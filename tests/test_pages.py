@@ -74,7 +74,7 @@ def test_every_command_of_a_page_parses_with_known_config_and_keys(page, line, m
         main(shlex.split(line.replace("<root>", "data"), comments=True)[1:])
     assert stopped.type is Parsed or stopped.value.code == 0, capsys.readouterr().err
     arguments = stopped.value.args[0]
-    if hasattr(arguments, "overrides"):
+    if hasattr(arguments, "overrides") and hasattr(arguments, "config"):
         load_config(arguments.config, arguments.overrides)
 
 

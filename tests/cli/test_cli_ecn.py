@@ -43,7 +43,7 @@ def test_the_ablation_ends_with_its_table_and_picture(data_root, tmp_path, capsy
     titles = [
         "source only", "exemplar", "exemplar + camera", "exemplar + neighbourhood", "all (ECN)", "supervised on the target",
     ]
-    assert [line.split("  ")[0] for line in table.splitlines()[3:]] == titles
+    assert [line.split("  ")[0] for line in table.splitlines()[4:]] == titles
     results = json.loads((tmp_path / "run" / "results.json").read_text())["results"]
     assert [row["variant"] for row in results] == titles
     for variant, row in zip(variants, results):

@@ -169,7 +169,10 @@ def test_half_precision_is_named_only_where_it_is_used(data_root, tmp_path, caps
 def test_a_search_whose_architecture_breaks_finds_nothing(interval, data_root, tmp_path, capsys):
     # With interval 3 the only step of the architecture comes after the last loss.
     folder = RunFolder(tmp_path / "run")
-    changes = {"search.arch_lr": 1e38, "search.max_epoch": 1, "search.warmup_epochs": 0, "search.interval": interval}
+    changes = {
+        "search.method": "gradient", "search.arch_lr": 1e38, "search.max_epoch": 1, "search.warmup_epochs": 0,
+        "search.interval": interval,
+    }
     error = refused(capsys, *arguments(data_root, folder, **changes))
     assert "not finite" in error and "search.arch_lr and start again in another folder; no epoch was finished" in error
     assert not folder.is_searched() and not folder.train.path.exists()

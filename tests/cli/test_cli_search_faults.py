@@ -12,7 +12,7 @@ from tiny import TINY, TINY_CDNET
 @pytest.mark.parametrize(("config", "warmup"), [(TINY, 0), (TINY, 1), (TINY_CDNET, 0)])
 def test_logits_that_are_no_numbers_end_the_search_and_are_named(data_root, tmp_path, capsys, config, warmup):
     run = tmp_path / "run"
-    changes = {"search.arch_lr": 1e38, "search.max_epoch": 3, "search.warmup_epochs": warmup}
+    changes = {"search.method": "gradient", "search.arch_lr": 1e38, "search.max_epoch": 3, "search.warmup_epochs": warmup}
     error = refused(capsys, *commands.arguments({**config, **changes}, data_root, run, "--stages", "search"))
     assert "the logits of the architecture are not finite" in error and "lower search.arch_lr" in error
     history = run / "search" / "history.jsonl"

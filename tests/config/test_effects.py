@@ -15,10 +15,10 @@ from torchreid_nas.run.setup import RunSetup
 
 # Every task hands these on to data managers and optimisers, reads them to refuse them, or asks them what comes next.
 HANDED_ON = {
-    "data.split_id", "test.shot", "test.gallery_draw", "test.num_trials", "sampler.num_instances", "adam.beta1", "adam.beta2",
-    "sgd.momentum", "sgd.nesterov", "train.new_layers", "train.base_lr_mult", "search.keep_weights", "search.budget.macs",
-    "search.budget.parameters", "search.budget.latency", "data.random_erase.probability", "data.random_erase.area",
-    "data.random_erase.aspect",
+    "data.split_id", "data.layout", "data.split_seed", "data.train_share", "test.shot", "test.gallery_draw",
+    "test.num_trials", "sampler.num_instances", "adam.beta1", "adam.beta2", "sgd.momentum", "sgd.nesterov",
+    "train.new_layers", "train.base_lr_mult", "search.keep_weights", "search.budget.macs", "search.budget.parameters",
+    "search.budget.latency", "data.random_erase.probability", "data.random_erase.area", "data.random_erase.aspect",
 }
 
 

@@ -74,7 +74,7 @@ def keys_that_bind(stage: str) -> tuple[str, ...]:
 
     Example:
         >>> keys_that_bind("search")
-        ('data.split_id',)
+        ('data.split_id', 'data.layout', 'data.split_seed', 'data.train_share')
     """
     return tuple(name for name, key in KEYS.items() if stage in key.binds)
 
