@@ -20,7 +20,10 @@ rows:
   share: {{model.architecture: share}}
   re-ranked: {{model.architecture: share, test.ranks: [1, 10]}}
 """
-COMMON = {**TINY, "synthetic.enabled": False, "train.max_epoch": 2, "search.max_epoch": 2, "search.val_fraction": 0.5}
+COMMON = {
+    **TINY, "synthetic.enabled": False, "train.max_epoch": 2, "search.method": "gradient", "search.max_epoch": 2,
+    "search.val_fraction": 0.5,
+}
 
 
 def study_file(folder, text=ROWS):

@@ -214,7 +214,10 @@ def _digests(member: Member) -> Iterator[tuple[str, Any]]:
     """Yield the stages of a member that others may share, each with all that its numbers follow from."""
     cfg = member.cfg
     method = method_of(cfg.model.name, cfg.task)
-    searched = _values(cfg, (*keys_that_decide("search"), *method.decides)) if "search" in member.stages else None
+    # The search by paths trains its network by the recipe of train.
+    follows = ("search", "train") if method.path_search_class is not None and cfg.search.method != "gradient" else ("search",)
+    deciding = [key for stage in follows for key in keys_that_decide(stage)]
+    searched = _values(cfg, (*deciding, *method.decides)) if "search" in member.stages else None
     if searched is not None:
         yield "search", ("search", searched)
     keys = (*keys_that_decide("train"), *method.decides)
