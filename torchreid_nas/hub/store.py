@@ -9,13 +9,12 @@ import re
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import write_text
 from torchreid_nas.hub.catalogue import find_entry
 from torchreid_nas.hub.checks import by_hand, check_file, file_digest, record_sha256
-from torchreid_nas.hub.download import download, is_offline
+from torchreid_nas.hub.download import alone, download, is_offline
 from torchreid_nas.hub.drive import download_from_folder
 from torchreid_nas.hub.entry import Entry
 from torchreid_nas.hub.errors import DownloadFailed
@@ -72,19 +71,9 @@ def fetch(name: str | Entry, folder: str | os.PathLike[str] | None = None, offli
         raise InputError(
             f'the zoo entry "{entry.name}" is not on this machine and downloads are off; {by_hand(entry, path)}'
         )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_name(f".{path.name}.lock"))
-        lock.acquire()
-    except OSError as error:
-        raise InputError(
-            f'"{path.parent}" cannot be written ({error.strerror or error}); name another folder by {_HOME}'
-        ) from error
-    try:
+    with alone(path, _HOME):
         if not path.exists():
             _download(entry, path)
-    finally:
-        lock.release()
     return path
 
 
