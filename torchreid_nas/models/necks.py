@@ -45,7 +45,30 @@ class Neck(Protocol):
         """Train mode: (logits, features). Eval mode: the test features (B, ``feature_dim``)."""
 
 
-class PlainNeck(nn.Module):
+class _OneFeatureNeck(nn.Module):
+    """A neck whose one feature, (B, C), is the average-pooled last map after dropout; a subclass adds the classifier."""
+
+    def __init__(self, in_channels: int, dropout: float) -> None:
+        super().__init__()
+        _check_dropout(dropout)
+        self.feature_dim = in_channels
+        self.dropout = nn.Dropout(dropout)
+
+    def features(self, maps: Maps) -> tuple[torch.Tensor, ...]:
+        """Return the one feature, (B, C), as a tuple; that of a BNNeck stands before its BatchNorm."""
+        return (self.dropout(_last(maps).mean((2, 3))),)
+
+    def classify(self, features: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """Return the logits, (B, ``num_classes``), as a tuple."""
+        raise NotImplementedError
+
+    def forward(self, maps: Maps) -> NeckOutput:
+        """Train mode: (logits, features), tuples of one tensor. Eval mode: the feature (B, C)."""
+        features = self.features(maps)
+        return (self.classify(features), features) if self.training else features[0]
+
+
+class PlainNeck(_OneFeatureNeck):
     """The plain neck: global average pooling, dropout, a classifier with bias on the feature of the triplet loss.
 
     Args:
@@ -68,27 +91,15 @@ class PlainNeck(nn.Module):
     """
 
     def __init__(self, in_channels: int, num_classes: int, dropout: float = 0.2) -> None:
-        super().__init__()
-        _check_dropout(dropout)
-        self.feature_dim = in_channels
-        self.dropout = nn.Dropout(dropout)
+        super().__init__(in_channels, dropout)
         self.classifier = nn.Linear(in_channels, num_classes)
-
-    def features(self, maps: Maps) -> tuple[torch.Tensor, ...]:
-        """Return the one feature, (B, C), as a tuple."""
-        return (self.dropout(_last(maps).mean((2, 3))),)
 
     def classify(self, features: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         """Return the logits, (B, ``num_classes``), as a tuple."""
         return (self.classifier(features[0]),)
 
-    def forward(self, maps: Maps) -> NeckOutput:
-        """Train mode: (logits, features), tuples of one tensor. Eval mode: the feature (B, C)."""
-        features = self.features(maps)
-        return (self.classify(features), features) if self.training else features[0]
 
-
-class BatchNormNeck(nn.Module):
+class BatchNormNeck(_OneFeatureNeck):
     """The BNNeck (Luo et al., CVPRW 2019): pooled feature -> :class:`BNNeck` -> classifier without bias.
 
     The triplet loss reads the feature before the BatchNorm. Cross-entropy and
@@ -116,16 +127,9 @@ class BatchNormNeck(nn.Module):
     """
 
     def __init__(self, in_channels: int, num_classes: int, dropout: float = 0.0) -> None:
-        super().__init__()
-        _check_dropout(dropout)
-        self.feature_dim = in_channels
-        self.dropout = nn.Dropout(dropout)
+        super().__init__(in_channels, dropout)
         self.bnneck = BNNeck(in_channels)
         self.classifier = nn.Linear(in_channels, num_classes, bias=False)
-
-    def features(self, maps: Maps) -> tuple[torch.Tensor, ...]:
-        """Return the one feature before the BatchNorm, (B, C), as a tuple."""
-        return (self.dropout(_last(maps).mean((2, 3))),)
 
     def classify(self, features: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         """Return the logits, (B, ``num_classes``), as a tuple."""
@@ -169,7 +173,7 @@ class BalanceBranch(nn.Module):
         return logits
 
 
-class BLNeck(nn.Module):
+class BLNeck(_OneFeatureNeck):
     """The Balance Neck (Li et al., CVPR 2021): global average pooling, dropout, one :class:`BalanceBranch`.
 
     Args:
@@ -195,24 +199,12 @@ class BLNeck(nn.Module):
     """
 
     def __init__(self, in_channels: int, num_classes: int, dropout: float = 0.2, hidden: int = 512) -> None:
-        super().__init__()
-        _check_dropout(dropout)
-        self.feature_dim = in_channels
-        self.dropout = nn.Dropout(dropout)
+        super().__init__(in_channels, dropout)
         self.global_branch = BalanceBranch(in_channels, num_classes, hidden)
-
-    def features(self, maps: Maps) -> tuple[torch.Tensor, ...]:
-        """Return the one feature, (B, C), as a tuple."""
-        return (self.dropout(_last(maps).mean((2, 3))),)
 
     def classify(self, features: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         """Return the logits, (B, ``num_classes``), as a tuple."""
         return (self.global_branch(features[0]),)
-
-    def forward(self, maps: Maps) -> NeckOutput:
-        """Train mode: (logits, features), tuples of one tensor. Eval mode: the feature (B, C)."""
-        features = self.features(maps)
-        return (self.classify(features), features) if self.training else features[0]
 
 
 class FBLNeck(nn.Module):
