@@ -17,7 +17,30 @@ _DENOMINATOR = 1e-6
 _LARGEST_EXPONENT = 88.0
 
 
-class WeightedRegularizedTripletLoss(nn.Module):
+class _FullPrecisionLoss(nn.Module):
+    """A loss of all images of a batch, computed in float32 or better; a subclass says its formula in ``_loss``."""
+
+    def forward(self, features: Tensor, pids: Tensor) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            features: (B, D) of all images of the batch, any floating dtype.
+            pids: (B,) identities. Identities on the CPU spare the GPU a synchronisation.
+
+        Returns:
+            Scalar, float32 (float64 for float64 features).
+
+        Raises:
+            InputError: shapes do not fit, or the batch holds one identity only.
+        """
+        with full_precision_halves(features, features) as (features, _):
+            return self._loss(features, pids)
+
+    def _loss(self, features: Tensor, pids: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class WeightedRegularizedTripletLoss(_FullPrecisionLoss):
     r"""Weighted regularised triplet loss of a batch, whatever the modality of its images.
 
     Ye, Shen, Lin, Xiang, Shao, Hoi. "Deep Learning for Person Re-identification: A Survey
@@ -43,31 +66,18 @@ class WeightedRegularizedTripletLoss(nn.Module):
         super().__init__()
         self.normalize = bool(normalize)
 
-    def forward(self, features: Tensor, pids: Tensor) -> Tensor:
-        """Compute the loss.
-
-        Args:
-            features: (B, D) of all images of the batch, any floating dtype.
-            pids: (B,) identities. Identities on the CPU spare the GPU a synchronisation.
-
-        Returns:
-            Scalar, float32 (float64 for float64 features).
-
-        Raises:
-            InputError: shapes do not fit, or the batch holds one identity only.
-        """
-        with full_precision_halves(features, features) as (features, _):
-            if self.normalize:
-                features = F.normalize(features)
-            positive, negative = _weighted_distances(features, pids, alpha=1.0)
-            return F.softplus(positive - negative).mean()
+    def _loss(self, features: Tensor, pids: Tensor) -> Tensor:
+        if self.normalize:
+            features = F.normalize(features)
+        positive, negative = _weighted_distances(features, pids, alpha=1.0)
+        return F.softplus(positive - negative).mean()
 
     def extra_repr(self) -> str:
         """Return the option, for ``repr``."""
         return f"normalize={self.normalize}"
 
 
-class EnhancedSquaredDifferenceLoss(nn.Module):
+class EnhancedSquaredDifferenceLoss(_FullPrecisionLoss):
     r"""Weighted regularised triplet loss with a squared difference of the two distances.
 
     Ye, Ruan, Du, Shou. "Channel Augmented Joint Learning for Visible-Infrared
@@ -100,23 +110,10 @@ class EnhancedSquaredDifferenceLoss(nn.Module):
         self.alpha = check_nonnegative("alpha", alpha)
         self.gamma = check_nonnegative("gamma", gamma)
 
-    def forward(self, features: Tensor, pids: Tensor) -> Tensor:
-        """Compute the loss.
-
-        Args:
-            features: (B, D) of all images of the batch, any floating dtype.
-            pids: (B,) identities. Identities on the CPU spare the GPU a synchronisation.
-
-        Returns:
-            Scalar, float32 (float64 for float64 features).
-
-        Raises:
-            InputError: shapes do not fit, or the batch holds one identity only.
-        """
-        with full_precision_halves(features, features) as (features, _):
-            positive, negative = _weighted_distances(features, pids, self.alpha)
-            squared = (self.gamma * (positive - negative).square()).clamp(max=_LARGEST_EXPONENT)
-            return F.softplus(torch.where(negative >= positive, -squared, squared)).mean()
+    def _loss(self, features: Tensor, pids: Tensor) -> Tensor:
+        positive, negative = _weighted_distances(features, pids, self.alpha)
+        squared = (self.gamma * (positive - negative).square()).clamp(max=_LARGEST_EXPONENT)
+        return F.softplus(torch.where(negative >= positive, -squared, squared)).mean()
 
     def extra_repr(self) -> str:
         """Return the two factors, for ``repr``."""
