@@ -299,9 +299,13 @@ def test_resume_takes_over_what_is_finished(data_root, copied, capsys):
     assert (copied / "train" / "model.pth").stat().st_mtime_ns == before
 
 
-def test_resume_with_other_settings_is_refused(data_root, copied, capsys):
-    error = refused(capsys, *arguments(data_root, copied, "--resume", **{"train.lr": 0.5}))
-    assert "train.lr: 0.002 -> 0.5" in error and "--output" in error
+@pytest.mark.parametrize("stage, changes, said", [
+    # A search by paths trains by the recipe of the training.
+    ("search", {"train.lr": 0.5}, "train.lr: 0.002 -> 0.5"), ("train", {"train.ema": 0.25}, "train.ema: "),
+])
+def test_resume_with_other_settings_is_refused(stage, changes, said, data_root, copied, capsys):
+    error = refused(capsys, *arguments(data_root, copied, "--resume", **changes))
+    assert f"the {stage} stage in" in error and said in error and "--output" in error
 
 
 @pytest.mark.parametrize("changes", [

@@ -24,9 +24,15 @@ def test_each_run_has_the_config_of_the_same_run_by_hand(tmp_path):
 
 
 def test_rows_with_one_search_search_once_per_seed(tmp_path):
-    found = members(tmp_path, "rows: {low: {train.lr: 0.001}, high: {train.lr: 0.1}, other: {search.arch_lr: 0.5}}\n", [1, 2])
+    text = "set: {search.method: gradient}\nrows: {low: {train.lr: 0.001}, high: {train.lr: 0.1}, other: {search.arch_lr: 0.5}}\n"
+    found = members(tmp_path, text, [1, 2])
     assert [dict(member.takes) for member in found] == [{}, {"search": 0}, {}, {}, {"search": 3}, {}]
     assert cost(found) == {"runs": 6, "search": 4, "train": 6}
+
+
+def test_a_search_by_paths_follows_from_the_recipe_of_the_training(tmp_path):
+    found = members(tmp_path, "rows: {base: {}, ema: {train.ema: 0.5}, lr: {train.lr: 0.1}}\n")
+    assert [dict(member.takes) for member in found] == [{}, {"search": 0}, {}]
 
 
 def test_rows_that_differ_in_the_test_alone_train_once(tmp_path):

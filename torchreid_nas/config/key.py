@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 __all__ = [
-    "AT_LEAST_ONE", "AUTO_OR_BOOL", "FRACTION", "NOT_NEGATIVE", "POSITIVE", "RISING_EPOCHS", "TRAIN", "TRAIN_AND_SEARCH",
-    "Check", "Key", "Need", "named", "one_of", "value_of",
+    "AT_LEAST_ONE", "AUTO_OR_BOOL", "FRACTION", "NOT_NEGATIVE", "POSITIVE", "RECIPE", "RISING_EPOCHS", "TRAIN",
+    "TRAIN_AND_SEARCH", "Check", "Key", "Need", "named", "one_of", "value_of",
 ]
 
 from collections.abc import Callable, Mapping
@@ -15,6 +15,8 @@ from yacs.config import CfgNode
 
 TRAIN = ("train",)
 TRAIN_AND_SEARCH = ("search", "train")
+# A search by paths trains its network by the recipe of the training.
+RECIPE = ("paths", "train")
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Key:
         check: which values are allowed; None allows all of the type.
         needs: when the key has an effect, as far as other keys decide; what a
             method and a data set read, these say themselves.
-        decides: stages whose numbers follow from the key, so that a resumed stage keeps its value.
+        decides: stages whose numbers follow from the key, so that a resumed stage keeps its value; "paths" is a search by paths.
         binds: finished stages whose work a later stage can only use with the same value.
         item: a value of the element type of a list whose default is empty.
         booleans: what True and False mean for a key of text.

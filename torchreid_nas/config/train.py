@@ -12,6 +12,7 @@ from torchreid_nas.config.key import (
     FRACTION,
     NOT_NEGATIVE,
     POSITIVE,
+    RECIPE,
     RISING_EPOCHS,
     TRAIN,
     TRAIN_AND_SEARCH,
@@ -51,7 +52,7 @@ TRAIN_KEYS = {
         1, "seed of everything random", "ours", Check(lambda value: 0 <= value < 2**32, "a whole number from 0 to 4294967295"),
         decides=TRAIN_AND_SEARCH,
     ),
-    "max_epoch": Key(120, "epochs", "CM-NAS", AT_LEAST_ONE, decides=TRAIN),
+    "max_epoch": Key(120, "epochs", "CM-NAS", AT_LEAST_ONE, decides=RECIPE),
     "batch_size": Key(
         128, "images per batch: P identities × K visible and K infrared ones", "CM-NAS",
         Check(lambda value: value >= 2, "at least 2"), decides=TRAIN_AND_SEARCH,
@@ -60,26 +61,26 @@ TRAIN_KEYS = {
         0, "batches per epoch (CDNet, ECN: at most); 0 is floor(max(visible, infrared) / 64) + 1", "CM-NAS", NOT_NEGATIVE,
         decides=TRAIN_AND_SEARCH,
     ),
-    "optim": Key("adam", "optimiser", "CM-NAS", one_of("adam", "amsgrad", "sgd", "rmsprop", "radam"), decides=TRAIN),
-    "lr": Key(0.01, "learning rate, of the new layers if train.staged_lr", "CM-NAS", POSITIVE, decides=TRAIN),
-    "weight_decay": Key(5e-4, "weight decay", "CM-NAS", NOT_NEGATIVE, decides=TRAIN),
+    "optim": Key("adam", "optimiser", "CM-NAS", one_of("adam", "amsgrad", "sgd", "rmsprop", "radam"), decides=RECIPE),
+    "lr": Key(0.01, "learning rate, of the new layers if train.staged_lr", "CM-NAS", POSITIVE, decides=RECIPE),
+    "weight_decay": Key(5e-4, "weight decay", "CM-NAS", NOT_NEGATIVE, decides=RECIPE),
     "staged_lr": Key(
-        True, "all layers but the new ones learn at train.base_lr_mult of the learning rate", "CM-NAS", decides=TRAIN,
+        True, "all layers but the new ones learn at train.base_lr_mult of the learning rate", "CM-NAS", decides=RECIPE,
     ),
     "new_layers": Key(
-        ["bnneck", "classifier"], "layers that learn at the whole learning rate", "CM-NAS", needs=_STAGED, decides=TRAIN,
+        ["bnneck", "classifier"], "layers that learn at the whole learning rate", "CM-NAS", needs=_STAGED, decides=RECIPE,
     ),
-    "base_lr_mult": Key(0.1, "factor of the other layers' learning rate", "CM-NAS", NOT_NEGATIVE, _STAGED, TRAIN),
+    "base_lr_mult": Key(0.1, "factor of the other layers' learning rate", "CM-NAS", NOT_NEGATIVE, _STAGED, RECIPE),
     "lr_scheduler": Key(
         "warmup_multi_step", "schedule of the learning rate", "CM-NAS",
-        one_of("warmup_multi_step", "multi_step", "single_step", "cosine"), decides=TRAIN,
+        one_of("warmup_multi_step", "multi_step", "single_step", "cosine"), decides=RECIPE,
     ),
-    "stepsize": Key([40, 70], "epochs at which the learning rate falls", "CM-NAS", RISING_EPOCHS, _STEPS, TRAIN),
-    "gamma": Key(0.1, "factor by which the learning rate falls", "CM-NAS", POSITIVE, _STEPS, TRAIN),
-    "warmup_epochs": Key(10, "epochs in which the learning rate rises in a line", "CM-NAS", NOT_NEGATIVE, _WARMUP, TRAIN),
+    "stepsize": Key([40, 70], "epochs at which the learning rate falls", "CM-NAS", RISING_EPOCHS, _STEPS, RECIPE),
+    "gamma": Key(0.1, "factor by which the learning rate falls", "CM-NAS", POSITIVE, _STEPS, RECIPE),
+    "warmup_epochs": Key(10, "epochs in which the learning rate rises in a line", "CM-NAS", NOT_NEGATIVE, _WARMUP, RECIPE),
     "warmup_factor": Key(
         0.01, "factor of the learning rate at the start of the warm-up", "CM-NAS",
-        Check(lambda value: 0 < value <= 1, "above 0 and at most 1"), _WARMUP, TRAIN,
+        Check(lambda value: 0 < value <= 1, "above 0 and at most 1"), _WARMUP, RECIPE,
     ),
     "ema": Key(
         0.997, "decay per step of the average of the weights, which is tested; 0 averages nothing",
@@ -108,11 +109,11 @@ TRAIN_KEYS = {
 
 _ADAM = (Need("train.optim", "adam", "amsgrad", "radam"),)
 ADAM = {
-    "beta1": Key(0.5, "decay of the mean of the gradients", "CM-NAS", FRACTION, _ADAM, TRAIN),
-    "beta2": Key(0.999, "decay of the mean of the squared gradients", "CM-NAS", FRACTION, _ADAM, TRAIN),
+    "beta1": Key(0.5, "decay of the mean of the gradients", "CM-NAS", FRACTION, _ADAM, RECIPE),
+    "beta2": Key(0.999, "decay of the mean of the squared gradients", "CM-NAS", FRACTION, _ADAM, RECIPE),
 }
 
 SGD = {
-    "momentum": Key(0.9, "momentum", "torchreid", FRACTION, (Need("train.optim", "sgd", "rmsprop"),), TRAIN),
-    "nesterov": Key(False, "Nesterov's momentum", "torchreid", None, (Need("train.optim", "sgd"),), TRAIN),
+    "momentum": Key(0.9, "momentum", "torchreid", FRACTION, (Need("train.optim", "sgd", "rmsprop"),), RECIPE),
+    "nesterov": Key(False, "Nesterov's momentum", "torchreid", None, (Need("train.optim", "sgd"),), RECIPE),
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torchreid_nas.architecture import ArchitectureSpec
+from torchreid_nas.config import keys_that_decide
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.methods.interface import Method
 
@@ -104,18 +105,23 @@ class BaseMethod(Method):
         self.check_space()
         return find_space(self.cfg.search.space).from_config(self.cfg.search)
 
-    def searches_paths(self) -> bool:
+    @classmethod
+    def deciding_keys(cls, cfg: CfgNode, stage: str) -> Sequence[str]:
+        """Return the keys of the stage, of the recipe of a search by paths, and the method's own; see the interface."""
+        recipe = keys_that_decide("paths") if stage == "search" and cls.searches_paths(cfg) else ()
+        return (*keys_that_decide(stage), *recipe, *cls.decides)
+
+    @classmethod
+    def searches_paths(cls, cfg: CfgNode) -> bool:
         """Return whether the search scores paths, as ``search.method`` says; see :meth:`Method.searches_paths`."""
         from torchreid_nas.search import find_space
 
-        if self.path_search_class is None:
+        if cls.path_search_class is None:
             return False
-        able = find_space(self.cfg.search.space).has_paths
-        if self.cfg.search.method == "paths" and not able:
-            raise InputError(
-                f"search.method is paths, which the space {self.cfg.search.space} has none of; set it gradient"
-            )
-        return able and self.cfg.search.method != "gradient"
+        able = find_space(cfg.search.space).has_paths
+        if cfg.search.method == "paths" and not able:
+            raise InputError(f"search.method is paths, which the space {cfg.search.space} has none of; set it gradient")
+        return able and cfg.search.method != "gradient"
 
     def search_split(self, data: Any) -> tuple[DataLoader[Any], DataLoader[Any], int]:
         """Return the loaders of the search; see :meth:`Method.search_split`."""

@@ -94,7 +94,7 @@ class CMNASMethod(BaseMethod):
         # Retrieval as at test time sees images as at test time.
         loaders: tuple[DataLoader[Any], DataLoader[Any], int] = data.search_split(
             by=search.split, fraction=search.val_fraction or None, num_batches=data.num_batches,
-            augment_validation=not self.searches_paths(),
+            augment_validation=not self.searches_paths(self.cfg),
         )
         return loaders
 

@@ -93,8 +93,19 @@ class Method(Protocol):
     def data(self, targets: Sequence[str], holdout: float = 0.0) -> ReIDDataManager:
         """Return the data manager: for a test where there are targets, otherwise for training."""
 
-    def searches_paths(self) -> bool:
-        """Return whether the search scores paths (``path_search_class``) instead of following gradients.
+    @classmethod
+    def deciding_keys(cls, cfg: CfgNode, stage: str) -> Sequence[str]:
+        """Return the keys and sections of ``cfg`` that the numbers of a stage follow from.
+
+        A search by paths trains its network by the recipe of the training, and follows from the keys of that recipe too.
+
+        Raises:
+            InputError: as :meth:`searches_paths`.
+        """
+
+    @classmethod
+    def searches_paths(cls, cfg: CfgNode) -> bool:
+        """Return whether the search of ``cfg`` scores paths (``path_search_class``) instead of following gradients.
 
         Raises:
             InputError: ``search.method`` asks for paths and the space has none.

@@ -87,7 +87,7 @@ def search_engine(setup: RunSetup) -> tuple[ResumableEngine, SearchSpace]:
     Raises:
         InputError: the data, the model or the space do not suit each other.
     """
-    if setup.method.searches_paths():
+    if setup.method.searches_paths(setup.cfg):
         by_paths = path_search_engine(setup)
         return by_paths, by_paths.space
     return _gradient_search(setup)

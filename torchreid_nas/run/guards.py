@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from torchreid_nas.checkpoints.load import read_weights, resolve_weights
-from torchreid_nas.config import keys_that_bind, keys_that_decide
+from torchreid_nas.config import keys_that_bind
 from torchreid_nas.data.registered import check_protocols
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import check_folder
@@ -142,7 +142,7 @@ def _fetch_pretrained(setup: RunSetup) -> None:
 
 def _changes(setup: RunSetup, stage: str) -> list[str]:
     """Return the changed keys that the numbers of a stage in the folder follow from."""
-    return setup.changes(stage, (*keys_that_decide(stage), *setup.method.decides))
+    return setup.changes(stage, setup.method.deciding_keys(setup.cfg, stage))
 
 
 def _check_bound(setup: RunSetup, stage: str, way_out: str) -> None:

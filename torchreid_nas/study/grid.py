@@ -11,7 +11,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from torchreid_nas.config import change_config, flatten, keys_that_decide, load_config
+from torchreid_nas.config import change_config, flatten, load_config
 from torchreid_nas.config.ecn import AFTER_THE_SOURCE
 from torchreid_nas.config.load import parse_overrides
 from torchreid_nas.errors import InputError, nearest
@@ -214,13 +214,10 @@ def _digests(member: Member) -> Iterator[tuple[str, Any]]:
     """Yield the stages of a member that others may share, each with all that its numbers follow from."""
     cfg = member.cfg
     method = method_of(cfg.model.name, cfg.task)
-    # The search by paths trains its network by the recipe of train.
-    follows = ("search", "train") if method.path_search_class is not None and cfg.search.method != "gradient" else ("search",)
-    deciding = [key for stage in follows for key in keys_that_decide(stage)]
-    searched = _values(cfg, (*deciding, *method.decides)) if "search" in member.stages else None
+    searched = _values(cfg, method.deciding_keys(cfg, "search")) if "search" in member.stages else None
     if searched is not None:
         yield "search", ("search", searched)
-    keys = (*keys_that_decide("train"), *method.decides)
+    keys = method.deciding_keys(cfg, "train")
     start = (searched, member.reference, cfg.search.keep_weights)
     yield "train", ("train", _values(cfg, keys), start)
     ecn = cfg.ecn
