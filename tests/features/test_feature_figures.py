@@ -126,6 +126,21 @@ def test_no_curve_crosses_the_label_of_the_chosen_point(tmp_path, monkeypatch, f
     assert frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
 
 
+def test_the_roc_says_that_its_images_are_generated(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(figures_module, "save_figure", lambda figure, path: figures.append(figure))
+    features = FeatureSet(
+        torch.nn.functional.normalize(torch.randn(6, 4), dim=1), tuple("abcdef"), ("0", "0", "1", "1", "2", "2"),
+        np.full(6, -1, np.int64), modality="visible",
+    )
+    roc = compute_roc(features)
+    for generated in (False, True):
+        draw_roc(roc, roc.at_far(0.5), tmp_path / "roc.png", "visible", generated)
+    assert ["generated" in figure._suptitle.get_text() for figure in figures] == [False, True]
+    box = figures[1]._suptitle.get_window_extent(figures[1].canvas.get_renderer())
+    assert box.x1 <= figures[1].canvas.get_width_height()[0]
+
+
 def test_infrared_images_are_stretched_and_the_caption_says_so(tmp_path, monkeypatch):
     figures = []
     monkeypatch.setattr(figures_module, "save_figure", lambda figure, path: figures.append(figure))
@@ -160,5 +175,6 @@ def test_a_caption_is_wrapped_to_the_width_of_the_picture(matches, tmp_path, mon
         box = figure.texts[0].get_window_extent(figure.canvas.get_renderer())
         width, height = figure.canvas.get_width_height()
         assert box.x1 <= width and figure.texts[0].get_text().count("\n") >= 1
+        assert not any(line.endswith(("·", " ", "\u00a0")) for line in figure.texts[0].get_text().split("\n"))
         titles = [axes.title.get_window_extent(figure.canvas.get_renderer()) for axes in figure.axes]
         assert box.y0 >= max(title.y1 for title in titles), "the caption stands above the images"

@@ -125,6 +125,7 @@ class _Sides:
 
     def validate(self, far: float) -> float:
         """Choose the threshold on the validation images, print and draw it, and return its distance."""
+        from torchreid_nas.data.synthetic.store import in_synthetic
         from torchreid_nas.features import report
         from torchreid_nas.features.figures import draw_roc
         from torchreid_nas.features.threshold import compute_roc
@@ -147,7 +148,8 @@ class _Sides:
             )
         if arguments.out:
             pairs = " → ".join(filter(None, self.modalities.values()))
-            print(f"written: {draw_roc(roc, point, Path(arguments.out) / 'roc.png', pairs)}")
+            generated = any(in_synthetic(path) for features in sets for path in features.paths)
+            print(f"written: {draw_roc(roc, point, Path(arguments.out) / 'roc.png', pairs, generated)}")
         return point.distance
 
 

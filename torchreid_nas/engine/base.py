@@ -83,7 +83,7 @@ class ResumableEngine(torchreid.engine.Engine):
         super().__init__(datamanager, use_gpu=options.device.type == "cuda")
         self.options = options
         self.precision = Precision(options.device, options.amp, options.channels_last)
-        self.model: Any = self.precision.place(model)
+        self.model: Any = self.precision.place(model, trains=optimizer is not None)
         self.optimizer, self.scheduler = optimizer, scheduler
         self.register_model("model", self.model, optimizer, scheduler)
         self.ema = ExponentialMovingAverage(self.model, options.ema) if options.ema else None

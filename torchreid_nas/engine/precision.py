@@ -47,20 +47,21 @@ class Precision:
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
 
-    def place(self, model: nn.Module) -> nn.Module:
+    def place(self, model: nn.Module, trains: bool = True) -> nn.Module:
         """Move a network to the device, in place, in the memory format, and return it.
 
-        Channels-last is left, with a note, where it would corrupt memory: see
+        Channels-last is left where it would corrupt the memory of a training, with a note if this is one: see
         :func:`~torchreid_nas.device.endangered_by_channels_last`.
         """
         endangered = None
         if self.channels_last and self.device.type == "cpu" and self.amp == "none":
             endangered = endangered_by_channels_last(model)
         if endangered is not None:
-            logger.info(
-                f'note: train.channels_last is left alone: torch corrupts memory in the backward pass of "{endangered}", '
-                "a 1×1 convolution with a stride whose channels are no multiple of 16"
-            )
+            if trains:
+                logger.info(
+                    f'note: train.channels_last is left alone: torch corrupts memory in the backward pass of "{endangered}", '
+                    "a 1×1 convolution with a stride whose channels are no multiple of 16"
+                )
             self.channels_last, self._format = False, torch.contiguous_format
         model = model.to(self.device, memory_format=self._format)  # type: ignore[call-overload]  # torch's stub lacks this form
         if self.device.type == "cpu" and self.amp == "bf16":

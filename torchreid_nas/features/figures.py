@@ -84,7 +84,9 @@ def _draw_page(matches: Matches, rows: Sequence[int], path: Path, threshold: flo
     images = read_named(sorted(set(names)))
     width = max(_CELL[0] * (top + 1.35) + 0.2, 4.6)
     # At a size of 8 points a letter is 0.07 inches wide on average.
-    caption = textwrap.fill(_caption(matches, threshold, any(map(in_synthetic, images))), int((width - 0.2) / 0.07))
+    lines = textwrap.wrap(_caption(matches, threshold, any(map(in_synthetic, images))), int((width - 0.2) / 0.07))
+    # A dot stands between two words of one line.
+    caption = "\n".join(line.rstrip(" \u00a0·") for line in lines)
     head = 0.45 + 0.17 * (1 + caption.count("\n"))
     height = _CELL[1] * len(rows) + head - 0.17
     figure = new_figure((width, height))
@@ -157,7 +159,7 @@ def _caption(matches: Matches, threshold: float | None, generated: bool) -> str:
     return "\u00a0\u00a0·  ".join(part.replace(" ", "\u00a0") for part in given)
 
 
-def draw_roc(roc: ROC, point: OperatingPoint, path: str | os.PathLike[str], pairs: str = "") -> Path:
+def draw_roc(roc: ROC, point: OperatingPoint, path: str | os.PathLike[str], pairs: str = "", generated: bool = False) -> Path:
     """Draw the ROC with the chosen point, and how far genuine and impostor pairs lie apart.
 
     Args:
@@ -165,6 +167,7 @@ def draw_roc(roc: ROC, point: OperatingPoint, path: str | os.PathLike[str], pair
         point: the chosen one.
         path: of the PNG.
         pairs: what was compared, for the caption, e.g. ``"infrared → visible"``.
+        generated: whether images are generated; the caption then says so.
 
     Raises:
         InputError: the file cannot be written.
@@ -174,7 +177,8 @@ def draw_roc(roc: ROC, point: OperatingPoint, path: str | os.PathLike[str], pair
     _draw_curve(curve, roc, point)
     _draw_distances(distances, roc, point)
     counts = f"{roc.num_genuine:,} pairs of the same person, {roc.num_impostor:,} of different persons"
-    figure.suptitle("  ·  ".join(filter(None, (pairs, counts))), fontsize=8.5, color=INK, x=0.02, ha="left")
+    caption = "  ·  ".join(filter(None, (pairs, counts, GENERATED if generated else "")))
+    figure.suptitle(caption, fontsize=8.5, color=INK, x=0.02, ha="left")
     for axes in (curve, distances):
         axes.tick_params(labelsize=7, colors=FAINT)
         axes.spines[["top", "right"]].set_visible(False)

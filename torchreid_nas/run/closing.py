@@ -28,8 +28,11 @@ def closing_lines(folder: RunFolder) -> list[str]:
 
 
 def _next_command(folder: RunFolder) -> str:
-    """Return the command that makes use of what is there; empty after a test of weights from elsewhere."""
+    """Return the command that makes use of what is there, of variants their comparison; empty after a test of other weights."""
     run = next((one for one in (folder, *folder.trials()) if one.train.weights.is_file()), None)
+    tested = [str(one) for one in folder.members() if one.results.is_file()]
+    if run is None and len(tested) > 1:
+        return shlex.join(["torchreid-nas", "compare", *tested])
     if run is None:
         return _stages_command(folder, "train,test") if folder.is_searched() else ""
     if not run.results.is_file():

@@ -305,6 +305,10 @@ class RunFolder:
         """Return the folder of one run of a series, such as a variant of an ablation."""
         return RunFolder(self.path / name)
 
+    def members(self) -> list[RunFolder]:
+        """Return the folders of the runs of a series that exist, in the order of their names."""
+        return [run for run in map(RunFolder, sorted(self.path.glob("*"))) if run.is_run()]
+
     # -- what it holds ------------------------------------------------------------
 
     def is_run(self) -> bool:
