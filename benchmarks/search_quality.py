@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""What every searcher of split BatchNorms loses against the best of the tabular benchmark: regret, ranks, stability, cost.
+"""Print what every searcher of split BatchNorms loses against the best of the table: regret, ranks, stability, cost.
 
     python benchmarks/search_quality.py
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""What was tried to make the search of CM-NAS win: every remedy with its steps and the architecture that it found.
+"""Try remedies of the search of CM-NAS, and keep the steps of each and the architecture that it found.
 
 A remedy searches MobileNetV2 from its ImageNet weights on generated persons, as benchmarks/bn_split_bench trains; it
 gives every slot a preference for split. ``--retrain`` trains what it found from the same start, beside all split and a

@@ -53,6 +53,11 @@ def test_help_imports_no_torch(argv):
     assert (code, error, imported) == (0, "", set()) and output.startswith("usage: torchreid-nas")
 
 
+def test_weights_are_listed_without_torchreid():
+    code, output, error, imported = command("-m", "torchreid_nas", "weights", "list")
+    assert (code, error, imported) == (0, "", {"torch"}) and "mobilenetv2" in output
+
+
 @pytest.mark.parametrize("argv", REFUSED, ids=" ".join)
 def test_a_refused_argument_imports_no_torch(argv):
     code, output, error, imported = command("-m", "torchreid_nas", *argv)

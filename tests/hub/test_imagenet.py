@@ -16,7 +16,8 @@ import pytest
 import torch
 import torchreid
 import torchvision
-from commands import refused
+from commands import arguments, refused
+from tiny import TINY
 
 from torchreid_nas.cli import main
 from torchreid_nas.config import load_config
@@ -246,3 +247,12 @@ def test_the_command_refuses_in_one_sentence(weights, index, server, capsys):
     server.script, index.error = ["status 404"], "ERROR: no"
     assert "could not be fetched" in refused(capsys, "weights", "fetch", "mobilenetv2")
     assert "downloads are off" in refused(capsys, "weights", "fetch", "mobilenetv2", "--offline")
+
+
+def test_a_dry_run_names_the_file_and_fetches_nothing(weights, index, server, data_root, tmp_path, capsys):
+    network = {"model.name": "two_stream_mobilenetv2", "model.width": 1, "model.pretrained": "imagenet"}
+    call = arguments(TINY, data_root, tmp_path / "run", "--dry-run", "--verbose", "--stages", "train", **network)
+    assert main(call) == 0
+    out = capsys.readouterr().out
+    assert f'a run fetches "{weights.file}"' in out and "train  " in out and "pretrained: imagenet" in out
+    assert not server.requests and not index.calls and files(weights) == []

@@ -35,11 +35,12 @@ def main(argv: list[str] | None = None) -> int:
     from torchreid_nas.report.advice_figure import draw_advice
     from torchreid_nas.run.advice import advice_table, advise
     from torchreid_nas.run.build import provide_data
+    from torchreid_nas.run.folder import RunFolder
     from torchreid_nas.run.provenance import provenance
     from torchreid_nas.run.setup import RunSetup
 
-    folder = Path(arguments.out)
-    check_folder(folder, "--out")
+    folder = RunFolder(Path(arguments.out))
+    check_folder(folder.path, "--out")
     root = ["data.root", arguments.root] if arguments.root else []
     cfg = load_config(
         arguments.config,
@@ -50,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     advice = advise(setup)
     print(advice_table(advice))
     architecture = advice.architecture(**provenance(setup.cfg))
-    architecture.save(folder / "architecture.json")
-    draw_advice(advice, folder / "advice.png", is_generated=setup.cfg.synthetic.enabled)
-    print(f"advised: {architecture}\n{folder / 'architecture.json'}, {folder / 'advice.png'}")
+    architecture.save(folder.architecture)
+    draw_advice(advice, folder.advice_figure, is_generated=setup.cfg.synthetic.enabled)
+    print(f"advised: {architecture}\n{folder.architecture}, {folder.advice_figure}")
     return 0

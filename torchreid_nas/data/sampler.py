@@ -87,6 +87,11 @@ class CrossModalityIdentitySampler(Sampler[int]):
         self.left_out = tuple(pid for pid, group in groups.items() if not all(group))
         if len(self.pids) < self.num_pids_per_batch:
             alone = [sum(bool(group[m]) and not group[1 - m] for group in groups.values()) for m in (VISIBLE, INFRARED)]
+            if len(groups) in alone:
+                raise InputError(
+                    f"all {len(groups)} training identities have {'infrared' if alone[VISIBLE] == 0 else 'visible'} images only, and "
+                    "half of a batch is visible, half infrared; name a data set of both modalities in data.sources"
+                )
             if min(alone) > len(self.pids):
                 raise InputError(
                     f"{len(self.pids)} of {len(groups)} training identities have images in both modalities, {alone[0]} have "

@@ -7,11 +7,15 @@ import hashlib
 import os
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import write_text
 from torchreid_nas.hub.download import looks_like_html
-from torchreid_nas.hub.entry import Entry
+
+if TYPE_CHECKING:
+    # An entry knows metrics, and these import torchreid, which a digest of a file does not need.
+    from torchreid_nas.hub.entry import Entry
 
 
 def file_digest(path: str | os.PathLike[str], kind: str) -> str:

