@@ -48,6 +48,7 @@ TITLES = {
     "memory": "ECN's memory",
     "ranking": "Protocols and ranking",
     "reranking": "k-reciprocal re-ranking",
+    "index": "Galleries on disk",
     "data": "Images into the training step",
     "inference": "Inference",
     "startup": "Start-up of the command line",

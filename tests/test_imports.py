@@ -13,7 +13,7 @@ ORDER = [
     "study",
     "run",
     "evidence",
-    "export doctor",
+    "export doctor index",
     "torchreid_nas",
     "features weights",
     "zoo registry",

@@ -34,6 +34,7 @@ _COMMANDS = {
     "advise": ("torchreid_nas.cli.advise", "which BatchNorms to split, by the statistics of both modalities"),
     "features": ("torchreid_nas.cli.features", "features of images, folders and videos into a file"),
     "match": ("torchreid_nas.cli.match", "rank a gallery for each query image"),
+    "index": ("torchreid_nas.cli.index", "keep a gallery of any size on disk, and search it"),
     "export": ("torchreid_nas.cli.export", "a trained network as a file for another runtime"),
     "zoo": ("torchreid_nas.cli.zoo", "trained networks by name: list, download, verify, convert, add"),
     "weights": ("torchreid_nas.cli.weights", "ImageNet weights to start from: list, fetch"),

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import torchreid_nas
 from torchreid_nas.cli.options import add_extraction_options, build_extractor, positive_int
+from torchreid_nas.cli.sources import feature_blocks
 from torchreid_nas.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from torchreid_nas.features.feature_set import FeatureSet
+    from torchreid_nas.features.matching import Matches
 
 _FAR = "far="
-_SAVED = ".npz"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -51,10 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     if far is not None:
         threshold = sides.validate(far)
     queries = sides.load(arguments.query, "query")
-    ranking = matching.GalleryRanking(queries, arguments.top, arguments.metric)
-    for block in sides.blocks(arguments.gallery, "gallery"):
-        ranking.add(block)
-    matches = ranking.result()
+    matches = sides.rank(queries, arguments.gallery, arguments.top, arguments.metric)
     print(report.matches_table(matches, threshold))
     print(report.summary(matches, threshold))
     if arguments.out:
@@ -94,34 +92,23 @@ class _Sides:
 
     def blocks(self, source: str, side: str) -> Iterator[FeatureSet]:
         """Yield the features of a source, or of a file that ``torchreid-nas features`` wrote, in blocks."""
-        extractor = self._extractors[side]
-        boxes = getattr(self._arguments, f"{side}_boxes") if source == getattr(self._arguments, side) else None
-        if Path(source).suffix != _SAVED:
-            yield from extractor.batches(source, self._arguments.stride, boxes)
-            return
-        if boxes is not None:
-            raise InputError(
-                f'--{side}-boxes: the features "{source}" are extracted already; give the boxes to torchreid-nas features'
-            )
-        from torchreid_nas.features.feature_set import FeatureSet
+        arguments = self._arguments
+        boxes = getattr(arguments, f"{side}_boxes") if source == getattr(arguments, side) else None
+        return feature_blocks(self._extractors[side], source, f"the {side}", arguments.stride, boxes, f"--{side}-boxes")
 
-        saved = FeatureSet.load(source)
-        expected = (extractor.trained.name, self.modalities[side] or "")
-        # A folder may be called in several ways, and another model be trained in it.
-        same = saved.fingerprint == extractor.trained.fingerprint if saved.fingerprint else saved.model == expected[0]
-        if not same and saved.model == expected[0]:
-            raise InputError(
-                f'the features "{source}" were made by the model "{saved.model}" when it had other weights; extract them '
-                "again (torchreid-nas features)"
-            )
-        if not same or saved.modality != expected[1]:
-            raise InputError(
-                f'the features "{source}" were made by the model "{saved.model}"'
-                + (f" for {saved.modality} images" if saved.modality else "")
-                + f', the {side} needs "{expected[0]}"' + (f" for {expected[1]} images" if expected[1] else "")
-                + "; extract them again with that (torchreid-nas features)"
-            )
-        yield from saved.blocks(2**16)
+    def rank(self, queries: FeatureSet, gallery: str, top: int, metric: str) -> Matches:
+        """Return the nearest images of a gallery, which may be an index."""
+        from torchreid_nas.features.matching import GalleryRanking
+        from torchreid_nas.index import GalleryIndex
+
+        if GalleryIndex.is_index(gallery):
+            if self._arguments.gallery_boxes:
+                raise InputError(f'--gallery-boxes: the index "{gallery}" holds features already; leave the option out')
+            return GalleryIndex(gallery).search(queries, top, metric)
+        ranking = GalleryRanking(queries, top, metric)
+        for block in self.blocks(gallery, "gallery"):
+            ranking.add(block)
+        return ranking.result()
 
     def validate(self, far: float) -> float:
         """Choose the threshold on the validation images, print and draw it, and return its distance."""
@@ -159,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Rank the gallery for each query image, and say which matches are near enough.",
     )
     parser.add_argument("query", metavar="QUERY", help="an image, a folder, a video, or features.npz")
-    parser.add_argument("gallery", metavar="GALLERY", help="likewise")
+    parser.add_argument("gallery", metavar="GALLERY", help="likewise, or an index (torchreid-nas index)")
     parser.add_argument("--query-modality", metavar="M", help="of two-stream models: visible or infrared")
     parser.add_argument("--gallery-modality", metavar="M", help="likewise")
     parser.add_argument(

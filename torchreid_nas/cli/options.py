@@ -14,11 +14,17 @@ if TYPE_CHECKING:
     from torchreid_nas.features.extractor import FeatureExtractor
 
 
-def add_extraction_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of how features are extracted."""
+def add_extraction_options(parser: argparse.ArgumentParser, default_model: str = "") -> None:
+    """Add the options of how features are extracted.
+
+    Args:
+        parser: of the command.
+        default_model: the model in words where ``--model`` may be left out; empty where a model must be named.
+    """
     parser.add_argument(
-        "--model", required=True, metavar="RUN_OR_NAME",
-        help="folder of a run, or a name of the zoo; with --weights a model's name, such as osnet_x1_0",
+        "--model", required=not default_model, metavar="RUN_OR_NAME",
+        help="folder of a run, or a name of the zoo; with --weights a model's name, such as osnet_x1_0"
+        + (f" (default: {default_model})" if default_model else ""),
     )
     parser.add_argument("--weights", metavar="FILE", help="weights of the model that --model names, whoever trained it")
     parser.add_argument("--height", metavar="N", help="of the network's input; default: as it was trained, with --weights 256")

@@ -7,7 +7,7 @@ import dataclasses
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +23,10 @@ from torchreid_nas.errors import InputError, InputWarning
 from torchreid_nas.features.feature_set import FeatureSet, check_npz
 from torchreid_nas.features.images import Picture, Source
 from torchreid_nas.zoo.trained import load_trained
+
+if TYPE_CHECKING:
+    from torchreid_nas.features.matching import Matches
+    from torchreid_nas.index import GalleryIndex
 
 _NAMED = 20
 """Files that a warning names at most."""
@@ -123,6 +127,20 @@ class FeatureExtractor:
         features = self.extract(source, stride, boxes)
         features.save(out)
         return features
+
+    def search(self, source: Any, index: GalleryIndex, top: int = 10, stride: int = 1) -> Matches:
+        """Return the ``top`` nearest images of an index for each image of a source.
+
+        Args:
+            source: see :meth:`extract`.
+            index: see :class:`torchreid_nas.index.GalleryIndex`.
+            top: length of the lists.
+            stride: of the frames of videos.
+
+        Raises:
+            InputError: as :meth:`extract`, or the index is of another model.
+        """
+        return index.search(self.extract(source, stride), top)
 
     def batches(
         self, source: Any, stride: int = 1, boxes: str | os.PathLike[str] | None = None,

@@ -1,7 +1,9 @@
 """The nearest gallery images of every query, over galleries that come block by block."""
 from __future__ import annotations
 
-__all__ = ["METRICS", "GalleryRanking", "Matches", "pairwise_distances", "to_distance", "to_score", "unit"]
+__all__ = [
+    "METRICS", "GalleryRanking", "Matches", "candidate_distances", "pairwise_distances", "to_distance", "to_score", "unit",
+]
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -44,9 +46,36 @@ def pairwise_distances(queries: torch.Tensor, gallery: torch.Tensor, metric: str
         >>> pairwise_distances(queries, gallery, "cosine").tolist()
         [[1.0]]
     """
+    return _distances(queries @ gallery.T, metric)
+
+
+def candidate_distances(queries: torch.Tensor, gallery: np.ndarray, rows: np.ndarray, metric: str = "euclidean") -> np.ndarray:
+    """Return the distances of each query to candidates of its own, as :func:`pairwise_distances` computes them.
+
+    Args:
+        queries: (Q, D), as :func:`unit` returns them.
+        gallery: (G, D) float32; only the candidates are read.
+        rows: (Q, C) of the gallery.
+        metric: see :func:`pairwise_distances`.
+
+    Returns:
+        (Q, C) float64.
+
+    Raises:
+        InputError: another metric.
+
+    Example:
+        >>> candidate_distances(unit(torch.eye(2)), np.eye(2, dtype=np.float32), np.array([[0], [0]]), "cosine").tolist()
+        [[0.0], [1.0]]
+    """
+    chosen = unit(torch.from_numpy(gallery[rows.reshape(-1)])).view(*rows.shape, -1)
+    return _distances(torch.einsum("qd,qcd->qc", queries, chosen), metric).numpy()
+
+
+def _distances(similarities: torch.Tensor, metric: str) -> torch.Tensor:
     if metric not in METRICS:
         raise InputError(f'the metric "{metric}" is unknown, expected {" or ".join(METRICS)}{nearest(metric, METRICS)}')
-    distances = (1 - queries @ gallery.T).clamp_(0, 2)
+    distances = (1 - similarities).clamp_(0, 2)
     return distances if metric == "cosine" else distances.mul_(2).sqrt_()
 
 

@@ -1,7 +1,7 @@
 """Which pairs of images count: the one rule of matching, of thresholds, and of the tests of torchreid's protocol."""
 from __future__ import annotations
 
-__all__ = ["RULE", "Images", "counted_pairs"]
+__all__ = ["RULE", "Images", "counted_pairs", "image_key"]
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Images:
     def of(cls, part: FeatureSet) -> Images:
         """Return those of features; every file is looked up once."""
         known: dict[str, Hashable] = {}
-        return cls([_key(file, known) for file in part.files], part.labels, part.camids)
+        return cls([image_key(file, known) for file in part.files], part.labels, part.camids)
 
     def __getitem__(self, span: slice) -> Images:
         return Images(self.keys[span], self.labels[span], self.camids[span])
@@ -64,7 +64,8 @@ def _equal(left: Sequence[Hashable], right: Sequence[Hashable], unknown: Hashabl
     return rows[:, None] == columns
 
 
-def _key(file: str, known: dict[str, Hashable]) -> Hashable:
+def image_key(file: str, known: dict[str, Hashable]) -> Hashable:
+    """Return what makes an image the same image elsewhere, see :class:`Images`; ``known`` keeps what was looked up."""
     if not file:
         return None
     path, frame, box = split_name(file)
