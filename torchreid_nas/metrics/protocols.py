@@ -16,6 +16,7 @@ import torch
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.metrics.inputs import as_features, as_labels
 from torchreid_nas.metrics.ranking import rank_queries
+from torchreid_nas.metrics.skipping import skipped_cameras
 from torchreid_nas.metrics.streaming import rank_features
 from torchreid_nas.metrics.tally import RankingResult
 
@@ -97,7 +98,9 @@ class Protocol:
         return self._as_named(rank_queries(
             distmat, q_pids, g_pids, max_rank, unique_identities=self.unique_identities,
             cameras=(q_camids, g_camids) if self.skips_own_camera else None,
-            excluded=(lambda span: self._skipped(q_camids[span], g_camids)) if self.skipped_cameras else None,
+            excluded=(
+                (lambda span: skipped_cameras(self.skipped_cameras, q_camids[span], g_camids)) if self.skipped_cameras else None
+            ),
         ))
 
     def evaluate_features(
@@ -141,7 +144,8 @@ class Protocol:
             query, gallery, q_pids, g_pids, max_rank, metric=metric, unique_identities=self.unique_identities,
             cameras=(q_camids, g_camids) if self.skips_own_camera else None,
             excluded=(
-                (lambda rows, columns: self._skipped(q_camids[rows], g_camids[columns])) if self.skipped_cameras else None
+                (lambda rows, columns: skipped_cameras(self.skipped_cameras, q_camids[rows], g_camids[columns]))
+                if self.skipped_cameras else None
             ),
         ))
 
@@ -186,13 +190,6 @@ class Protocol:
         values = {**result.queries.values, "mAP": result.queries.values[self.average_precision]}
         scores = {**result.scores, "mAP": result.scores[self.average_precision]}
         return dataclasses.replace(result, scores=scores, queries=dataclasses.replace(result.queries, values=values))
-
-    def _skipped(self, q_camids: np.ndarray, g_camids: np.ndarray) -> np.ndarray:
-        """Return which gallery images these queries skip whatever their identity, bool (rows, G)."""
-        skipped = np.zeros((len(q_camids), len(g_camids)), dtype=bool)
-        for camera, others in self.skipped_cameras.items():
-            skipped |= (q_camids == camera)[:, None] & np.isin(g_camids, list(others))
-        return skipped
 
     def _as_cameras(self, name: str, camids: Any, count: int, what: str) -> np.ndarray:
         cameras = as_labels(name, camids, count, what)

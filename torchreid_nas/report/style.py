@@ -8,7 +8,7 @@ from __future__ import annotations
 
 __all__ = [
     "FAINT", "GENERATED", "GRID", "INK", "MIDDLE", "SHARE_COLOURS", "SPLIT_COLOURS", "WARMUP", "epoch_ticks", "is_generated",
-    "new_figure", "save_figure",
+    "new_figure", "plain_axes", "save_figure", "write_svg",
 ]
 
 import os
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from torchreid_nas.files import atomic_path
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Blue and orange stay apart for every kind of colour blindness, and both run into one near-white middle.
@@ -40,13 +41,34 @@ def new_figure(size: tuple[float, float], **kwargs: Any) -> Figure:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike) -> None:
-    """Write the figure as PNG through a temporary name; the folder of ``path`` is made.
+    """Write the figure as PNG, or as SVG where ``path`` ends so, through a temporary name; the folder of ``path`` is made.
 
     Raises:
         InputError: the file cannot be written; an older picture stays as it was.
     """
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=_DPI)
+        if os.fspath(path).endswith(".svg"):
+            write_svg(figure, temporary)
+        else:
+            figure.savefig(temporary, format="png", dpi=_DPI)
+
+
+def write_svg(figure: Figure, file: Any, name: str = "") -> None:
+    """Write the figure as SVG, whose text stays text; ``name`` tells the parts of several figures of one page apart."""
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+
+
+def plain_axes(axes: Axes, grid: bool = True) -> None:
+    """Give axes the look of all plots: faint lines at the left and below, and a grid behind the data."""
+    if grid:
+        axes.grid(color=GRID, linewidth=0.6)
+        axes.set_axisbelow(True)
+    axes.tick_params(labelsize=8.5, colors=INK, color=FAINT, length=3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
 
 
 def is_generated(source: Mapping[str, Any]) -> bool:

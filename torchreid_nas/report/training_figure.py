@@ -1,7 +1,7 @@
 """The picture of how a training or a search went: its losses, its learning rate and its held-out scores."""
 from __future__ import annotations
 
-__all__ = ["draw_training"]
+__all__ = ["NO_SCORES", "draw_panel", "draw_training", "is_score", "training_panels"]
 
 import math
 import os
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchreid_nas.errors import InputError
 from torchreid_nas.metrics.scores import SCORES
-from torchreid_nas.report.style import FAINT, GRID, INK, SHARE_COLOURS, SPLIT_COLOURS, new_figure, save_figure
+from torchreid_nas.report.style import FAINT, INK, SHARE_COLOURS, SPLIT_COLOURS, new_figure, plain_axes, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,8 @@ _TITLES = {
     "lr": "learning rate", "validation_score": "score",
 }
 
-_NO_SCORES = "No curve of scores: the training held out no identities (train.holdout 0)."
+NO_SCORES = "No curve of scores: the training held out no identities (train.holdout 0)."
+"""What stands in the place of the curve."""
 
 
 def draw_training(history: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], title: str = "") -> None:
@@ -42,10 +43,7 @@ def draw_training(history: Sequence[Mapping[str, Any]], path: str | os.PathLike[
     Raises:
         InputError: a history without epochs or numbers, or a folder that cannot be written.
     """
-    keys = list(dict.fromkeys(key for row in history for key, value in row.items() if isinstance(value, (int, float))))
-    losses = [key for key in keys if key not in _NO_LOSS and not key.startswith("validation_")]
-    scores = [key for key in keys if key.startswith("validation_")]
-    panels = [[key] for key in losses] + [["lr"]] * ("lr" in keys) + [scores] * bool(scores)
+    panels = list(training_panels(history).values())
     if not panels:
         raise InputError("the history of the training holds nothing to draw; train for at least one epoch before")
     rows = _rows(len(panels))
@@ -58,14 +56,32 @@ def draw_training(history: Sequence[Mapping[str, Any]], path: str | os.PathLike[
     ]
     for place, names in zip(places, panels):
         axes = figure.add_subplot(place)
-        _draw_curves(axes, history, names)
+        draw_panel(axes, history, names)
         if place.rowspan.stop == len(rows):
             axes.set_xlabel("epoch", fontsize=9.5, color=INK)
     if title:
         figure.suptitle(title, fontsize=11, color=INK, weight="bold", x=0.012, ha="left")
-    if not scores and not any("probabilities" in row for row in history):
-        figure.supxlabel(_NO_SCORES, fontsize=8.5, color=FAINT, x=0.012, ha="left")
+    if not any(is_score(panel[0]) for panel in panels) and not any("probabilities" in row for row in history):
+        figure.supxlabel(NO_SCORES, fontsize=8.5, color=FAINT, x=0.012, ha="left")
     save_figure(figure, path)
+
+
+def training_panels(history: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return the panels of a history by their titles: the keys of the rows that each shows, losses first.
+
+    >>> training_panels([{"epoch": 1, "ce": 4.2, "lr": 0.1}])
+    {'cross-entropy': ['ce'], 'learning rate': ['lr']}
+    """
+    keys = list(dict.fromkeys(key for row in history for key, value in row.items() if isinstance(value, (int, float))))
+    losses = [key for key in keys if key not in _NO_LOSS and not is_score(key)]
+    scores = [key for key in keys if is_score(key)]
+    panels = [[key] for key in losses] + [["lr"]] * ("lr" in keys) + [scores] * bool(scores)
+    return {"held-out identities (%)" if is_score(names[0]) else _title(names[0]): names for names in panels}
+
+
+def is_score(key: str) -> bool:
+    """Return whether a key of the history is a score of held-out identities."""
+    return key.startswith("validation_")
 
 
 def _rows(count: int) -> list[int]:
@@ -85,10 +101,11 @@ def _title(key: str) -> str:
     return _TITLES.get(key) or (SCORES[name].title if name in SCORES else name)
 
 
-def _draw_curves(axes: Axes, history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+def draw_panel(axes: Axes, history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+    """Draw the curves of one panel of :func:`training_panels`."""
     from matplotlib.ticker import MaxNLocator
 
-    scores = names[0].startswith("validation_")
+    scores = is_score(names[0])
     for index, name in enumerate(names):
         points = [(row["epoch"], row[name] * (100 if scores else 1)) for row in history if name in row]
         # Points are drawn where a line alone would hide which epochs were looked at.
@@ -107,11 +124,7 @@ def _draw_curves(axes: Axes, history: Sequence[Mapping[str, Any]], names: Sequen
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     if names == ["lr"]:
         _scale_learning_rate(axes, [row["lr"] for row in history if "lr" in row])
-    axes.grid(color=GRID, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8.5, colors=INK, color=FAINT, length=3)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(FAINT)
+    plain_axes(axes)
 
 
 def _scale_learning_rate(axes: Axes, rates: Sequence[float]) -> None:
