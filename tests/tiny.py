@@ -1,10 +1,13 @@
 """The config of the end-to-end tests."""
 
+PLAIN = {"report.enabled": False}
+"""No page at the end of a run: it costs more than the run. Tests of the page write it themselves."""
+
 EXACT = {"train.amp": "none", "train.channels_last": False}
 """Full precision on every machine, for tests that compare numbers."""
 
 TINY = {
-    **EXACT,
+    **EXACT, **PLAIN,
     "model.name": "two_stream_resnet18", "model.width": 0.125, "model.pretrained": False,
     "data.height": 48, "data.width": 24, "data.workers": 0, "data.transforms": ["random_flip", "random_erase"],
     "sampler.num_instances": 2, "train.batch_size": 16, "train.num_batches": 3, "train.max_epoch": 3,
@@ -14,7 +17,7 @@ TINY = {
 """A config that trains on the tiny data in seconds."""
 
 TINY_CDNET = {
-    **EXACT,
+    **EXACT, **PLAIN,
     "model.name": "cdnet", "model.width": 0.125, "model.pretrained": False,
     "data.sources": ["market1501"], "data.targets": ["market1501"],
     "data.height": 64, "data.width": 32, "data.workers": 0, "data.transforms": ["random_flip"],
@@ -26,7 +29,7 @@ TINY_CDNET = {
 """The same for CDNet and its search."""
 
 TINY_ECN = {
-    **EXACT,
+    **EXACT, **PLAIN,
     "model.name": "ecn_resnet18", "model.architecture": "none", "model.width": 0.125, "model.pretrained": False,
     "model.feature_dim": 16, "model.frozen_stages": -1, "model.dropout": 0.5,
     "data.sources": ["dukemtmcreid"], "data.targets": ["market1501"],

@@ -8,7 +8,7 @@ import torch
 from cifar import write_cifar100
 from commands import arguments, refused
 from PIL import Image
-from tiny import EXACT, TINY_CDNET
+from tiny import EXACT, PLAIN, TINY_CDNET
 
 from torchreid_nas.cli import main
 from torchreid_nas.config import load_config
@@ -16,8 +16,9 @@ from torchreid_nas.engine import ClassificationEngine
 from torchreid_nas.methods import make_method
 
 TINY_CIFAR = {
-    **EXACT, "task": "classification", "model.name": "cdnet", "model.width": 0.125, "model.pretrained": False,
-    "model.small_images": True, "data.sources": ["cifar100"], "data.targets": ["cifar100"], "data.height": 16, "data.width": 16,
+    **EXACT, **PLAIN, "task": "classification", "model.name": "cdnet", "model.width": 0.125,
+    "model.pretrained": False, "model.small_images": True,
+    "data.sources": ["cifar100"], "data.targets": ["cifar100"], "data.height": 16, "data.width": 16,
     "data.workers": 0, "data.transforms": ["random_flip", "pad_crop", "cutout"], "classification.cutout": 4,
     "train.batch_size": 8, "train.max_epoch": 2, "train.lr": 0.002, "train.staged_lr": False, "train.warmup_epochs": 0,
     "train.ema": 0.0, "train.stepsize": [1], "search.space": "combined_depth", "search.max_epoch": 1,
@@ -49,6 +50,8 @@ def test_cifar_is_searched_trained_and_tested(trained, capsys):
     said = capsys.readouterr().out
     assert "top-1" in said and "top-5" in said and "images" in said and "Rank-1" not in said
     assert f"model.pretrained {trained}" in said
+    page = (trained / "report.html").read_text(encoding="utf-8")
+    assert "top-1 on cifar100: " in page and "Rank-1" not in page and "not all is shown" not in page
     assert main(["verify", str(trained), "--full"]) == 0
 
 

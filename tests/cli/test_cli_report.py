@@ -53,7 +53,7 @@ def test_report_makes_table_and_pictures_again(copied, capsys):
 def test_a_folder_without_a_run_has_nothing_to_report(tmp_path, capsys):
     assert "is no folder of a run" in refused(capsys, "report", tmp_path)
     (tmp_path / "config.yaml").write_text("")
-    assert "no stage is finished" in refused(capsys, "report", tmp_path)
+    assert "no epoch is finished" in refused(capsys, "report", tmp_path)
 
 
 @pytest.mark.parametrize("stage, picture", [("search", "draw_architecture"), ("train", "report.draw_training")])

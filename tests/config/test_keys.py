@@ -29,10 +29,10 @@ def test_every_need_names_a_key_and_values_that_it_may_take():
             assert other.check is None or all(other.check.valid(value) for value in need.values)
 
 
-def test_only_places_and_tests_decide_no_stage():
+def test_only_places_tests_and_reports_decide_no_stage():
     free = {name for name, key in KEYS.items() if not key.decides}
     assert {name for name in free if not name.startswith("test.")} == {
-        "device", "data.root", "data.targets", "data.cache_dir", "data.save_dir", "data.digest",
+        "device", "data.root", "data.targets", "data.cache_dir", "data.save_dir", "data.digest", "report.enabled",
     }
     assert set(keys_that_bind("train")) == {
         "task", "model.separate", "model.last_stride", "model.fusion_gate", "model.convolutions", "data.split_id",

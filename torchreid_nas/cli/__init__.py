@@ -26,7 +26,7 @@ from torchreid_nas.run.folder import STAGES, RunFolder
 _COMMANDS = {
     "configs": ("torchreid_nas.cli.configs", "list, show and copy the configs that the package ships"),
     "study": ("torchreid_nas.cli.study", "run a table of the papers, or one of your own: rows × columns × seeds"),
-    "report": ("torchreid_nas.cli.report", "show the table of a run and draw its pictures again"),
+    "report": ("torchreid_nas.cli.report", "the page of a run, or of several side by side, with pictures and tables"),
     "compare": ("torchreid_nas.cli.compare", "say whether tested runs differ, with intervals"),
     "verify": ("torchreid_nas.cli.verify", "hold the figures of a run against its features and certificate"),
     "doctor": ("torchreid_nas.cli.doctor", "find faults of a data set: files, copies, labels, cameras, modalities"),
@@ -181,6 +181,11 @@ def _experiment(argv: Sequence[str]) -> int:
         series.run_ablation(cfg, stages, arguments.resume)
     else:
         Run(cfg, arguments.resume).execute(stages)
+    if cfg.report.enabled:
+        from torchreid_nas.run.page.write import write_page
+        from torchreid_nas.run.pictures import try_to_draw
+
+        try_to_draw(write_page, RunFolder(Path(cfg.data.save_dir)), "the page")
     print("\n".join(closing_lines(RunFolder(Path(cfg.data.save_dir)))))
     return 0
 

@@ -12,6 +12,7 @@ from torchreid_nas.config.data import DATA, SAMPLER, SYNTHETIC
 from torchreid_nas.config.ecn import ECN
 from torchreid_nas.config.key import Key, named, value_of
 from torchreid_nas.config.model import MODEL
+from torchreid_nas.config.report import REPORT
 from torchreid_nas.config.search import SEARCH
 from torchreid_nas.config.test import TEST
 from torchreid_nas.config.train import ADAM, LOSS, SGD, TRAIN_KEYS
@@ -31,6 +32,7 @@ KEYS: dict[str, Key] = {
     **named("sgd", SGD),
     **named("search", SEARCH),
     **named("test", TEST),
+    **named("report", REPORT),
     **named("synthetic", SYNTHETIC),
 }
 """The row of every config key by its whole name."""

@@ -1,13 +1,14 @@
 """What a search would change if it went on: choices whose lead shrinks, by the pace of the last epochs."""
 from __future__ import annotations
 
-__all__ = ["Outlook", "outlook"]
+__all__ = ["LEAST_EPOCHS", "Outlook", "outlook"]
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_LEAST = 3
+LEAST_EPOCHS = 3
+"""Epochs after the warm-up that a pace is measured over at least."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,15 +49,16 @@ def outlook(history: Sequence[Mapping[str, Any]], last: float = 1 / 3) -> list[O
         The slots; none where the search has fewer than three epochs after its warm-up, or its history no probabilities.
 
     Example:
-        >>> rows = [{"architecture": 0.0, "probabilities": {"bn1": {"share": 0.4 + p, "split": 0.6 - p}}} for p in (0, 0.02, 0.04)]
+        >>> shares = (0.4, 0.42, 0.44)
+        >>> rows = [{"architecture": 0.0, "probabilities": {"bn1": {"share": p, "split": 1 - p}}} for p in shares]
         >>> [(found.slot, found.choice, round(found.epochs)) for found in outlook(rows)]
         [('bn1', 'split', 3)]
     """
     import numpy as np
 
     rows = [row["probabilities"] for row in history if "architecture" in row and isinstance(row.get("probabilities"), Mapping)]
-    count = max(_LEAST, round(last * len(rows)))
-    if len(rows) < _LEAST:
+    count = max(LEAST_EPOCHS, round(last * len(rows)))
+    if len(rows) < LEAST_EPOCHS:
         return []
     found = []
     for slot, final in rows[-1].items():

@@ -63,9 +63,7 @@ def distances_figure(
         axes.axvline(threshold[0], color=INK, linewidth=1.2, linestyle="--", label=threshold[1])
     axes.set_xlabel("distance", fontsize=9, color=INK)
     axes.set_ylabel("pairs (%)", fontsize=9, color=INK)
-    # Room for the legend above what it names.
-    axes.set_ylim(0, 140 * max(same.max(), different.max()))
-    axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper left")
+    figure.legend(frameon=False, fontsize=8, labelcolor=INK, loc="outside upper left", ncols=2)
     plain_axes(axes)
     return figure
 

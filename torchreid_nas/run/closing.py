@@ -1,4 +1,4 @@
-"""The last lines of a command: where the table and the pictures of a run are, and what to do next."""
+"""The last lines of a command: where the table, the pictures and the page of a run are, and what to do next."""
 from __future__ import annotations
 
 __all__ = ["closing_lines"]
@@ -12,7 +12,7 @@ from torchreid_nas.zoo.trained import load_trained
 
 
 def closing_lines(folder: RunFolder) -> list[str]:
-    """Return the lines with the paths of table and pictures, and one next command.
+    """Return the lines with the paths of table, pictures and page, and one next command.
 
     Args:
         folder: of a run or of a series of runs.
@@ -23,6 +23,8 @@ def closing_lines(folder: RunFolder) -> list[str]:
     lines = [f"table:   {folder.results}"] if folder.results.exists() else []
     if pictures:
         lines.append("figures: " + ", ".join(map(str, pictures)))
+    if folder.page.exists():
+        lines.append(f"page:    {folder.page}")
     following = _next_command(folder)
     return [*lines, f"next:    {following}"] if following else lines
 

@@ -12,6 +12,7 @@
     test_features.npz      the features of the test, for ``torchreid-nas verify``
     certificate.json       how the figures were made, with digests of all that they were made from
     figures/               architecture.png, training.png
+    report.html            all of this on one page for people, see ``torchreid-nas report``
 
 A series of runs holds a folder per run (``split_<t>``, or a variant of an
 ablation), and its own ``results.json`` and ``figures/ablation.png``.
@@ -263,6 +264,11 @@ class RunFolder:
     def ablation_figure(self) -> Path:
         """The picture of a series."""
         return self.figures / "ablation.png"
+
+    @property
+    def page(self) -> Path:
+        """The page that shows the run to people."""
+        return self.path / "report.html"
 
     @property
     def zoo_entries(self) -> Path:

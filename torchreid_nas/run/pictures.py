@@ -67,12 +67,12 @@ def draw_series(folder: RunFolder) -> bool:
     return is_ablation
 
 
-def try_to_draw(draw: Callable[[RunFolder], bool], folder: RunFolder) -> None:
+def try_to_draw(draw: Callable[[RunFolder], object], folder: RunFolder, what: str = "a picture") -> None:
     """Draw a picture of a stage that is finished; a fault becomes a warning, because it must not cost the stage."""
     try:
         draw(folder)
     except Exception as error:
         logger.warning(
-            f'a picture of "{folder}" was not drawn ({type(error).__name__}: {error}); the values are saved, and '
+            f'{what} of "{folder}" was not drawn ({type(error).__name__}: {error}); the values are saved, and '
             f'"torchreid-nas report {folder}" draws it again'
         )

@@ -18,7 +18,7 @@ from torchreid_nas.config import config_to_yaml
 def config_fingerprint(cfg: CfgNode) -> str:
     """Return 12 hexadecimal digits that tell configs apart.
 
-    The device and the places of the data, the cache and the run do not count.
+    The device, the places of the data, the cache and the run, and the report do not count.
 
     Example:
         >>> from torchreid_nas.config import load_config
@@ -29,6 +29,7 @@ def config_fingerprint(cfg: CfgNode) -> str:
     cfg = cfg.clone()
     cfg.defrost()
     cfg.device = cfg.data.root = cfg.data.save_dir = cfg.data.cache_dir = ""
+    cfg.report.enabled = True
     return hashlib.sha256(config_to_yaml(cfg).encode()).hexdigest()[:12]
 
 
