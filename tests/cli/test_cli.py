@@ -129,6 +129,7 @@ def test_dry_run_trains_and_writes_nothing(data_root, tmp_path, capsys, keep_wei
     shown = capsys.readouterr().out
     for word in ("train: regdb", "MACs per image", "s per step", "peak memory", "search", "train"):
         assert word in shown
+    assert shown.count("quick checks of the data: ") == 1  # of a run, not of a stage
     assert "max_epoch:" not in shown
     assert not (tmp_path / "run").exists()
 

@@ -124,7 +124,8 @@ def _near_finding(kind: str, pairs: list[list[int]], measured: Measured, labels:
         numbers = {number for number in numbers if not _trained(labels[measured.paths[number]])}
     elif kind == "near_duplicate":
         numbers = {pair[1] for pair in pairs}
-    words = {"images": counted(len(numbers), "image"), "verb": are(len(numbers)), "names": _persons(pairs, measured, labels)}
+    verb = are(len(numbers), "looks", "look")
+    words = {"images": counted(len(numbers), "image"), "verb": verb, "names": _persons(pairs, measured, labels)}
     return Finding(kind, len(numbers), words, _files(pairs, measured), _shown(pairs, measured, labels))
 
 
@@ -133,9 +134,9 @@ def _trained(pairs: set[tuple[str, str]]) -> bool:
 
 
 def _persons(groups: Iterable[Sequence[int]], measured: Measured, labels: _Labels) -> str:
-    """Return which persons the groups mix, each mixture once."""
+    """Return which persons the groups mix, each mixture once: ``"3 with 4, 10 with 16"``."""
     mixtures = dict.fromkeys(
-        " and ".join(sorted({person for _, person in _of(measured, labels, group) if person})) for group in groups
+        " with ".join(sorted({person for _, person in _of(measured, labels, group) if person})) for group in groups
     )
     return listed(filter(None, mixtures))
 

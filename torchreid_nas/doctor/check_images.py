@@ -3,6 +3,7 @@ from __future__ import annotations
 
 __all__ = ["IMAGE_CHECKS", "Measured", "camera_table"]
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,9 @@ _CONSTANT = 0.5
 # over what it lacks to white), and in that of sharpness.
 _FAR = 6.0
 _LEAST_MEAN = 0.25
+# In this distance an image is named also where the light of a camera's images differs much (ours). Clean generated images
+# keep within 1.3; of a usual mean of 100, a mean of 15 is this far away.
+_MOST_MEAN = 2.4
 _LEAST_SHARPNESS = 0.2
 # Cameras with fewer images have no usual exposure (ours).
 _FEW = 12
@@ -150,7 +154,7 @@ def exposure_and_sharpness(measured: Measured) -> Iterator[Finding]:
         own = np.flatnonzero(usable & np.array([each == camera for each in place]))
         if len(own) < _FEW:
             continue
-        exposed[own] = np.abs(_deviations(light[own], _LEAST_MEAN)) > _FAR
+        exposed[own] = np.abs(_deviations(light[own], _LEAST_MEAN, _MOST_MEAN / _FAR)) > _FAR
         blurred[own] = _deviations(sharpness[own], _LEAST_SHARPNESS) < -_FAR
     if exposed.any():
         yield _finding("dark_or_bright", measured, exposed, "image")
@@ -190,10 +194,10 @@ def _constant(measured: Measured) -> np.ndarray:
     return measured.good & (rows["spread"] < _CONSTANT) & (rows["colour"] < _GREY)
 
 
-def _deviations(values: np.ndarray, least: float) -> np.ndarray:
-    """Return how far values lie from their median, in robust standard deviations of at least ``least``."""
+def _deviations(values: np.ndarray, least: float, most: float = math.inf) -> np.ndarray:
+    """Return how far values lie from their median, in robust standard deviations of ``least`` to ``most``."""
     distance = values - np.median(values)
-    return distance / max(1.4826 * float(np.median(np.abs(distance))), least)
+    return distance / min(max(1.4826 * float(np.median(np.abs(distance))), least), most)
 
 
 def _finding(

@@ -15,8 +15,10 @@ _DISTANCE = _BANDS - 1
 _DIFFERENCE = 6.0
 # Thumbs with less contrast show nothing to compare.
 _CONTRAST = 4.0
-# Rows that are compared with all others of their band at once.
-_BLOCK = 512
+# Comparisons that are made at once: 32 MiB of hashes.
+_AT_ONCE = 2**22
+# Close hashes that are kept of one hash and band, spread evenly: a thousand frames of an empty scene are half a million pairs.
+_MATES = 64
 _BITS = np.array([bin(number).count("1") for number in range(2**16)], dtype=np.uint8)
 
 
@@ -24,7 +26,7 @@ def close_hashes(hashes: np.ndarray, most: int = _DISTANCE) -> np.ndarray:
     """Return the pairs of 64-bit hashes that differ in at most ``most`` bits.
 
     Each hash is cut into 8 bands of 8 bits. Hashes that differ in 7 bits or fewer agree in one band, so that only
-    hashes with an equal band are compared, in blocks of NumPy.
+    hashes with an equal band are compared, in blocks of NumPy. Of a hash with more than 64 close ones in a band, 64 are kept.
 
     Args:
         hashes: (N,) uint64.
@@ -41,14 +43,16 @@ def close_hashes(hashes: np.ndarray, most: int = _DISTANCE) -> np.ndarray:
         raise ValueError(f"most is {most}, expected 0 to {_DISTANCE}")
     hashes = np.ascontiguousarray(hashes, dtype="<u8")
     bands = hashes.view("u1").reshape(len(hashes), _BANDS)
-    found = [np.empty((0, 2), dtype=np.int64)]
+    pairs = np.empty((0, 2), dtype=np.int64)
     for band in range(_BANDS):
         order = np.argsort(bands[:, band], kind="stable")
         edges = np.flatnonzero(np.diff(bands[order, band])) + 1
+        found = [pairs]
         for members in np.split(order, edges):
             if len(members) > 1:
                 found += _pairs_within(hashes, members, most)
-    return np.unique(np.concatenate(found), axis=0)
+        pairs = np.unique(np.concatenate(found), axis=0)
+    return pairs
 
 
 def near_copies(hashes: np.ndarray, thumbs: np.ndarray) -> np.ndarray:
@@ -84,12 +88,24 @@ def _centred(thumbs: np.ndarray) -> np.ndarray:
 def _pairs_within(hashes: np.ndarray, members: np.ndarray, most: int) -> Iterator[np.ndarray]:
     """Yield the close pairs of images that share a band."""
     own = hashes[members]
-    for start in range(0, len(members), _BLOCK):
-        distance = _popcount(own[start:start + _BLOCK, None] ^ own[None, start:])
-        rows, columns = np.nonzero(distance <= most)
-        keep = columns > rows
+    rows_at_once = max(_AT_ONCE // len(members), 1)
+    for start in range(0, len(members), rows_at_once):
+        distance = _popcount(own[start:start + rows_at_once, None] ^ own[None, start:])
+        rows, columns = np.nonzero(np.triu(distance <= most, 1))
+        keep = _spread(rows, _MATES)
         first, second = members[start + rows[keep]], members[start + columns[keep]]
         yield np.stack([np.minimum(first, second), np.maximum(first, second)], axis=1).astype(np.int64)
+
+
+def _spread(rows: np.ndarray, most: int) -> np.ndarray:
+    """Return a mask of ascending row numbers that keeps at most so many of each row, spread evenly.
+
+    >>> _spread(np.array([0, 3, 3, 3, 3]), 2).tolist()
+    [True, True, False, True, False]
+    """
+    _, first, count = np.unique(rows, return_index=True, return_counts=True)
+    rank, own = np.arange(len(rows)) - np.repeat(first, count), np.repeat(count, count)
+    return rank * most // own != (rank - 1) * most // own
 
 
 def _popcount(values: np.ndarray) -> np.ndarray:

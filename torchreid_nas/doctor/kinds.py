@@ -95,7 +95,7 @@ _ROWS = (
         "Save these images again with the values that matter scaled to 8 bits, 0 to 255. A training stops at the first one.",
     ),
     Kind(
-        "two_labels", _ERROR, "One picture, two persons", "{images} {verb} more than one person's: {names}.",
+        "two_labels", _ERROR, "One picture, two persons", "{images} are copies of an image of another person, {how}: {names}.",
         "Look at each group and keep the right label. A network cannot learn both.",
     ),
     Kind(
@@ -116,11 +116,11 @@ _ROWS = (
     # -- warnings: figures become worse, or hard to compare ---------------------
     Kind(
         "near_leak", _WARNING, "Near-copies across training and test",
-        "{images} of the test part look like an image of the training part, but for size, compression or brightness.",
+        "{images} of the test part {verb} like an image of the training part, but for size, compression or brightness.",
         "Look at the pairs, and remove copies from one part.",
     ),
     Kind(
-        "near_two_labels", _WARNING, "Near-copies with two persons", "{images} look like an image of another person: {names}.",
+        "near_two_labels", _WARNING, "Near-copies with two persons", "{images} {verb} like an image of another person: {names}.",
         "Look at each pair and keep the right label.",
     ),
     Kind(
@@ -219,7 +219,7 @@ _ROWS = (
     ),
     Kind(
         "near_duplicate", _NOTE, "Near-copies of one person",
-        "{images} look like another image of the same person, as frames of a video do.",
+        "{images} {verb} like another image of the same person, as frames of a video do.",
         "Nothing, where the images come from a video; otherwise keep every tenth.",
     ),
     Kind(

@@ -75,8 +75,9 @@ def read_data(setup: RunSetup, targets: Sequence[str], holdout: float = 0.0) -> 
     """
     data = setup.method.data(targets, holdout)
     logger.info(data.summary())
-    # The checks of the doctor are about persons and cameras.
-    if not targets and setup.cfg.task == "reid":
+    # The checks of the doctor are about persons and cameras; a search and its training read the same data sets.
+    if not targets and setup.cfg.task == "reid" and "quick checks" not in setup.said:
+        setup.said.add("quick checks")
         logger.info(quick_summary(data))
     return data
 

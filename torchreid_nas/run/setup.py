@@ -4,7 +4,7 @@ from __future__ import annotations
 __all__ = ["RunSetup"]
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,14 @@ class RunSetup:
         device: where tensors are computed.
         method: builds data, model, search space and engines.
         folder: where the run reads and writes.
+        said: what the stages of the run say once, and have said.
     """
 
     cfg: CfgNode
     device: torch.device
     method: Method
     folder: RunFolder
+    said: set[str] = field(default_factory=set, compare=False)
 
     @classmethod
     def of(cls, cfg: CfgNode) -> RunSetup:

@@ -29,10 +29,11 @@ def read_llcm(folder: Path) -> Data:
     tested = notes.numbers(_TEST)
     records: list[Record] = []
     named: set[str] = set()
+    labels: list[tuple[int, str]] = []
     for word, (modality, _) in _WORDS.items():
         index = f"idx/train_{word}.txt"
         strangers = []
-        for image, _ in notes.labelled(index):
+        for image, label in notes.labelled(index):
             found = _NAME.fullmatch(image.rpartition("/")[2])
             named.add(image)
             if found is None:
@@ -41,10 +42,14 @@ def read_llcm(folder: Path) -> Data:
                 notes.missing(index, image)
             else:
                 strangers += [image] if _is_of_other(image, word) else []
-                records.append(Record(notes.path(image), str(int(found["pid"])), int(found["camera"]) - 1, modality, "train"))
+                person = str(int(found["pid"]))
+                labels.append((label, person))
+                records.append(Record(notes.path(image), person, int(found["camera"]) - 1, modality, "train"))
         if strangers:
             notes.disagree(f"{index} names {counted(len(strangers), 'image')} of the other modality", strangers)
+    notes.check_labels("The training lists", labels)
     present = set()
+    misplaced = []
     for name in notes.images:
         place = re.fullmatch(r"test_(vis|nir)/cam([0-9]{1,9})/([0-9]{1,9})/[^/]+", name)
         if place is None:
@@ -54,9 +59,15 @@ def read_llcm(folder: Path) -> Data:
         if int(place[3]) not in tested:
             notes.not_listed(name)
             continue
+        said = _NAME.fullmatch(name.rpartition("/")[2])
+        if said is not None and (int(said["pid"]), int(said["camera"])) != (int(place[3]), int(place[2])):
+            misplaced.append(name)
         modality, part = _WORDS[place[1]]
         present.add(int(place[3]))
         records.append(Record(notes.path(name), str(int(place[3])), int(place[2]) - 1, modality, part))
+    if misplaced:
+        what = f"The names of {counted(len(misplaced), 'test image')} tell another person or camera than their folders"
+        notes.disagree(what, misplaced)
     notes.without_images(_TEST, map(str, sorted(tested - present)))
     expected = (
         Expected("training identities", (713,), ("train",), "persons"),

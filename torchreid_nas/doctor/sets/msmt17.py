@@ -26,20 +26,24 @@ def read_msmt17(folder: Path) -> Data:
     places = next((pair for pair in FOLDERS if (folder / pair[0]).is_dir()), FOLDERS[0])
     records = []
     named: set[str] = set()
+    labels: dict[str, list[tuple[int, str]]] = {"train": [], "test": []}
     for index, part in _LISTS.items():
         place, side = (places[0], "train") if part == "train" else (places[1], "test")
         for image, label in notes.labelled(index):
             name = f"{place}/{image}"
             named.add(name)
             try:
-                _, camera = MSMT17.read(image.rpartition("/")[2], "the image")
+                pid, camera = MSMT17.read(image.rpartition("/")[2], "the image")
             except InputError:
                 notes.bad_line(index, None, image)
                 continue
             if not notes.has(name):
                 notes.missing(index, name)
                 continue
+            labels[side].append((label, str(pid)))
             records.append(Record(notes.path(name), f"{side} {label}", camera, "", part))
+    for side, pairs in labels.items():
+        notes.check_labels(f"The {side} lists and the names of their images", pairs)
     for name in notes.images:
         if name not in named:
             notes.not_listed(name)

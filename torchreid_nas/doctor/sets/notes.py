@@ -121,6 +121,27 @@ class Notes:
         """Note that a list contradicts another one or the disk."""
         self._disagreements.append((what, tuple(self.path(name) for name in files)))
 
+    def check_labels(self, what: str, pairs: Iterable[tuple[int, str]]) -> None:
+        """Hold labels against persons: each label stands for one person, and each person has one label.
+
+        Args:
+            what: the lists, for the sentence: ``"The training lists"``.
+            pairs: label and person of every listed image.
+        """
+        labels: dict[int, set[str]] = {}
+        persons: dict[str, set[int]] = {}
+        for label, person in pairs:
+            labels.setdefault(label, set()).add(person)
+            persons.setdefault(person, set()).add(label)
+        mixed = sorted(label for label, names in labels.items() if len(names) > 1)
+        twice = sorted(name for name, numbers in persons.items() if len(numbers) > 1)
+        if mixed or twice:
+            example = (
+                f"label {mixed[0]} stands for {len(labels[mixed[0]])} persons" if mixed
+                else f"person {twice[0]} has {len(persons[twice[0]])} labels"
+            )
+            self.disagree(f"{what} disagree on {counted(max(len(mixed), len(twice)), 'label')}: {example}")
+
     def findings(self) -> list[Finding]:
         """Return all of it."""
         found = []

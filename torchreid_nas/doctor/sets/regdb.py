@@ -71,8 +71,7 @@ def _list(part: str, word: str, trial: int) -> str:
 
 def _read_trial(notes: Notes, part: str, trial: int, named: set[str], part_of: dict[str, set[str]] | None) -> set[str]:
     """Read the two lists of a part, note what is wrong with them, and return the persons."""
-    labels: dict[int, set[str]] = {}
-    persons: dict[str, set[int]] = {}
+    pairs: list[tuple[int, str]] = []
     for word in WORDS:
         index = _list(part, word, trial)
         strangers = []
@@ -87,19 +86,10 @@ def _read_trial(notes: Notes, part: str, trial: int, named: set[str], part_of: d
             if not notes.has(image):
                 notes.missing(index, image)
                 continue
-            labels.setdefault(label, set()).add(folders[1])
-            persons.setdefault(folders[1], set()).add(label)
+            pairs.append((label, folders[1]))
             if part_of is not None:
                 part_of.setdefault(image, set()).add(part)
         if strangers:
             notes.disagree(f"{index} names {counted(len(strangers), 'image')} of the other modality", strangers)
-    mixed = sorted(label for label, names in labels.items() if len(names) > 1)
-    twice = sorted(name for name, numbers in persons.items() if len(numbers) > 1)
-    if mixed or twice:
-        what = (
-            f"label {mixed[0]} stands for {len(labels[mixed[0]])} persons" if mixed
-            else f"person {twice[0]} has {len(persons[twice[0]])} labels"
-        )
-        number = counted(max(len(mixed), len(twice)), "label")
-        notes.disagree(f"The lists of the {part} part of trial {trial} disagree on {number}: {what}")
-    return set(persons)
+    notes.check_labels(f"The lists of the {part} part of trial {trial}", pairs)
+    return {person for _, person in pairs}
