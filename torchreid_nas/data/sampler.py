@@ -88,8 +88,9 @@ class CrossModalityIdentitySampler(Sampler[int]):
         if len(self.pids) < self.num_pids_per_batch:
             alone = [sum(bool(group[m]) and not group[1 - m] for group in groups.values()) for m in (VISIBLE, INFRARED)]
             if len(groups) in alone:
+                name = "infrared" if alone[VISIBLE] == 0 else "visible"
                 raise InputError(
-                    f"all {len(groups)} training identities have {'infrared' if alone[VISIBLE] == 0 else 'visible'} images only, and "
+                    f"all {len(groups)} training identities have {name} images only, and "
                     "half of a batch is visible, half infrared; name a data set of both modalities in data.sources"
                 )
             if min(alone) > len(self.pids):
