@@ -4,33 +4,33 @@
     python benchmarks/search_quality.py
 
 Searchers that train architectures run on the table here, in seconds. Searchers that train a supernet ran before; their
-architectures stand in search_remedies.jsonl, which search_remedies.py writes. All figures are of generated images.
+architectures and scores stand in search_remedies.jsonl, which search_remedies.py writes. There a supernet's retrieval also
+answers the searchers that train. judging.py judges all of them alike. All figures are of generated images.
 """
 from __future__ import annotations
 
 import argparse
-import functools
 import itertools
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from harness import add_json, machine
+from judging import HEADERS, controls, kappa, searched, shown, with_predictor, with_supernet, with_trainings
 from results import Report
-from scipy import stats
 
+from torchreid_nas.config import load_config
+from torchreid_nas.models.size import model_size
 from torchreid_nas.report.style import new_figure, save_figure
-from torchreid_nas.search.bench import SEARCHERS, Found, SplitBench
+from torchreid_nas.run.setup import RunSetup
+from torchreid_nas.search.bench import SplitBench
 
 FOLDER = Path(__file__).resolve().parent
 SEARCHED = FOLDER / "search_remedies.jsonl"
-STEPS = 128
-BUDGETS = (8, 16, 32)
 RUNS = 200
+PREDICTED_RUNS = 20
 SHOWN = 5
-# The searcher sees this share of the seeds, the regret is measured on the others.
-SEEN = 0.6
 
 
 def main() -> None:
@@ -42,20 +42,21 @@ def main() -> None:
     add_json(parser)
     arguments = parser.parse_args()
     bench = SplitBench(arguments.table)
-    rows = searched(arguments.searched) if arguments.searched.exists() else []
+    logged = searched(arguments.searched) if arguments.searched.exists() and arguments.table == "imagenet" else {}
     with Report(machine(), arguments.json) as report:
         report.text("; ".join(f"{name}: {fact}" for name, fact in bench.table.facts.items()) + ".")
         report.table(*noise(bench), "How much of the scores is architecture, seed, identity")
         report.table(*extremes(bench), "The best and the worst stage-wise architectures, and the controls")
         report.table(*effects(bench), "What splitting a stage adds, mean over the splits of the other stages")
-        report.table(*on_the_table(bench, arguments.runs), f"Searchers that train architectures, {arguments.runs} runs each")
-        if rows:
-            report.table(*with_supernet(bench, rows), "Searchers that train a supernet")
-            report.table(*agreement(bench, rows), "Do the seeds of a search agree?")
+        judged = [*controls(bench), *with_trainings(bench, arguments.runs), *with_supernet(bench, logged)]
+        judged += with_predictor(bench, logged, min(arguments.runs, PREDICTED_RUNS))
+        report.table([one.row(bench) for one in judged], HEADERS, "Every searcher")
+        if logged:
+            report.table(*agreement(bench, logged), "Slots that all seeds of a search split / share, of the slots of a stage")
         if bench.long:
             report.table(*in_the_end(bench), "Long trainings: mAP after so many steps")
     if arguments.picture:
-        draw(bench, rows, arguments.picture)
+        draw(bench, logged, arguments.picture)
 
 
 def noise(bench: SplitBench) -> tuple[list[list[str]], list[str]]:
@@ -116,130 +117,17 @@ def stages_of(bench: SplitBench, bits: str) -> str:
     return " + ".join(name for name, start, _ in bench.stages if bits[start] == "1") or "nothing"
 
 
-def shown(estimate: Sequence[float]) -> str:
-    return "{:.2f} [{:.2f}, {:.2f}]".format(*estimate)
-
-
-# -- searchers that train architectures ---------------------------------------
-
-
-def on_the_table(bench: SplitBench, runs: int) -> tuple[list[list[str]], list[str]]:
-    """Return regret, ranks and stability of the searchers of the package, by budget."""
-    rows = []
-    for name, searcher in SEARCHERS.items():
-        for budget in BUDGETS:
-            rows.append([name, *judged(bench, functools.partial(run_once, bench, searcher, budget), runs, budget)])
-    return rows, ["searcher", "trainings", "steps", "split slots", "regret in mAP", "Kendall", "same stages in two runs"]
-
-
-def run_once(bench: SplitBench, searcher, budget: int, run: int) -> tuple[str, np.ndarray, float]:
-    """Return the gene that a run finds, its loss per identity on seeds it has not seen, and the ranks' correlation."""
-    generator = np.random.default_rng(run)
-    genes = ["".join(bits[start] for _, start, _ in bench.stages) for bits in bench.stage_wise]
-    seeds = generator.permutation(len(bench.seeds))
-    seen, fresh = np.split(seeds, [round(SEEN * len(seeds))])
-    asked = dict.fromkeys(genes, 0)
-    means = bench.scores.mean(axis=2)
-
-    def train(gene: str) -> float:
-        asked[gene] += 1
-        return float(means[genes.index(gene), seen[(asked[gene] - 1) % len(seen)]])
-
-    found: Found = searcher(train, genes, budget, generator)
-    best = [bench.stage_wise.index(bench.bits(bench.best(bench.seeds[seed]))) for seed in fresh]
-    own = genes.index(found.gene)
-    loss = np.mean([bench.scores[top, seed] - bench.scores[own, seed] for top, seed in zip(best, fresh)], axis=0)
-    believed = list(found.belief)
-    true = [means[genes.index(gene)][fresh].mean() for gene in believed]
-    return found.gene, loss, float(stats.kendalltau([found.belief[gene] for gene in believed], true).statistic)
-
-
-def judged(bench: SplitBench, run, runs: int, budget: int) -> list[str]:
-    genes, losses, ranks = zip(*map(run, range(runs)))
-    losses = np.array(losses)
-    # Other runs, other persons, other trainings: their variances add up.
-    variance = losses.mean(axis=1).var(ddof=1) / runs + losses.mean(axis=0).var(ddof=1) / losses.shape[1]
-    variance += 2 * bench.components.of_training["architecture × seed"].value / len(bench.seeds)
-    half = 1.96 * np.sqrt(variance)
-    sizes = [stop - start for _, start, stop in bench.stages]
-    split = np.mean([sum(size for bit, size in zip(gene, sizes) if bit == "1") for gene in genes])
-    same = np.mean([np.mean([a == b for a, b in zip(*pair)]) for pair in itertools.combinations(genes[:50], 2)])
-    mean = losses.mean()
-    return [
-        str(budget), f"{budget * STEPS:,}", f"{split:.0f}", shown((mean, mean - half, mean + half)), f"{np.nanmean(ranks):.2f}",
-        f"{same:.0%}",
-    ]
-
-
-# -- searchers that train a supernet ------------------------------------------
-
-
-def searched(path: Path) -> list[dict]:
-    """Return the searches of a file on the persons of the table, one per searcher and seed."""
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    found = {(line["what"], line["seed"]): line for line in lines if line.get("persons") == "choice" and line.get("preferences")}
-    return [
-        {"searcher": what, "seed": seed, "architecture": line["bits"], "scores": line["preferences"], "steps": line["steps"]}
-        for (what, seed), line in found.items()
-    ]
-
-
-def by_searcher(rows: Sequence[dict]) -> dict[str, list[dict]]:
-    found: dict[str, list[dict]] = {}
-    for row in rows:
-        found.setdefault(row["searcher"], []).append(row)
-    return found
-
-
-def with_supernet(bench: SplitBench, rows: Sequence[dict]) -> tuple[list[list[str]], list[str]]:
-    """Return the regret of found architectures, and the rank correlation of the slots' scores with the table."""
-    known = bench.trained()
-    truth = [bench.query(bench.architecture(bits)).mean for bits in known]
-    matrix = np.array([[float(bit) for bit in bits] for bits in known])
+def agreement(bench: SplitBench, logged: Mapping[str, Sequence[dict]]) -> tuple[list[list[str]], list[str]]:
+    """Return which slots all seeds of a searcher with a supernet split or share, by stage, and how far the seeds agree."""
     table = []
-    for name, group in by_searcher(rows).items():
-        regrets = [bench.regret(bench.architecture(row["architecture"])) for row in group]
-        mean = float(np.mean([regret.value for regret in regrets]))
-        # Every regret has the error of the prediction, which the runs share; between the runs there is that of the search.
-        half = np.mean([regret.high - regret.value for regret in regrets])
-        if len(group) > 1:
-            between = stats.t.ppf(0.975, len(group) - 1) * np.std([r.value for r in regrets], ddof=1) / np.sqrt(len(group))
-            half = float(np.hypot(half, between))
-        ranks = [stats.kendalltau(matrix @ np.array(row["scores"]), truth).statistic for row in group if row["scores"]]
-        sizes = [row["architecture"].count("1") for row in group]
-        table.append([
-            name, str(len(group)), f"{np.mean([row['steps'] for row in group]):,.0f}", f"{min(sizes)} to {max(sizes)}",
-            shown((mean, mean - half, mean + half)), f"{np.mean(ranks):.2f}" if ranks else "",
-        ])
-    return table, ["searcher", "seeds", "steps", "split slots", "regret in mAP (predicted)", "Kendall"]
-
-
-def agreement(bench: SplitBench, rows: Sequence[dict]) -> tuple[list[list[str]], list[str]]:
-    """Return how far the seeds of a searcher agree beyond chance (Fleiss' kappa), slots drawn anew for the interval."""
-    table = []
-    for name, group in by_searcher(rows).items():
-        bits = np.array([[bit == "1" for bit in row["architecture"]] for row in group], float)
-        if len(bits) < 2:
+    for name, rows in logged.items():
+        if len(rows) < 2:
             continue
-        generator = np.random.default_rng(0)
-        slots = bits.shape[1]
-        drawn = [fleiss(bits[:, generator.integers(slots, size=slots)]) for _ in range(1000)]
-        low, high = np.nanquantile(drawn, [0.025, 0.975])
+        bits = np.array([[bit == "1" for bit in row["bits"]] for row in rows])
         always, never = bits.all(axis=0), ~bits.any(axis=0)
-        per_stage = "; ".join(
-            f"{stage} {int(always[start:stop].sum())}/{int(never[start:stop].sum())} of {stop - start}"
-            for stage, start, stop in bench.stages
-        )
-        table.append([name, str(len(bits)), shown((fleiss(bits), low, high)), per_stage])
-    return table, ["searcher", "seeds", "kappa", "slots split / shared by all seeds"]
-
-
-def fleiss(bits: np.ndarray) -> float:
-    """Return Fleiss' kappa of the choices (seeds, slots); NaN where all choices are alike."""
-    seeds, split = len(bits), bits.sum(axis=0)
-    observed = ((split * (split - 1) + (seeds - split) * (seeds - split - 1)) / (seeds * (seeds - 1))).mean()
-    chance = bits.mean() ** 2 + (1 - bits.mean()) ** 2
-    return float((observed - chance) / (1 - chance)) if chance < 1 else float("nan")
+        per_stage = [f"{always[start:stop].sum()}/{never[start:stop].sum()} of {stop - start}" for _, start, stop in bench.stages]
+        table.append([name, str(len(bits)), shown(kappa([row["bits"] for row in rows])), *per_stage])
+    return table, ["searcher", "seeds", "kappa", *(stage for stage, *_ in bench.stages)]
 
 
 # -- trainings, pictures ------------------------------------------------------
@@ -257,29 +145,51 @@ def in_the_end(bench: SplitBench) -> tuple[list[list[str]], list[str]]:
     return rows, ["network", "of steps", "seed", *(f"after {step}" for step in steps)]
 
 
-def draw(bench: SplitBench, rows: Sequence[dict], path: Path) -> None:
-    """Draw accuracy over split slots; multiply-adds at test time are the same for all, BatchNorms are folded away."""
-    figure = new_figure((7.0, 4.2))
-    axes = figure.subplots()
-    stage = bench.scores.mean(axis=(1, 2))
-    counts = [bits.count("1") for bits in bench.stage_wise]
-    axes.errorbar(
-        counts, stage, 1.96 * bench.components.error(len(bench.seeds)) / np.sqrt(2), fmt="o", color="tab:blue", capsize=2,
-        label=f"whole stages split, {len(bench.seeds)} seeds",
-    )
+def multiply_adds(bench: SplitBench) -> dict[int, float]:
+    """Return the multiply-adds of an image at test time in millions, by the number of split slots: of no, every second, all."""
+    setup = RunSetup.of(load_config(str(FOLDER.parent / bench.table.facts["config"]), ["model.pretrained", "False"]))
+    size, found = len(bench.slots), {}
+    for bits in ("0" * size, ("01" * size)[:size], "1" * size):
+        model = setup.method.build_model(1, bench.architecture(bits), pretrained=False)
+        found[bits.count("1")] = model_size(model, setup.cfg.data.height, setup.cfg.data.width)[2] / 1e6
+    return found
+
+
+def draw(bench: SplitBench, logged: Mapping[str, Sequence[dict]], path: Path) -> None:
+    """Draw accuracy over split slots and over multiply-adds: splitting costs parameters, and no multiply-add."""
+    figure = new_figure((10.0, 6.4))
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
+    costs = multiply_adds(bench)
+    half = 1.96 * bench.components.error(len(bench.seeds)) / np.sqrt(2)
+    markers = itertools.cycle("^vs*DPXph<>d8")
+
+    def point(bits: Sequence[str], label: str, marker: str, **style: Any) -> None:
+        values = [bench.query(bench.architecture(each)).mean for each in bits]
+        counts = [each.count("1") for each in bits]
+        left.plot(counts, values, marker, ls="", label=label, **style)
+        right.plot(np.interp(counts, list(costs), list(costs.values())), values, marker, ls="", **style)
+
     drawn = [bits for bits in bench.trained() if bits not in set(bench.stage_wise)]
-    if drawn:
-        values = [bench.query(bench.architecture(bits)).mean for bits in drawn]
-        axes.plot([bits.count("1") for bits in drawn], values, "x", color="tab:gray", label="drawn slots split")
-    for (name, group), marker in zip(by_searcher(rows).items(), itertools.cycle("^vs*DPX")):
-        values = [bench.query(bench.architecture(row["architecture"])).mean for row in group]
-        axes.plot([row["architecture"].count("1") for row in group], values, marker, ms=7, label=f"{name}, predicted")
+    point(drawn, "drawn slots split, one seed", "x", color="lightgray")
+    point(bench.stage_wise, f"whole stages split, {len(bench.seeds)} seeds", "o", color="tab:blue")
+    left.errorbar(
+        [bits.count("1") for bits in bench.stage_wise], bench.scores.mean(axis=(1, 2)), half, fmt="none", ecolor="tab:blue",
+        capsize=2, alpha=0.5,
+    )
+    for name, rows in logged.items():
+        point([row["bits"] for row in rows], f"{name} ({len(rows)}), predicted", next(markers), ms=6)
     if any(row.kind == "standardised" for row in bench.table.rows):
-        axes.axhline(bench.standardised().mean, color="tab:red", ls=":", label="all shared, standardised input")
-    axes.set_xlabel(f"split slots of {len(bench.slots)} (multiply-adds at test time are the same)")
-    axes.set_ylabel("mAP in %, mean of both directions")
-    axes.set_title("Generated images; no figure is one of RegDB", fontsize=9)
-    axes.legend(fontsize=7)
+        left.axhline(bench.standardised().mean, color="tab:red", ls=":", label="all shared, standardised input")
+        right.axhline(bench.standardised().mean, color="tab:red", ls=":")
+    left.set_xlabel(f"split slots of {len(bench.slots)}")
+    right.set_xlabel("multiply-adds per image, in M")
+    middle = float(np.mean(list(costs.values())))
+    right.set_xlim(middle - 1, middle + 1)
+    right.set_title("the same for all", fontsize=9)
+    left.set_ylabel("mAP in %, mean of both directions")
+    left.set_title("Generated images; no figure is one of RegDB", fontsize=9)
+    figure.legend(loc="lower center", ncols=4, fontsize=7, title="searches by name (seeds)", title_fontsize=7)
+    figure.subplots_adjust(left=0.07, right=0.98, top=0.94, bottom=0.27, wspace=0.06)
     save_figure(figure, path)
 
 

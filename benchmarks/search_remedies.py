@@ -12,10 +12,12 @@ the same command goes on where it was stopped. ``--summary`` prints the table of
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 import sys
 import time
+import types
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -30,10 +32,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "bn_split_bench"))
 from training import DATA, Trainer
 
 from torchreid_nas.architecture import BN_SPACE, SHARE, SPLIT, Architecture
+from torchreid_nas.engine import CrossModalityEngine
 from torchreid_nas.engine.base import ResumableEngine
 from torchreid_nas.layers import bn_slots
 from torchreid_nas.run.build import search_engine
 from torchreid_nas.search.calibration import retrieval_losses
+from torchreid_nas.slots import stages
 
 OUTPUT = Path(__file__).with_suffix(".jsonl")
 # The present search as the demo ran it: one epoch of warm-up, an architecture step at every iteration.
@@ -43,6 +47,10 @@ _GRADIENT = {
 }
 _LATE = {**_GRADIENT, "search.warmup_epochs": 3}
 _PATHS = {"search.method": "paths", "search.max_epoch": 4}
+# As many steps as a long training of the table has, by its recipe.
+_LONG_PATHS = {"search.method": "paths", "search.max_epoch": 16, "train.max_epoch": 16, "train.stepsize": "[12, 14]"}
+_FEWEST = {"search.paths": 4}  # where the paths' own scores are not used
+Read = tuple[torch.Tensor, dict[str, Any]]
 
 
 def start_at_split(engine: Any) -> None:
@@ -71,7 +79,42 @@ def train_all_split(engine: Any) -> None:
     engine.space.choose = lambda model, split: choose(model, [True] * len(split) if split and model.training else split)
 
 
-def merge_one_by_one(engine: Any) -> torch.Tensor:
+def train_stages(engine: Any) -> None:
+    """Train random architectures that split whole stages, instead of random slots."""
+    groups = stage_groups(engine)
+
+    def forward_backward(self: Any, data: Mapping[str, Any]) -> dict[str, float]:
+        share = torch.rand((), generator=self._paths)
+        gene = (torch.rand(len(groups), generator=self._paths) < share).double()
+        self.space.choose(self.model, (gene @ groups).bool().tolist())
+        return CrossModalityEngine.forward_backward(self, data)
+
+    engine.forward_backward = types.MethodType(forward_backward, engine)
+
+
+def stage_groups(engine: Any) -> torch.Tensor:
+    """Return which slots each stage holds, (stages, slots) of 0 and 1."""
+    slots = [slot for slot, _ in engine.space.derive(engine.model).choices]
+    groups = torch.zeros(len(stages(slots)), len(slots), dtype=torch.float64)
+    for row, (_, first, end) in zip(groups, stages(slots)):
+        row[first:end] = 1
+    return groups
+
+
+def stage_effects(engine: Any) -> Read:
+    """Score all architectures that split whole stages; a slot's preference is what its stage takes off the loss, in errors."""
+    images, groups = engine.held_out(), stage_groups(engine)
+    genes = torch.tensor(list(itertools.product((0.0, 1.0), repeat=len(groups))), dtype=torch.float64)
+    losses = torch.stack([engine.identity_losses(gene @ groups, *images).mean() for gene in genes]).double()
+    design = torch.cat([torch.ones(len(genes), 1), genes - 0.5], dim=1).double()
+    effects = torch.linalg.lstsq(design, losses[:, None]).solution[:, 0]
+    noise = (losses - design @ effects).square().sum() / (len(genes) - design.shape[1])
+    preferences = -effects[1:] / (4 * noise / len(genes)).sqrt()
+    names = ["".join(str(int(bit)) for bit in gene) for gene in genes]
+    return preferences @ groups, {"stages": {name: round(float(loss), 5) for name, loss in zip(names, losses)}}
+
+
+def merge_one_by_one(engine: Any) -> Read:
     """Score each slot by sharing it alone in the network that was trained all split, with the mean of its parameters."""
     with torch.no_grad():
         for layer in engine.space._mixed(engine.model).values():
@@ -81,19 +124,20 @@ def merge_one_by_one(engine: Any) -> torch.Tensor:
     split = torch.ones(engine.slots)
     shared = [*torch.eye(engine.slots), torch.zeros(engine.slots)]
     losses = [engine.identity_losses(split - one, *images).mean() for one in shared]
-    return torch.stack(losses[:-1]) - losses[-1]
+    return torch.stack(losses[:-1]) - losses[-1], {}
 
 
-def logits(engine: Any) -> torch.Tensor:
+def logits(engine: Any) -> Read:
     """Return what the search itself came to: logit of split minus logit of share."""
-    return torch.stack([one.detach()[1] - one.detach()[0] for one in engine.space.architecture_parameters(engine.model)])
+    return torch.stack([one.detach()[1] - one.detach()[0] for one in engine.space.architecture_parameters(engine.model)]), {}
 
 
-REMEDIES: dict[str, tuple[str, Mapping[str, Any], list[Callable[[Any], None]], Callable[[Any], torch.Tensor]]] = {
+REMEDIES: dict[str, tuple[str, Mapping[str, Any], list[Callable[[Any], None]], Callable[[Any], Read]]] = {
     "gradient": ("present search", _GRADIENT, [], logits),
     "prior": ("logits start at split", _GRADIENT, [start_at_split], logits),
     "as tested": ("validation by retrieval, running statistics", _GRADIENT, [validate_as_tested], logits),
     "affine": ("trained scales and shifts", {**_GRADIENT, "search.train_affine": True}, [], logits),
+    "second order": ("second order", {**_GRADIENT, "search.order": 2}, [], logits),
     "gumbel": ("Gumbel noise", {**_GRADIENT, "search.sampling": "gumbel"}, [], logits),
     "all three": (
         "prior, as tested, affine, 3 epochs of warm-up", {**_LATE, "search.train_affine": True},
@@ -106,6 +150,12 @@ REMEDIES: dict[str, tuple[str, Mapping[str, Any], list[Callable[[Any], None]], C
         "random paths, additive model of their retrieval", {**_PATHS, "search.margin": 0.0}, [], logits,
     ),
     "paths, margin 1": ("the same, shared only where splitting is shown to harm", _PATHS, [], logits),
+    "paths, 512 steps": ("the same after four times the steps", _LONG_PATHS, [], logits),
+    "stages": ("random paths, the retrieval of all splits of whole stages", {**_PATHS, **_FEWEST}, [], stage_effects),
+    "stages, 512 steps": ("the same after four times the steps", {**_LONG_PATHS, **_FEWEST}, [], stage_effects),
+    "stages, trained": (
+        "the same with random splits of whole stages in training", {**_LONG_PATHS, **_FEWEST}, [train_stages], stage_effects,
+    ),
 }
 """Title, config keys, changes of the engine, and what reads the preferences, by the name of a remedy."""
 
@@ -123,13 +173,16 @@ def run(trainer: Trainer, name: str, seed: int) -> dict[str, Any]:
     for epoch in range(engine.max_epoch):
         engine.epoch = epoch
         engine.train()
-    preferences = read(engine)
+    preferences, extra = read(engine)
     validated = max(0, engine.max_epoch - keys["search.warmup_epochs"]) if "search.warmup_epochs" in keys else 0
+    # The second order's finite differences pass through the network three times more for a step of the logits.
+    validated *= 4 if keys.get("search.order") == 2 else 1
     return {
         "preferences": [round(value, 5) for value in preferences.tolist()],
         "bits": "".join("1" if value > 0 else "0" for value in preferences),
         "steps": (engine.max_epoch + validated) * len(engine.train_loader),
         "processor_seconds": round(time.process_time() - started, 1),
+        **extra,
     }
 
 
@@ -165,7 +218,7 @@ class Log:
         self.rows.append(row)
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
-        shown = {name: value for name, value in row.items() if name != "preferences"}
+        shown = {name: value for name, value in row.items() if name not in ("preferences", "stages")}
         print(time.strftime("%H:%M:%S"), json.dumps(shown), flush=True)
         return row
 

@@ -251,6 +251,12 @@ def test_the_benchmark_prints_every_searcher_with_an_interval(tmp_path):
          "--picture", str(tmp_path / "pareto.png")], check=True, capture_output=True,
     )
     tables = {figure["title"]: figure for figure in json.loads(figures.read_text())["figures"] if "rows" in figure}
-    searchers = next(table for title, table in tables.items() if title.startswith("Searchers that train architectures"))
-    assert {row[0] for row in searchers["rows"]} == set(SEARCHERS)
-    assert all("[" in row[4] for row in searchers["rows"]) and (tmp_path / "pareto.png").stat().st_size > 10_000
+    rows = {row[0]: row for row in tables["Every searcher"]["rows"]}
+    for named in (*SEARCHERS, "all shared", "all split", "gradient", "gumbel", "paths, margin 1", "advisor"):
+        assert any(name.startswith(named) for name in rows), named
+    for named in SEARCHERS:
+        assert any(name.startswith(named) and "questions to the supernet" in name for name in rows), named
+    # Regret with its interval, for every searcher; steps are counted.
+    assert all("[" in row[5] for row in rows.values())
+    assert rows["all split"][2] == "0" and rows["random search, 8 trainings"][2] == "1,024"
+    assert (tmp_path / "pareto.png").stat().st_size > 10_000
