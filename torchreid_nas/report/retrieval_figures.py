@@ -6,17 +6,13 @@ __all__ = ["cmc_figure", "distances_figure", "features_figure", "intervals_figur
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from torchreid_nas.report.style import FAINT, INK, SHARE_COLOURS, SPLIT_COLOURS, new_figure, plain_axes
+from torchreid_nas.report.style import FAINT, INK, MANY_COLOURS, SHARE_COLOURS, SPLIT_COLOURS, new_figure, plain_axes
 
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
 _SIZE = (3.5, 2.6)
-# Ten colours of about one lightness, told apart by shapes and numbers too.
-_IDENTITIES = (
-    "#3a86c0", "#e8862a", "#3f9a4e", "#d0484b", "#8d6cc0", "#94655a", "#d678b6", "#7d8a2e", "#2f9fae", "#b0893a",
-)
 _MARKERS = {"visible": "o", "infrared": "^"}
 
 
@@ -87,7 +83,7 @@ def features_figure(
     labels = np.array(identities)
     kinds = np.array(modalities)
     for number, identity in enumerate(names):
-        colour = _IDENTITIES[number % len(_IDENTITIES)]
+        colour = MANY_COLOURS[number % len(MANY_COLOURS)]
         for modality in dict.fromkeys(modalities):
             chosen = (labels == identity) & (kinds == modality)
             axes.plot(
@@ -125,6 +121,7 @@ def intervals_figure(rows: Mapping[str, tuple[float, float, float]], unit: str, 
         axes.plot([100 * mean], [place], "o", color=colour, markersize=6)
         axes.annotate(
             name, (0, place - 0.3), xycoords=("axes fraction", "data"), fontsize=8.5, color=INK, va="center", ha="left",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6}, zorder=4,
         )
     if zero:
         axes.axvline(0, color=INK, linewidth=0.9)

@@ -7,8 +7,8 @@ nothing does not pay for it.
 from __future__ import annotations
 
 __all__ = [
-    "FAINT", "GENERATED", "GRID", "INK", "MIDDLE", "SHARE_COLOURS", "SPLIT_COLOURS", "WARMUP", "epoch_ticks", "is_generated",
-    "new_figure", "plain_axes", "save_figure", "write_svg",
+    "FAINT", "GENERATED", "GRID", "INK", "MANY_COLOURS", "MIDDLE", "SHARE_COLOURS", "SPLIT_COLOURS", "WARMUP", "epoch_ticks",
+    "is_generated", "new_figure", "plain_axes", "save_figure", "write_svg",
 ]
 
 import os
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 # Blue and orange stay apart for every kind of colour blindness, and both run into one near-white middle.
 SHARE_COLOURS = ("#0b3f7f", "#3a86c0", "#aed1e8")
 SPLIT_COLOURS = ("#fbcd98", "#e8862a", "#a03d04")
+# Of about one lightness: what they tell apart is told apart by shapes, dashes or numbers too.
+MANY_COLOURS = (
+    "#3a86c0", "#e8862a", "#3f9a4e", "#d0484b", "#8d6cc0", "#94655a", "#d678b6", "#7d8a2e", "#2f9fae", "#b0893a",
+)
 MIDDLE, INK, FAINT, GRID = "#f6f5f2", "#24292f", "#7a828c", "#d9dde2"
 WARMUP: dict[str, Any] = {"facecolor": MIDDLE, "edgecolor": "#c4cad1", "hatch": "////", "linewidth": 0}
 GENERATED = "on generated images"

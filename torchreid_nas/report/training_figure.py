@@ -1,7 +1,7 @@
 """The picture of how a training or a search went: its losses, its learning rate and its held-out scores."""
 from __future__ import annotations
 
-__all__ = ["NO_SCORES", "draw_panel", "draw_training", "is_score", "training_panels"]
+__all__ = ["NO_SCORES", "draw_panel", "draw_runs", "draw_training", "is_score", "training_panels"]
 
 import math
 import os
@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from torchreid_nas.errors import InputError
 from torchreid_nas.metrics.scores import SCORES
-from torchreid_nas.report.style import FAINT, INK, SHARE_COLOURS, SPLIT_COLOURS, new_figure, plain_axes, save_figure
+from torchreid_nas.report.style import (
+    FAINT,
+    INK,
+    MANY_COLOURS,
+    SHARE_COLOURS,
+    SPLIT_COLOURS,
+    new_figure,
+    plain_axes,
+    save_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -125,6 +134,22 @@ def draw_panel(axes: Axes, history: Sequence[Mapping[str, Any]], names: Sequence
     if names == ["lr"]:
         _scale_learning_rate(axes, [row["lr"] for row in history if "lr" in row])
     plain_axes(axes)
+
+
+def draw_runs(axes: Axes, histories: Mapping[str, Sequence[Mapping[str, Any]]], key: str) -> None:
+    """Draw one value of the histories of several runs, by the names of the runs; the legend stands above."""
+    from matplotlib.ticker import MaxNLocator
+
+    for number, (name, history) in enumerate(histories.items()):
+        points = [(row["epoch"], row[key] * (100 if is_score(key) else 1)) for row in history if key in row]
+        short = name if len(name) <= 48 else f"…{name[-47:]}"
+        colour, style = MANY_COLOURS[number % len(MANY_COLOURS)], ("-", "--", ":")[number % 3]
+        axes.plot(*(zip(*points) if points else ((), ())), color=colour, linestyle=style, linewidth=1.5, label=short)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+    if key == "lr":
+        _scale_learning_rate(axes, [row["lr"] for history in histories.values() for row in history if "lr" in row])
+    plain_axes(axes)
+    axes.figure.legend(frameon=False, fontsize=7.5, labelcolor=INK, loc="outside upper left")
 
 
 def _scale_learning_rate(axes: Axes, rates: Sequence[float]) -> None:

@@ -14,11 +14,10 @@ from torchreid_nas.data.transforms import build_cross_modality_transforms
 from torchreid_nas.report.html import data_url
 from torchreid_nas.report.style import SPLIT_COLOURS
 from torchreid_nas.run.page.frame import section
-from torchreid_nas.run.page.quality import Target
+from torchreid_nas.run.page.quality import SIZE, Target
 from torchreid_nas.zoo.trained import load_trained
 
 _PERSONS = 4
-_SIZE = 148, 296
 
 
 def attention(target: Target) -> str:
@@ -45,7 +44,7 @@ def attention(target: Target) -> str:
         network = trained.network(kind if trained.modalities else None)
         maps = activation_maps(network, torch.stack([transform(picture) for picture in pictures]))
         for pid, picture, values in zip(people, pictures, maps):
-            plain = (stretched(picture) if kind == "infrared" else picture).convert("RGB").resize(_SIZE)
+            plain = (stretched(picture) if kind == "infrared" else picture).convert("RGB").resize(SIZE)
             for image, said in ((plain, kind), (_overlaid(plain, values), "activation")):
                 what = f"person {pid}, {kind} image" + (", activation map over it" if said == "activation" else "")
                 cells[pid].append(target.frame.shot(data_url(image), what, [f"<b>id {pid}</b>" if said == kind else "", said]))

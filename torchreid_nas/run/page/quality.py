@@ -1,7 +1,7 @@
 """What a network does well and badly: CMC, distances, ranked lists, hard persons, confused pairs, cameras, a map."""
 from __future__ import annotations
 
-__all__ = ["Target", "quality"]
+__all__ = ["SIZE", "Target", "quality"]
 
 import dataclasses
 import functools
@@ -30,7 +30,8 @@ _FAR = 0.01
 _LISTS = 3  # right and wrong ones
 _HARDEST, _CONFUSED = 8, 6
 _MAPPED, _OF_MAPPED = 10, 8  # identities of the map, images of each per modality
-_SIZE = 148, 296
+SIZE = 148, 296
+"""Width and height of a small picture in pixels, twice what the page shows."""
 
 
 @dataclasses.dataclass
@@ -88,7 +89,7 @@ class Target:
         item = self.items[part][place]
         infrared = self.modality(item) == "infrared"
         alt = alt or f"person {item[1]}, {self.modality(item)} image, camera {item[2] + 1}"
-        return self.frame.shot(image_url(item[0], _SIZE, infrared), alt, lines, kind)
+        return self.frame.shot(image_url(item[0], SIZE, infrared), alt, lines, kind)
 
     def note(self, *parts: str) -> str:
         """Return what a caption says of the images of some parts of the test."""
