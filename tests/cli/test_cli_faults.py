@@ -87,6 +87,15 @@ def test_a_killed_loader_process_is_one_sentence_and_the_run_goes_on(data_root, 
     assert main([*call, "--resume"]) == 0
 
 
+@pytest.fixture
+def heard_interrupt():
+    """Ctrl-C arrives; a shell makes the processes that it starts in the background deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard_interrupt")
 @pytest.mark.parametrize("number, code, word", [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")])
 def test_a_signal_ends_a_training_that_goes_on_to_the_same_weights(number, code, word, data_root, tmp_path, capsys, monkeypatch):
     whole, stopped = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "stopped")
