@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One process of one thread per core. The tests of one file run in one process, because they share runs.
 PARALLEL := --numprocesses auto --dist loadfile
 
-.PHONY: demo demo-scratch test test-fast test-gpu lint type coverage matrix matrix-oldest matrix-newest bench setup clean
+.PHONY: demo demo-scratch test test-fast test-gpu lint type coverage matrix matrix-oldest matrix-newest bench docs setup clean
 
 # Where the ImageNet weights can be had neither from their address nor from the package index, the demo of before runs.
 demo: setup
@@ -56,6 +56,15 @@ matrix-oldest matrix-newest: matrix-%:
 # Speed and memory, compared with the plain implementations; writes benchmarks/RESULTS.md.
 bench: setup
 	$(BIN)/python benchmarks/run_all.py
+
+# The documentation site, to be opened from its folder; a warning or a broken link fails.
+docs: .venv/docs-installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "open build/site/index.html"
+
+.venv/docs-installed: .venv/installed
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[docs]'
+	touch $@
 
 setup: .venv/installed
 
