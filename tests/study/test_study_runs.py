@@ -80,6 +80,9 @@ def test_a_study_ends_with_its_tables_and_picture(studied):
     content = json.loads((folder / "study.json").read_text())
     assert [run["state"] for run in content["runs"]] == ["finished"] * 5
     assert all(run["user_seconds"] > 0 for run in content["runs"])
+    # One seed: the interval holds for other persons, and no row is compared.
+    assert all(0 <= cell["scores"]["mAP"]["low"] <= cell["scores"]["mAP"]["mean"] <= cell["scores"]["mAP"]["high"] <= 1
+               for cell in content["cells"]) and content["differences"] == []
 
 
 def test_a_finished_study_runs_nothing_again(studied, data_root, capsys):

@@ -70,8 +70,8 @@ def test_every_form_of_the_table_holds_the_same_cells(tmp_path):
     assert r"one \& only & 2 & 1,000 & 2.0 M & 50.0 $\pm$ 35.4 &" in latex and r"\begin{tabular}{lrrrrrr}" in latex
     assert latex.splitlines()[0] == "% Two rows"
     lines = table.render("csv").splitlines()
-    assert lines[0] == "row,column,data set,protocol,metric,mean,std,seeds,authors"
-    assert "one & only,,regdb,RegDB split_id 0,mAP,25.0000,17.6777,2,80.25" in lines
+    assert lines[0].startswith("row,column,data set,protocol,metric,mean,std,seeds,authors,low,high,difference,")
+    assert "one & only,,regdb,RegDB split_id 0,mAP,25.0000,17.6777,2,80.25,,,,,," in lines
 
 
 def test_a_failed_run_is_left_out_and_named(tmp_path):

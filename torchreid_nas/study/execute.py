@@ -13,7 +13,7 @@ import torch
 from torchreid_nas.architecture import SPLIT, Architecture
 from torchreid_nas.config import change_config
 from torchreid_nas.errors import InputError
-from torchreid_nas.files import write_text
+from torchreid_nas.files import write_json, write_text
 from torchreid_nas.models.size import model_size
 from torchreid_nas.run.folder import RunFolder
 from torchreid_nas.run.lock import hold
@@ -21,6 +21,7 @@ from torchreid_nas.run.setup import RunSetup
 from torchreid_nas.study.definition import Study
 from torchreid_nas.study.figure import draw_study
 from torchreid_nas.study.grid import Member, Reference, cost
+from torchreid_nas.study.intervals import add_intervals
 from torchreid_nas.study.record import FAILED, FINISHED, MISSING, StudyFolder, record_study, state_of
 from torchreid_nas.study.running import Outcome, Task, run_tasks
 from torchreid_nas.study.table import study_table
@@ -76,7 +77,8 @@ def run_study(study: Study, members: Sequence[Member], output: str | Path, jobs:
             return Task(member.label, _resolved(member, members), member.stages, takes)
 
         run_tasks(len(members), lambda place: members[place].needs, task_of, jobs, ended)
-        content = record_study(study, members, runs, folder)
+        content = add_intervals(record_study(study, members, runs, folder), folder.path)
+        write_json(folder.record, content)
         table = study_table(content)
         for suffix in TABLES:
             write_text(folder.table(suffix), table.render(suffix))

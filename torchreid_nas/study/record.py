@@ -128,7 +128,8 @@ def _cells(study: Study, members: Sequence[Member], runs: Sequence[Mapping[str, 
                     tests.setdefault(dataset, []).append(_averaged([result[dataset] for result in results]))
             for dataset, values in tests.items():
                 yield {
-                    "row": row.name, "column": column.name, "dataset": dataset, "feature": values[0]["feature"],
+                    "row": row.name, "column": column.name, "dataset": dataset, "target": values[0]["target"],
+                    "feature": values[0]["feature"],
                     "direction": values[0]["direction"], "protocol": values[0]["protocol"],
                     "generated": values[0]["generated"], "seeds": list(seeds),
                     "scores": _scores([row_scores(value) for value in values]),
@@ -151,7 +152,7 @@ def _chosen(study: Study, folder: RunFolder) -> dict[str, dict[str, Any]]:
         shown, dataset = study.shown, entry["dataset"]
         if shown.feature in ("", entry["feature"]) and (not shown.datasets or dataset in shown.datasets):
             label = f"{dataset} ({entry['protocol_name']})" if len(protocols[dataset]) > 1 else dataset
-            chosen[label] = {**entry, "dataset": label, "generated": generated}
+            chosen[label] = {**entry, "dataset": label, "target": dataset, "generated": generated}
     return chosen
 
 
