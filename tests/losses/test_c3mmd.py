@@ -130,7 +130,7 @@ def test_half_precision_computes_in_float32_under_autocast(dtype):
 @pytest.mark.parametrize(
     "visible, infrared, message",
     [
-        (torch.zeros(8, 3), torch.zeros(4, 3), r"\(8, 3\) and infrared \(4, 3\)"),
+        (torch.zeros(6, 3), torch.zeros(4, 3), r"\(6, 3\) and infrared \(4, 3\)"),
         (torch.zeros(8), torch.zeros(8), r"\(B, D\)"),
         (torch.zeros(0, 3), torch.zeros(0, 3), "non-empty"),
         (torch.zeros(6, 3), torch.zeros(6, 3), "holds 6 images.*num_instances = 4"),
@@ -170,3 +170,20 @@ def test_bad_identity_order(visible_pids, infrared_pids, message):
 def test_bad_arguments(arguments, message):
     with pytest.raises(InputError, match=message):
         C3MMDLoss(**arguments)
+
+
+def test_two_visible_copies_equal_the_formula_in_value_and_gradient():
+    (first, infrared), (second, _) = halves(num_instances=2), halves(num_instances=2, seed=5)
+    visible = torch.cat((first, second)).detach().requires_grad_()
+    pids = torch.arange(3).repeat_interleave(2)
+    moments = []
+    for part, labels in ((visible, pids.repeat(2)), (infrared, pids)):
+        rows = part / part.norm(dim=1, keepdim=True)
+        moments.append([torch.stack([torch.outer(row, row) for row in rows[labels == pid]]).mean(0) for pid in range(3)])
+    mmd = sum((v - t).square().sum() for v, t in zip(*moments)) / 3
+    correlation = sum(CorrelationConsistencyLoss()(copy, infrared) for copy in visible.chunk(2)) / 2
+    expected = 5.0 * correlation + 0.05 * mmd
+    found = C3MMDLoss(2)(visible, infrared, pids.repeat(2), pids)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    for ours, plain in zip(*(torch.autograd.grad(loss, (visible, infrared)) for loss in (found, expected))):
+        torch.testing.assert_close(ours, plain, rtol=0, atol=1e-12)

@@ -194,3 +194,29 @@ def test_normalised_features_are_those_of_length_one(of_one_set):
         assert torch.allclose(
             normalised(features[::2], features[1::2], pids[::2]), plain(unit[::2], unit[1::2], pids[::2])
         )
+
+
+@pytest.mark.parametrize("margin", [0.4, 2.0])
+def test_two_visible_copies_equal_the_mean_of_four_plain_terms(margin):
+    first, infrared, pids = batch(num_instances=2)
+    visible = torch.cat((first, batch(num_instances=2, seed=7)[0]))
+    parts = [part.requires_grad_() for part in (visible, infrared)]
+    labels = [pids.repeat(2), pids]
+    terms = []
+    for anchors, own in zip(parts, labels):
+        for others, other_pids in zip(parts, labels):
+            distance, same = torch.cdist(anchors, others), own[:, None] == other_pids
+            hardest = distance.masked_fill(~same, -1).amax(1) - distance.masked_fill(same, torch.inf).amin(1)
+            terms.append((hardest + margin).relu().mean())
+    expected = torch.stack(terms).mean()
+    gradients = torch.autograd.grad(expected, parts)
+    found = CrossModalityTripletLoss(margin)(*parts, pids)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    for ours, plain in zip(torch.autograd.grad(found, parts), gradients):
+        torch.testing.assert_close(ours, plain, rtol=0, atol=1e-12)
+
+
+def test_a_visible_part_that_is_no_multiple_is_refused():
+    visible, infrared, pids = batch()
+    with pytest.raises(InputError, match=r"\(n·B, D\) and \(B, D\); draw the batch by CrossModalityIdentitySampler"):
+        CrossModalityTripletLoss()(visible, infrared[:-1], pids[:-1])

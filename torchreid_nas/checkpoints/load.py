@@ -18,7 +18,7 @@ from torchreid_nas.errors import InputError, nearest, shown
 from torchreid_nas.files import load_checkpoint
 from torchreid_nas.hub.entry import ZOO_PREFIX
 from torchreid_nas.hub.store import fetch
-from torchreid_nas.models import CDNet, TwoStreamNetwork, cdnet_weights, two_stream_weights
+from torchreid_nas.models import AGWBackbone, CDNet, TwoStreamNetwork, agw_weights, cdnet_weights, two_stream_weights
 from torchreid_nas.models.torchvision_weights import in_torchreids_layout
 from torchreid_nas.run.folder import RunFolder
 from torchreid_nas.state_dicts import find_state
@@ -129,23 +129,24 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
 
 
 def is_of_authors(state: Mapping[str, Any]) -> bool:
-    """Say whether a state dict has the layout of the CDNet or of the CM-NAS authors."""
-    return any(key.startswith("base.") or ".sharable_bn." in key or ".visible_bn." in key for key in state)
+    """Say whether a state dict has the layout of the authors of CDNet, of CM-NAS, or of AGW and CAJ."""
+    return agw_weights.has_layout(state) or any(key.startswith("base.") or ".sharable_bn." in key or ".visible_bn." in key for key in state)
 
 
 def load_authors_checkpoint(
     model: TwoStreamNetwork | CDNet, source: str | os.PathLike[str] | Mapping[str, Any], weights: str = "model",
 ) -> TwoStreamNetwork | CDNet:
-    """Load a checkpoint of github.com/JDAI-CV/CM-NAS or of github.com/solicucu/models.
+    """Load a checkpoint of github.com/JDAI-CV/CM-NAS, mangye16/Cross-Modal-Re-ID-baseline or solicucu/models.
 
     The CM-NAS authors store three BatchNorms for every slot, used or not; those
     that the model's architecture needs are taken. The CDNet authors' files for
     Market-1501, DukeMTMC-reID, MSMT17 and CIFAR belong to a model with
     ``neck="fblneck"`` (CIFAR also ``small_images=True``), those for ImageNet to
-    one with ``neck="blneck"``. A classifier that the file lacks stays as it is.
+    one with ``neck="blneck"``. AGW's and CAJ's belong to an ``agw_resnet50`` of the
+    architecture ``"stages-stem"``. A classifier that the file lacks stays as it is.
 
     Args:
-        model: a two-stream ResNet or a CDNet, built with the checkpoint's architecture.
+        model: a two-stream ResNet, an AGW network or a CDNet, built with the checkpoint's architecture.
         source: a file, or what it holds: a state dict, or the CM-NAS authors'
             dict with ``model`` and ``ema``.
         weights: which of the two to take, ``"model"`` (what the authors' scripts
@@ -170,6 +171,9 @@ def load_authors_checkpoint(
         given = cdnet_weights.rename_neck(given)
         keys, unused = cdnet_weights.authors_keys(model), cdnet_weights.authors_counters(model)
         layout = f"a CDNet of this architecture with {type(model.neck).__name__} in the layout of the CDNet authors"
+    elif isinstance(model, TwoStreamNetwork) and isinstance(model.backbone, AGWBackbone):
+        keys, unused = agw_weights.authors_keys(model), agw_weights.unused_keys(given)
+        layout = "an agw_resnet50 with model.architecture stages-stem in the layout of the authors of AGW and CAJ"
     elif isinstance(model, TwoStreamNetwork):
         keys, unused = two_stream_weights.authors_keys(model), two_stream_weights.unused_keys(model)
         layout = f"a {type(model.backbone).__name__} in the layout of the CM-NAS authors"

@@ -15,6 +15,9 @@ from torchreid_nas.architecture import BN_SPACE, SHARE, SPLIT, Architecture
 from torchreid_nas.checkpoints.load import classifier_size
 from torchreid_nas.errors import InputError, shown
 from torchreid_nas.files import load_checkpoint
+from torchreid_nas.layers import bn_slots
+from torchreid_nas.models import agw_weights
+from torchreid_nas.models.agw import AGW_ARCHITECTURE, AGWBackbone
 from torchreid_nas.state_dicts import find_state
 
 # Numbers of the authors' cells that are blocks; the other cells are DownSamples.
@@ -30,7 +33,7 @@ class Recognised:
     """The facts that a checkpoint shows.
 
     Attributes:
-        format: ``"ours"``, ``"cdnet_authors"`` or ``"cmnas_authors"``.
+        format: ``"ours"``, ``"cdnet_authors"``, ``"cmnas_authors"`` or ``"agw_authors"``.
         num_classes: training identities of the classifier; None without a classifier.
         model: the name of the factory; None for our own layout, which does not show it.
         architecture: None where the file does not tell it.
@@ -44,7 +47,8 @@ class Recognised:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
-        makers = {"ours": "this package", "cdnet_authors": "the CDNet authors", "cmnas_authors": "the CM-NAS authors"}
+        makers = {"ours": "this package", "cdnet_authors": "the CDNet authors", "cmnas_authors": "the CM-NAS authors",
+                  "agw_authors": "the authors of AGW and CAJ"}
         options = "".join(f", {key} {value}" for key, value in self.options.items())
         architecture = f"; {self.architecture}" if self.architecture is not None else ""
         classes = "no classifier" if self.num_classes is None else f"{self.num_classes} classes"
@@ -73,11 +77,14 @@ def recognise(path: str | os.PathLike[str]) -> Recognised:
         return _cdnet(state, path)
     if any(key.endswith(".sharable_bn.weight") for key in state):
         return _cmnas(state, path)
+    if agw_weights.has_layout(state):
+        return _agw(state, path)
     if ours:
         return Recognised("ours", classifier_size(state))
     raise InputError(
         f'the checkpoint "{path}" has a layout that is not known (it has "{shown(next(iter(state)))}"); expected that of '
-        "github.com/solicucu/models (CDNet), of github.com/JDAI-CV/CM-NAS, or of this package"
+        "github.com/solicucu/models (CDNet), github.com/JDAI-CV/CM-NAS, github.com/mangye16/Cross-Modal-Re-ID-baseline (AGW, CAJ), "
+        "or of this package"
     )
 
 
@@ -129,6 +136,16 @@ def _cmnas(state: Mapping[str, torch.Tensor], path: str | os.PathLike[str]) -> R
     if len(in_order) == len(choices) == len(order):
         architecture = Architecture(BN_SPACE, in_order, {"checkpoint": str(path)})
     return Recognised("cmnas_authors", classifier_size(state), _RESNETS[len(slots)], architecture, options)
+
+
+def _agw(state: Mapping[str, torch.Tensor], path: str | os.PathLike[str]) -> Recognised:
+    if not all(f"{name}.theta.weight" in state for name in ("NL_2.0", "NL_2.1", "NL_3.0", "NL_3.1", "NL_3.2")):
+        raise InputError(
+            f'the checkpoint "{path}" looks like a network of the authors of AGW and CAJ, but lacks non-local blocks '
+            "(NL_2, NL_3) of ResNet-50; the network without them is not known here"
+        )
+    architecture = Architecture.resolve(AGW_ARCHITECTURE, bn_slots(AGWBackbone(50)))
+    return Recognised("agw_authors", classifier_size(state), "agw_resnet50", architecture)
 
 
 def _our_slot(slot: str) -> str:

@@ -6,6 +6,7 @@ __all__, __getattr__, __dir__ = lazy_exports(__name__, {
     "cache": ("DecodedImages", "StoredImages"),
     "cached_loader": ("CachedLoader",),
     "class_manager": ("ClassDataManager",),
+    "channels": ("ChannelRule", "Channels"),
     "class_transforms": ("build_class_transforms",),
     "classes": ("ClassDataset", "load_classes"),
     "cross_modality_manager": ("CrossModalityDataManager",),

@@ -15,6 +15,7 @@ import torchreid
 from torch.nn import functional as F
 from torchvision import transforms as T
 
+from torchreid_nas.data.channels import FIRST_VISIBLE, ChannelDraw, change_channels
 from torchreid_nas.data.resize import resize_pixels
 from torchreid_nas.data.transforms import INTERPOLATIONS, RandomErase, RandomSizedRectCrop
 from torchreid_nas.device import move
@@ -184,7 +185,8 @@ class BatchTransform:
     """From pixels at the network's size, uint8 (B, H, W, 3), to a batch of the network, float32 (B, 3, H, W).
 
     Random steps on pixels come first, then division by 255 and normalisation,
-    with the roundings of ``ToTensor`` and ``Normalize``, then erasing. The
+    with the roundings of ``ToTensor`` and ``Normalize``, then erasing, then what
+    becomes of the channels. The
     random numbers are others than those of the plain pipeline, their
     distributions are the same.
 
@@ -195,15 +197,16 @@ class BatchTransform:
         rectangle: what is cut from each image as it is stored, by whoever
             brings the pixels to their size; None for whole images.
         interpolation: by which the pixels are brought to their size.
+        channels: rules of the channels by stream, on the normalised images; None where they stay.
     """
 
     def __init__(
         self, mean: Sequence[float], std: Sequence[float], steps: Sequence[Step] = (), erase: Erase | None = None,
-        rectangle: RandomSizedRectCrop | None = None, interpolation: str = "bilinear",
+        rectangle: RandomSizedRectCrop | None = None, interpolation: str = "bilinear", channels: ChannelDraw | None = None,
     ):
         self.mean, self.std = tuple(mean), tuple(std)
         self.steps, self.erase = tuple(steps), erase
-        self.rectangle, self.interpolation = rectangle, interpolation
+        self.rectangle, self.interpolation, self.channels = rectangle, interpolation, channels
 
     @classmethod
     def of(cls, transform: Callable | None, height: int, width: int) -> BatchTransform | None:
@@ -226,12 +229,24 @@ class BatchTransform:
             e = erasing[0]
             erase = Erase(tuple(e.mean), e.probability, e.sl, e.sh, e.r1, getattr(e, "r2", None))
         rectangle = pieces[0] if kinds[0] is RandomSizedRectCrop else None
-        return cls(normalize.mean, normalize.std, found, erase, rectangle, pieces[0].interpolation.value)
+        rules = getattr(transform, "channels", None)
+        channels = None if rules is None else ChannelDraw(rules)
+        return cls(normalize.mean, normalize.std, found, erase, rectangle, pieces[0].interpolation.value, channels)
 
-    def draw(self, count: int, height: int, width: int, generator: torch.Generator | None = None) -> list[torch.Tensor]:
-        """Draw what is random for a batch: one tensor per step, the eraser's last."""
+    def draw(
+        self, count: int, height: int, width: int, generator: torch.Generator | None = None,
+        streams: Sequence[int] | None = None,
+    ) -> list[torch.Tensor]:
+        """Draw what is random for a batch: one tensor per step, then the eraser's, then that of the channels.
+
+        ``streams`` says of each image which rule of the channels it takes; by default all take that of the first stream.
+        """
         drawn = [step.draw(count, height, width, generator) for step in self.steps]
-        return [*drawn, self.erase.draw(count, height, width, generator)] if self.erase else drawn
+        if self.erase:
+            drawn.append(self.erase.draw(count, height, width, generator))
+        if self.channels:
+            drawn.append(self.channels.draw([FIRST_VISIBLE] * count if streams is None else streams, generator))
+        return drawn
 
     def apply(self, pixels: torch.Tensor, drawn: Sequence[torch.Tensor], out: torch.Tensor | None = None) -> torch.Tensor:
         """Return the batch for what was drawn.
@@ -254,7 +269,9 @@ class BatchTransform:
                 image = step.apply(image, *values[place])
             self._normalize(image, normalized)
             if self.erase:
-                self.erase.apply(normalized, *numbers[-1][place])
+                self.erase.apply(normalized, *numbers[len(self.steps)][place])
+            if self.channels:
+                change_channels(normalized, *numbers[-1][place])
         return out
 
     def apply_to_batch(self, pixels: torch.Tensor, drawn: Sequence[torch.Tensor], out: torch.Tensor) -> torch.Tensor:
@@ -264,7 +281,9 @@ class BatchTransform:
         # By tensors: on a GPU the division by a Python number is a product with its reciprocal, which rounds otherwise.
         full, mean, std = (_channels(values, out.device) for values in ((255.0,) * 3, self.mean, self.std))
         out.copy_(pixels.permute(0, 3, 1, 2)).div_(full).sub_(mean).div_(std)
-        return self.erase.apply_to_batch(out, drawn[-1]) if self.erase else out
+        if self.erase:
+            out = self.erase.apply_to_batch(out, drawn[len(self.steps)])
+        return self.channels.apply_to_batch(out, drawn[-1]) if self.channels else out
 
     def _normalize(self, image: np.ndarray, out: np.ndarray) -> None:
         """Write the values of an image, uint8 (H, W, 3), to ``out``, float32 (3, H, W) in either order of memory."""

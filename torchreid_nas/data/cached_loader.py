@@ -95,7 +95,10 @@ class CachedLoader(DataLoader):
         """Draw a batch, and have the pool bring it together: its pixels for a GPU, all of it on a CPU."""
         count, size = len(indices), self._reader.size
         read = self._reader.draw(indices, generator)
-        augmented = self._transform.draw(count, *size, generator)
+        streams = None
+        if self._transform.channels and isinstance(self.dataset, CrossModalityDataset):
+            streams = [self.dataset.stream_of(index) for index in indices]
+        augmented = self._transform.draw(count, *size, generator, streams)
         if self._device.type == "cpu":
             images, prepare = self._out(count, *size), self._augment
         else:

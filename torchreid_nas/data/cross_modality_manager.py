@@ -30,8 +30,20 @@ class CrossModalityDataManager(ReIDDataManager):
     ) -> CrossModalityIdentitySampler:
         """Return P identities × K visible, then × K infrared images; ``num_batches`` defaults to the paper's formula."""
         return CrossModalityIdentitySampler(
-            dataset.data, dataset.modality_of, batch_size, num_instances, num_batches, seed
+            dataset.data, dataset.modality_of, batch_size, num_instances, num_batches, seed, self._copies(dataset)
         )
+
+    def _identity_loader(
+        self, dataset: CrossModalityDataset, batch_size: int, num_instances: int, num_batches: int | None, seed: int,
+    ) -> DataLoader:
+        """Return a training loader, of [visible; visible; infrared] where the channels have a second visible stream."""
+        sampler = self.make_sampler(dataset, batch_size, num_instances, num_batches, seed)
+        read = dataset.doubled() if self._copies(dataset) > 1 else dataset
+        return self._loader(read, sampler.images_per_batch, sampler)
+
+    def _copies(self, dataset: CrossModalityDataset) -> int:
+        """Return how often a visible image enters a batch: once where images are seen as in a test."""
+        return 1 if dataset.transform is self.transform_te else self.channels.visible_copies
 
     def validation_parts(self, dataset: CrossModalityDataset, items: Sequence[Item]) -> dict[str, list[Item]]:
         """Infrared images query, visible ones are the gallery."""

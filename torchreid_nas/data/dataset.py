@@ -10,6 +10,7 @@ from typing import Any
 import torchreid
 from PIL import Image
 
+from torchreid_nas.data.channels import FIRST_VISIBLE, INFRARED_STREAM, SECOND_VISIBLE, StreamedCompose
 from torchreid_nas.data.items import Item, as_items
 from torchreid_nas.data.reading import as_rgb, image_size, read_image, read_pixels
 from torchreid_nas.data.seeding import seeded
@@ -167,7 +168,9 @@ class CrossModalityDataset(torchreid.data.ImageDataset):
         """Return the item at ``index`` (from 0) with ``image`` in the place of its own, before the transform."""
         path, pid, camid, dsetid = self.data[index]
         if self.transform is not None:
-            image = self._transform_image(self.transform, self.k_tfm, image)
+            streamed = isinstance(self.transform, StreamedCompose)
+            transform = self.transform.of(self.stream_of(index)) if streamed else self.transform
+            image = self._transform_image(transform, self.k_tfm, image)
         return {
             "img": image,
             "pid": pid,
@@ -177,6 +180,10 @@ class CrossModalityDataset(torchreid.data.ImageDataset):
             "modality": self.modality_of(camid),
             "index": index,
         }
+
+    def stream_of(self, index: int) -> int:
+        """Return which stream of a training batch the item at ``index`` belongs to; see :mod:`torchreid_nas.data.channels`."""
+        return INFRARED_STREAM if self.modality_of(self.data[index][2]) == INFRARED else FIRST_VISIBLE
 
     def combine_all(self) -> None:
         """Add all test images to the training part under new labels (``combineall=True``).
@@ -213,6 +220,13 @@ class CrossModalityDataset(torchreid.data.ImageDataset):
         """
         return CrossModalityDataset(
             items, items, items, infrared_camids=self.infrared_camids, transform=transform, verbose=False
+        )
+
+    def doubled(self) -> CrossModalityDataset:
+        """Return a data set of N more items, copies of these: item N + i is item i in the second visible stream."""
+        return _Doubled(
+            [*self.data, *self.data], self.data, self.data, infrared_camids=self.infrared_camids, transform=self.transform,
+            verbose=False,
         )
 
     def __add__(self, other: torchreid.data.ImageDataset) -> CrossModalityDataset:
@@ -261,6 +275,15 @@ class _Sum(CrossModalityDataset):
     """Data sets to train on together; nobody tests on what the first one has for a test."""
 
     needed_parts = ("train",)
+
+
+class _Doubled(CrossModalityDataset):
+    """The items of a data set twice; see :meth:`CrossModalityDataset.doubled`."""
+
+    def stream_of(self, index: int) -> int:
+        """Return the stream of an item, the second visible one for the second copy of a visible image."""
+        stream = super().stream_of(index)
+        return SECOND_VISIBLE if stream == FIRST_VISIBLE and index >= len(self.data) // 2 else stream
 
 
 def as_cross_modality(dataset: torchreid.data.ImageDataset) -> CrossModalityDataset:

@@ -20,6 +20,7 @@ from torchreid_nas.data.augmentation import BatchTransform
 from torchreid_nas.data.cache import cache_folders
 from torchreid_nas.data.cached_loader import CachedLoader
 from torchreid_nas.data.camstyle.dataset import CameraStyleDataset
+from torchreid_nas.data.channels import Channels
 from torchreid_nas.data.dataset import MODALITIES, CrossModalityDataset, Item
 from torchreid_nas.data.decoded_sets import DecodedSets
 from torchreid_nas.data.loading import load_dataset
@@ -82,6 +83,7 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         channels_last: memory order of these batches.
         interpolation: by which images are resized, see :func:`build_cross_modality_transforms`.
         erasing: which rectangles ``random_erase`` erases.
+        channels: what becomes of the channels of training images, see :class:`~torchreid_nas.data.channels.Channels`.
         training: False for a test alone: there is no training loader, and no batch that the identities must fill.
 
     Attributes:
@@ -135,6 +137,7 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         layout: str = "",
         split_seed: int = 0,
         train_share: float = 0.5,
+        channels: Channels = Channels(),
     ):
         sources, targets = list_names("sources", sources), None if targets is None else list_names("targets", targets)
         if not sources:
@@ -153,8 +156,9 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         with contextlib.redirect_stdout(io.StringIO()):
             super().__init__(sources, targets, height, width, [], norm_mean, norm_std, use_gpu)
         self.transform_tr, self.transform_te = build_cross_modality_transforms(
-            height, width, transforms, norm_mean, norm_std, interpolation, erasing
+            height, width, transforms, norm_mean, norm_std, interpolation, erasing, channels
         )
+        self.channels = channels
         self.batch_size_train = batch_size_train
         self.batch_size_test = batch_size_test
         self.workers = workers

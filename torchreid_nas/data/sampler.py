@@ -33,19 +33,26 @@ class CrossModalityIdentitySampler(Sampler[int]):
     images, except that one with fewer than K in a modality draws those with
     replacement (the authors' code always does).
 
+    With ``visible_copies`` above 1 the visible indices follow again before the
+    infrared ones, raised by ``len(items)`` at each copy, as
+    :meth:`CrossModalityDataset.doubled` numbers the copies (CAJ, ICCV 2021:
+    [visible; visible; infrared]). The images drawn stay the same.
+
     The order depends on (seed, epoch) alone: call :meth:`set_epoch` before
     each epoch, or every epoch repeats the same batches.
 
     Args:
         items: (path, pid, camid, dsetid) tuples; indices refer to it.
         modality_of: camid -> ``VISIBLE`` or ``INFRARED``.
-        batch_size: images in a batch, a multiple of ``2 * num_instances``.
+        batch_size: images in a batch, further visible copies aside; a multiple of ``2 * num_instances``.
         num_instances: K, images per identity and modality.
         num_batches: batches per epoch; default the paper's
             floor(max(visible images, infrared images) / (PK)) + 1.
         seed: of all epochs, at least 0.
+        visible_copies: how often a visible image enters a batch.
 
     Attributes:
+        images_per_batch: images in a batch, all visible copies counted.
         num_pids_per_batch: P.
         pids: identities that are drawn from.
         left_out: identities that lack a modality (a warning names them).
@@ -63,6 +70,7 @@ class CrossModalityIdentitySampler(Sampler[int]):
         num_instances: int = 4,
         num_batches: int | None = None,
         seed: int = 0,
+        visible_copies: int = 1,
     ):
         super().__init__()
         if num_instances < 1 or batch_size < 1 or batch_size % (2 * num_instances):
@@ -76,6 +84,8 @@ class CrossModalityIdentitySampler(Sampler[int]):
         if seed < 0:
             raise InputError(f"the seed of the sampler is {seed}, expected at least 0")
         self.batch_size = batch_size
+        self.visible_copies, self._count = visible_copies, len(items)
+        self.images_per_batch = batch_size // 2 * (visible_copies + 1)
         self.num_instances = num_instances
         self.num_pids_per_batch = batch_size // (2 * num_instances)
         self.seed = seed
@@ -121,7 +131,7 @@ class CrossModalityIdentitySampler(Sampler[int]):
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
-        """Yield ``num_batches * batch_size`` indices; the next iteration is the next epoch's.
+        """Yield ``num_batches * images_per_batch`` indices; the next iteration is the next epoch's.
 
         An engine that knows ``set_epoch`` says which epoch it is; torchreid's
         own do not, and get another order each time all the same.
@@ -131,11 +141,15 @@ class CrossModalityIdentitySampler(Sampler[int]):
         for _ in range(self.num_batches):
             chosen = generator.choice(len(self._groups), self.num_pids_per_batch, replace=False)
             for modality in (VISIBLE, INFRARED):
+                part: list[int] = []
                 for identity in chosen:
                     images = self._groups[identity][modality]
                     short = len(images) < self.num_instances
-                    yield from generator.choice(images, self.num_instances, replace=short).tolist()
+                    part += generator.choice(images, self.num_instances, replace=short).tolist()
+                yield from part
+                for copy in range(1, self.visible_copies if modality == VISIBLE else 1):
+                    yield from (index + copy * self._count for index in part)
 
     def __len__(self) -> int:
         """Return the exact number of indices of an epoch."""
-        return self.num_batches * self.batch_size
+        return self.num_batches * self.images_per_batch

@@ -16,6 +16,7 @@ import torchreid
 from PIL import Image
 from torchvision import transforms as T
 
+from torchreid_nas.data.channels import Channels, StreamedCompose
 from torchreid_nas.errors import InputError, nearest
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -38,17 +39,21 @@ class Erasing:
         probability: share of the images in which a rectangle is erased.
         area: smallest and largest share of the image; ECN's are 0.02 and 0.2.
         aspect: smallest and largest height over width; ECN's are 0.3 and 3.
+        fill: values that the three channels of an erased pixel take after normalisation; empty for ``norm_mean``.
+            CAJ's channel erasing has 0.4914, 0.4822, 0.4465.
     """
 
     probability: float = 0.5
     area: tuple[float, float] = (0.02, 0.4)
     aspect: tuple[float, float] = (0.3, 1 / 0.3)
+    fill: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for key, value, valid, expected in (
             ("probability", self.probability, 0 <= self.probability <= 1, "between 0 and 1"),
             ("area", self.area, 0 < self.area[0] <= self.area[1] < 1, "two rising values above 0 and below 1"),
             ("aspect", self.aspect, 0 < self.aspect[0] <= self.aspect[1], "two rising values above 0"),
+            ("fill", self.fill, len(self.fill) in (0, 3), "three values, or none for data.norm_mean"),
         ):
             if not valid:
                 raise InputError(f"data.random_erase.{key} is {value}, expected {expected}")
@@ -65,6 +70,7 @@ def build_cross_modality_transforms(
     norm_std: Sequence[float] | None = None,
     interpolation: str = "bilinear",
     erasing: Erasing = ERASING,
+    channels: Channels = Channels(),
 ) -> tuple[T.Compose, T.Compose]:
     """Build the transforms of training and of testing; PIL image -> float32 tensor (3, height, width).
 
@@ -86,6 +92,7 @@ def build_cross_modality_transforms(
         interpolation: of all resizing, one of :data:`INTERPOLATIONS`. CM-NAS, AGW and DDAG resize by ``"lanczos"``, ECN
             by ``"bicubic"``, torchreid by ``"bilinear"``.
         erasing: which rectangles ``random_erase`` erases.
+        channels: what becomes of the channels of training images, after erasing; see :class:`Channels`.
 
     Raises:
         InputError: unknown name, or a size or statistic out of range.
@@ -127,8 +134,9 @@ def build_cross_modality_transforms(
         train.append(T.ColorJitter(brightness=0.2, contrast=0.15, saturation=0, hue=0))
     train += normalize
     if "random_erase" in names:
-        train.append(RandomErase(erasing, mean))
-    return T.Compose(train), T.Compose([resize, *normalize])
+        train.append(RandomErase(erasing, erasing.fill or mean))
+    test = T.Compose([resize, *normalize])
+    return (StreamedCompose(train, channels) if channels.change else T.Compose(train)), test
 
 
 class RandomErase(torchreid.data.transforms.RandomErasing):

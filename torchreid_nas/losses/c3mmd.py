@@ -7,6 +7,10 @@ from arXiv 2101.08467v1.
 The three losses take the two halves of a batch: features after the BNNeck of
 shape (B, D) with B = P * K. Both halves hold the same P identities in the same
 order, with K = ``num_instances`` consecutive images of each identity.
+
+A batch of CAJ is [visible; visible; infrared]: its visible part is n = 2 copies
+of the visible half, (n·B, D) features, each copy with the identities of the
+infrared part. The losses take such a part too (ours).
 """
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.losses.halves import check_nonnegative, check_num_instances, full_precision_halves
+from torchreid_nas.losses.halves import check_nonnegative, check_num_instances, full_precision_parts
 
 
 class ClassMMDLoss(nn.Module):
@@ -33,7 +37,9 @@ class ClassMMDLoss(nn.Module):
     the second moments. The value lies in [0, 2]; where the true value is 0,
     rounding may give a value slightly below 0.
 
-    Ours: a feature that is exactly zero has no direction and stays zero.
+    Ours: a feature that is exactly zero has no direction and stays zero. The
+    visible images of an identity may be n·K, where the visible part is n copies:
+    mean(v vᵀ) is then over all of them.
 
     Args:
         num_instances: K, images per identity and modality.
@@ -54,17 +60,17 @@ class ClassMMDLoss(nn.Module):
         """Compute the loss.
 
         Args:
-            visible: (B, D) features, identities in runs of K.
+            visible: (B, D) features, identities in runs of K; (n·B, D) for n copies.
             infrared: (B, D) features of the same identities in the same order.
 
         Returns:
             Scalar, float32 (float64 for float64 features).
 
         Raises:
-            InputError: shapes differ, are not (B, D), or B is no multiple of K.
+            InputError: shapes do not fit, are not (B, D), or B is no multiple of K.
         """
-        with full_precision_halves(visible, infrared) as (visible, infrared):
-            batch, dim = visible.shape
+        with full_precision_parts(visible, infrared) as (visible, infrared):
+            batch, dim = infrared.shape
             if batch % self.num_instances:
                 raise InputError(
                     f"each half holds {batch} images, expected a multiple of num_instances = {self.num_instances}; "
@@ -73,6 +79,11 @@ class ClassMMDLoss(nn.Module):
             groups = (-1, self.num_instances, dim)
             v = _normalize_rows(visible).reshape(groups)
             t = _normalize_rows(infrared).reshape(groups)
+            if len(v) != len(t):
+                v = v.reshape(-1, len(t), *groups[1:]).transpose(0, 1).flatten(1, 2)
+                pairs = torch.bmm(v, v.mT), torch.bmm(t, t.mT), torch.bmm(v, t.mT)
+                vv, tt, vt = (products.square().mean() for products in pairs)
+                return vv + tt - 2 * vt
             vv, tt, vt = torch.bmm(v, v.mT), torch.bmm(t, t.mT), torch.bmm(v, t.mT)
             return (vv.square() + tt.square() - 2 * vt.square()).mean()
 
@@ -90,7 +101,7 @@ class CorrelationConsistencyLoss(nn.Module):
     .. math:: L = \frac{1}{B^2} \| \hat G(F_v) - \hat G(F_t) \|_F^2
 
     Gradients reach both modalities. Ours: a row of G that is exactly zero
-    stays zero.
+    stays zero. A visible part of n copies counts by the mean over the copies.
 
     >>> features = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     >>> CorrelationConsistencyLoss()(features, 2 * features)
@@ -101,18 +112,19 @@ class CorrelationConsistencyLoss(nn.Module):
         """Compute the loss.
 
         Args:
-            visible: (B, D) features.
+            visible: (B, D) features; (n·B, D) for n copies.
             infrared: (B, D) features of the same identities in the same order.
 
         Returns:
             Scalar, float32 (float64 for float64 features).
 
         Raises:
-            InputError: shapes differ or are not (B, D).
+            InputError: shapes do not fit or are not (B, D).
         """
-        with full_precision_halves(visible, infrared) as (visible, infrared):
-            difference = _normalize_rows(visible @ visible.mT) - _normalize_rows(infrared @ infrared.mT)
-            return difference.square().mean()
+        with full_precision_parts(visible, infrared) as (visible, infrared):
+            of_infrared = _normalize_rows(infrared @ infrared.mT)
+            copies = visible.split(len(infrared))
+            return torch.stack([(_normalize_rows(v @ v.mT) - of_infrared).square().mean() for v in copies]).mean()
 
 
 class C3MMDLoss(nn.Module):
@@ -156,9 +168,9 @@ class C3MMDLoss(nn.Module):
         """Compute the loss.
 
         Args:
-            visible: (B, D) features, identities in runs of K.
+            visible: (B, D) features, identities in runs of K; (n·B, D) for n copies.
             infrared: (B, D) features of the same identities in the same order.
-            visible_pids: (B,) identities of the visible half. Where the identities of
+            visible_pids: (B,) or (n·B,) identities of the visible part. Where the identities of
                 both halves are given, their order is checked. Identities on the CPU
                 spare the GPU a synchronisation.
             infrared_pids: (B,) identities of the infrared half.
@@ -167,26 +179,27 @@ class C3MMDLoss(nn.Module):
             Scalar, float32 (float64 for float64 features).
 
         Raises:
-            InputError: shapes differ, are not (B, D), B is no multiple of K, or
+            InputError: shapes do not fit, are not (B, D), B is no multiple of K, or
                 the identities are not in the same order in runs of K.
         """
         mmd = self.mmd(visible, infrared)
         if visible_pids is not None or infrared_pids is not None:
-            self._check_order(visible.shape[0], visible_pids, infrared_pids)
+            self._check_order(len(visible), len(infrared), visible_pids, infrared_pids)
         loss: Tensor = self.weight_correlation * self.correlation(visible, infrared) + self.weight_mmd * mmd
         return loss
 
-    def _check_order(self, batch: int, visible_pids: Tensor | None, infrared_pids: Tensor | None) -> None:
+    def _check_order(self, length: int, batch: int, visible_pids: Tensor | None, infrared_pids: Tensor | None) -> None:
         if visible_pids is None or infrared_pids is None:
             missing = "visible_pids" if visible_pids is None else "infrared_pids"
             raise InputError(f"{missing} is missing; pass the identities of both halves, or of neither")
         visible_pids, infrared_pids = torch.as_tensor(visible_pids), torch.as_tensor(infrared_pids)
-        if visible_pids.shape != (batch,) or infrared_pids.shape != (batch,):
+        if visible_pids.shape != (length,) or infrared_pids.shape != (batch,):
+            expected = f"({batch},) for both" if length == batch else f"({length},) and ({batch},)"
             raise InputError(
                 f"visible_pids has shape {tuple(visible_pids.shape)} and infrared_pids {tuple(infrared_pids.shape)}, "
-                f"expected ({batch},) for both; pass one identity per feature row"
+                f"expected {expected}; pass one identity per feature row"
             )
-        infrared_pids = infrared_pids.to(visible_pids.device)
+        infrared_pids = infrared_pids.to(visible_pids.device).repeat(length // batch)
         if not torch.equal(visible_pids, infrared_pids):
             at = int((visible_pids != infrared_pids).nonzero()[0])
             raise InputError(

@@ -1,7 +1,7 @@
-"""Checks and precision that all losses over the two halves of a cross-modality batch share."""
+"""Checks and precision that all losses over the two parts of a cross-modality batch share."""
 from __future__ import annotations
 
-__all__ = ["full_precision_halves", "check_num_instances", "check_nonnegative"]
+__all__ = ["full_precision_halves", "full_precision_parts", "check_num_instances", "check_nonnegative"]
 
 import contextlib
 import math
@@ -35,14 +35,36 @@ def full_precision_halves(visible: Tensor, infrared: Tensor) -> Iterator[tuple[T
     ...     visible.dtype
     torch.float32
     """
+    with full_precision_parts(visible, infrared) as (visible, infrared):
+        if visible.shape != infrared.shape:
+            raise InputError(
+                f"visible has shape {tuple(visible.shape)} and infrared {tuple(infrared.shape)}, expected two non-empty "
+                "tensors of one shape (B, D); draw as many infrared as visible images and pass one feature row per image"
+            )
+        yield visible, infrared
+
+
+@contextlib.contextmanager
+def full_precision_parts(visible: Tensor, infrared: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Do what :func:`full_precision_halves` does for a visible part of one or more copies of B images: (n·B, D) and (B, D).
+
+    Raises:
+        InputError: the parts are not two floating (n·B, D) and (B, D) tensors on one device.
+
+    >>> with full_precision_parts(torch.ones(4, 3), torch.ones(2, 3)) as (visible, infrared):
+    ...     len(visible) // len(infrared)
+    2
+    """
     for name, half in (("visible", visible), ("infrared", infrared)):
         if not isinstance(half, Tensor) or not half.is_floating_point():
             kind = half.dtype if isinstance(half, Tensor) else type(half).__name__
             raise InputError(f"{name} is {kind}, expected a floating-point tensor of shape (B, D); pass the features")
-    if visible.dim() != 2 or visible.shape != infrared.shape or visible.numel() == 0:
+    fits = visible.dim() == infrared.dim() == 2 and visible.shape[1] == infrared.shape[1] and visible.numel() and infrared.numel()
+    if not fits or len(visible) % len(infrared):
         raise InputError(
-            f"visible has shape {tuple(visible.shape)} and infrared {tuple(infrared.shape)}, expected two non-empty "
-            "tensors of one shape (B, D); draw as many infrared as visible images and pass one feature row per image"
+            f"visible has shape {tuple(visible.shape)} and infrared {tuple(infrared.shape)}, expected two non-empty tensors of "
+            "one shape (B, D), or a visible part of two or more copies, (n·B, D) and (B, D); draw the batch by "
+            "CrossModalityIdentitySampler and pass one feature row per image"
         )
     if visible.device != infrared.device:
         raise InputError(

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from torchreid_nas.device import move
 from torchreid_nas.errors import InputError
-from torchreid_nas.losses.halves import check_nonnegative, full_precision_halves
+from torchreid_nas.losses.halves import check_nonnegative, full_precision_halves, full_precision_parts
 
 
 class BatchHardTripletLoss(nn.Module):
@@ -83,7 +83,9 @@ class CrossModalityTripletLoss(nn.Module):
     chooses the pairs. The distances of the chosen pairs then come from the feature
     differences: near duplicates do not suffer from the cancellation in
     ‖a‖² + ‖b‖² − 2aᵀb, and two equal features have the distance 0 with a zero
-    gradient.
+    gradient. The visible part may be n copies, as in a batch of CAJ,
+    [visible; visible; infrared]: the loss stays the mean of the four terms, each
+    the mean over its own anchors, and each anchor searches all copies.
 
     Args:
         margin: in units of the feature distance.
@@ -106,21 +108,42 @@ class CrossModalityTripletLoss(nn.Module):
         """Compute the loss.
 
         Args:
-            visible: (B, D) features.
+            visible: (B, D) features; (n·B, D) for n copies.
             infrared: (B, D) features in the same identity order.
-            pids: (B,) identities, the same for both halves. Identities on the CPU spare the GPU a synchronisation.
+            pids: (B,) identities, the same for the infrared part and each visible copy. Identities on the CPU spare the
+                GPU a synchronisation.
 
         Returns:
             Scalar, float32 (float64 for float64 features).
 
         Raises:
-            InputError: shapes differ, are not (B, D) and (B,), or the batch holds one identity only.
+            InputError: shapes do not fit, are not (B, D) and (B,), or the batch holds one identity only.
         """
-        with full_precision_halves(visible, infrared) as (visible, infrared):
-            same = same_identity(pids, visible)[:, None]
+        with full_precision_parts(visible, infrared) as (visible, infrared):
+            same = same_identity(pids, infrared)[:, None]
             features = torch.cat((visible, infrared))
             features = F.normalize(features) if self.normalize else features
-            return _mean_hinge(features, _hardest(features.detach(), same), self.margin)
+            if len(visible) == len(infrared):
+                return _mean_hinge(features, _hardest(features.detach(), same), self.margin)
+            return self._of_copies(features, same[:, 0])
+
+    def _of_copies(self, features: Tensor, same: Tensor) -> Tensor:
+        """Return the loss of parts of unequal lengths; ``same`` is (B, B)."""
+        batch = len(same)
+        parts = len(features) // batch
+        whole = same.repeat(parts, parts)
+        values = features.detach()
+        distance = torch.addmm(values.square().sum(dim=1), values, values.mT, alpha=-2)
+        positive, negative = distance.masked_fill(~whole, -torch.inf), distance.masked_fill(whole, torch.inf)
+        edge = len(features) - batch
+        terms = []
+        for searched, first in ((slice(0, edge), 0), (slice(edge, None), edge)):
+            hardest = torch.stack((positive[:, searched].argmax(dim=1), negative[:, searched].argmin(dim=1))) + first
+            partners = features.index_select(0, hardest.flatten()).view(2, *features.shape)
+            d_positive, d_negative = torch.linalg.vector_norm(features - partners, dim=-1)
+            hinge = (d_positive - d_negative + self.margin).relu()
+            terms += [hinge[:edge].mean(), hinge[edge:].mean()]
+        return torch.stack(terms).mean()
 
     def extra_repr(self) -> str:
         """Return margin and normalisation, for ``repr``."""

@@ -24,7 +24,7 @@ FEATURES = ("before BNNeck", "after BNNeck")
 
 
 class TwoStreamNetwork(nn.Module):
-    """Backbone -> global average pooling -> BNNeck -> classifier without bias, for two modalities.
+    """Backbone -> global pooling -> BNNeck -> classifier without bias, for two modalities.
 
     A training batch is ``[visible; infrared]``. In eval mode a network with
     split BatchNorms must know the modality, by argument or by
@@ -42,6 +42,7 @@ class TwoStreamNetwork(nn.Module):
             gains most of what split BatchNorms gain where the sensors differ
             by gain and offset.
         classifier_dropout: probability of the dropout before the classifier; 0 in the paper.
+        pool: maps the feature map (B, D, h, w) to (B, D) or (B, D, 1, 1); default average pooling, the paper's.
 
     Raises:
         InputError: another loss.
@@ -56,7 +57,7 @@ class TwoStreamNetwork(nn.Module):
 
     def __init__(
         self, backbone: nn.Module, feature_dim: int, num_classes: int, loss: str = "softmax",
-        standardize_input: bool = False, classifier_dropout: float = 0.0,
+        standardize_input: bool = False, classifier_dropout: float = 0.0, pool: nn.Module | None = None,
     ) -> None:
         super().__init__()
         if loss not in ("softmax", "triplet"):
@@ -65,7 +66,7 @@ class TwoStreamNetwork(nn.Module):
         self.feature_dim = feature_dim
         self.standardize = SplitBatchNorm2d(nn.BatchNorm2d(3, affine=False)) if standardize_input else nn.Identity()
         self.backbone = backbone
-        self.global_avgpool = nn.AdaptiveAvgPool2d(1)
+        self.pool = nn.AdaptiveAvgPool2d(1) if pool is None else pool
         self.bnneck = BNNeck(feature_dim)
         self.dropout = nn.Dropout(classifier_dropout)
         self.classifier = nn.Linear(feature_dim, num_classes, bias=False)
@@ -84,7 +85,7 @@ class TwoStreamNetwork(nn.Module):
             InputError: the network is in eval mode and has split BatchNorms, and the modality is not known.
         """
         with modality_context(modality) if modality is not None else contextlib.nullcontext():
-            pooled = self.global_avgpool(self.backbone(self.standardize(images))).flatten(1)
+            pooled = self.pool(self.backbone(self.standardize(images))).flatten(1)
             return pooled, self.bnneck(pooled)
 
     def classify(self, features: torch.Tensor) -> torch.Tensor:
@@ -121,7 +122,7 @@ class TwoStreamNetwork(nn.Module):
                 f'the feature "{feature}" is unknown, expected one of {", ".join(FEATURES)}{nearest(feature, FEATURES)}'
             )
         layers = OrderedDict(
-            standardize=self.standardize, backbone=self.backbone, global_avgpool=self.global_avgpool,
+            standardize=self.standardize, backbone=self.backbone, pool=self.pool,
             flatten=nn.Flatten(), bnneck=self.bnneck,
         )
         if isinstance(self.standardize, nn.Identity):
