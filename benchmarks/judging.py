@@ -15,6 +15,7 @@ STEPS = 128
 BUDGETS = (8, 16, 32)
 QUESTIONS = 16
 AGREEING = 50
+DRAWS = 400
 # The searcher sees this share of the seeds, the regret is measured on the others.
 SEEN = 0.6
 
@@ -147,6 +148,28 @@ def with_supernet(bench: SplitBench, logged: Mapping[str, Sequence[dict]]) -> li
             [row["bits"] for row in rows], over_seeds(bench, [[row["bits"]] for row in rows]), ranks,
         ))
     return found
+
+
+def against_draws(bench: SplitBench, logged: Mapping[str, Sequence[dict]]) -> tuple[list[list[str]], list[str]]:
+    """Return the predicted score of what the logged searchers found beside that of random draws with as many split slots."""
+    generator, size = np.random.default_rng(0), len(bench.slots)
+
+    def predicted(bits: Sequence[Sequence[int]]) -> float:
+        return float(bench.predictor.predict(np.array(bits, float))[0].mean())
+
+    table = []
+    for name, rows in logged.items():
+        own, drawn = [], []
+        for row in rows:
+            bits = np.array(list(map(int, row["bits"])))
+            own.append(predicted([bits]))
+            drawn.append(predicted([bits[generator.permutation(size)] for _ in range(DRAWS)]))
+        gains = np.subtract(own, drawn)
+        table.append([
+            name, str(len(rows)), f"{np.mean([row['bits'].count('1') for row in rows]):.0f}", f"{np.mean(own):.2f}",
+            f"{np.mean(drawn):.2f}", " ".join(f"{gain:+.2f}" for gain in gains),
+        ])
+    return table, ["searcher", "seeds", "split slots", "predicted mAP", f"{DRAWS} draws with as many", "gain of every seed"]
 
 
 def over_seeds(bench: SplitBench, by_seed: Sequence[Sequence[str]]) -> tuple[float, float, float]:

@@ -33,6 +33,7 @@ TITLES = {
     "planted_split": "Does the search find what is planted? CM-NAS",
     "planted_depth": "Does the search find what is planted? CDNet",
     "search_quality": "What searchers of split BatchNorms lose, on the tabular benchmark",
+    "search_report": "The default search of CM-NAS beside all split and a random draw",
     "search_cost": "What a search step of CDNet costs",
     "ecn_ablation": "ECN's ablation on generated domains",
     "positive_prediction": "ECN++'s positive prediction",

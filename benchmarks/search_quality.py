@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from harness import add_json, machine
-from judging import HEADERS, controls, kappa, searched, shown, with_predictor, with_supernet, with_trainings
+from judging import HEADERS, against_draws, controls, kappa, searched, shown, with_predictor, with_supernet, with_trainings
 from results import Report
 
 from torchreid_nas.config import load_config
@@ -52,6 +52,7 @@ def main() -> None:
         judged += with_predictor(bench, logged, min(arguments.runs, PREDICTED_RUNS))
         report.table([one.row(bench) for one in judged], HEADERS, "Every searcher")
         if logged:
+            report.table(*against_draws(bench, logged), "Searchers with a supernet against random draws")
             report.table(*agreement(bench, logged), "Slots that all seeds of a search split / share, of the slots of a stage")
         if bench.long:
             report.table(*in_the_end(bench), "Long trainings: mAP after so many steps")
