@@ -35,7 +35,7 @@ from torch.nn import functional as F
 
 from torchreid_nas.config import default_config
 from torchreid_nas.layers import modality_context
-from torchreid_nas.layers.split_bn import halves
+from torchreid_nas.layers.split_function import halves
 from torchreid_nas.losses import C3MMDLoss, CrossModalityTripletLoss
 from torchreid_nas.models import TwoStreamNetwork
 from torchreid_nas.search import BilevelOptimizer, BNSplitSpace

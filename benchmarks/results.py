@@ -45,6 +45,7 @@ TITLES = {
     "demos": "The demos",
     "export": "Export",
     "normalization": "Split and searched BatchNorm",
+    "backbones": "Split and searched norms on other backbones",
     "normalization_layers": "BatchNorm layers, forward and backward",
     "training_step": "A whole training step of CM-NAS",
     "memory": "ECN's memory",

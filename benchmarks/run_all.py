@@ -25,7 +25,7 @@ from torchreid_nas.process import variables
 
 _FOLDER = Path(__file__).resolve().parent
 _SCRIPTS = (
-    "normalization", "training_step", "memory", "ranking", "reranking", "data", "inference", "startup", "growth",
+    "normalization", "backbones", "training_step", "memory", "ranking", "reranking", "data", "inference", "startup", "growth",
 )
 
 

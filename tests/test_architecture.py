@@ -101,8 +101,8 @@ def test_equality_ignores_the_source_but_not_the_choices():
 
 
 def test_printing_counts_and_names_the_split_slots():
-    assert str(Architecture.preset("last-2", SLOTS)) == "2 of 4 BatchNorms split: b.bn, head"
-    assert str(Architecture.preset("share", SLOTS)) == "0 of 4 BatchNorms split"
+    assert str(Architecture.preset("last-2", SLOTS)) == "2 of 4 norms split: b.bn, head"
+    assert str(Architecture.preset("share", SLOTS)) == "0 of 4 norms split"
 
 
 # -- the authors' ints --------------------------------------------------------
@@ -184,13 +184,13 @@ def test_json_round_trip_keeps_slots_choices_order_and_source(tmp_path):
 
 
 @pytest.mark.parametrize(("content", "message"), [
-    ('{"space": "bn_split"}', 'lacks "space" or "choices"'),
+    ('{"space": "norm_split"}', 'lacks "space" or "choices"'),
     ('{"choices": {"stem": "share"}}', 'lacks "space" or "choices"'),
-    ('{"space": "bn_split", "choices": {}}', 'lacks "space" or "choices"'),
-    ('{"space": "bn_split", "choices": ["share"]}', 'lacks "space" or "choices"'),
-    ('{"space": "bn_split", "choices": {"stem": "halve"}}', '"stem" has the choice "halve", expected "share" or "split"'),
-    ('{"space": "bn_split",\n "choices": {"stem" "share"}}', "line 2 is not valid JSON"),
-    ('{"space": "bn_split", "cho', "is not valid JSON"),
+    ('{"space": "norm_split", "choices": {}}', 'lacks "space" or "choices"'),
+    ('{"space": "norm_split", "choices": ["share"]}', 'lacks "space" or "choices"'),
+    ('{"space": "norm_split", "choices": {"stem": "halve"}}', '"stem" has the choice "halve", expected "share" or "split"'),
+    ('{"space": "norm_split",\n "choices": {"stem" "share"}}', "line 2 is not valid JSON"),
+    ('{"space": "norm_split", "cho', "is not valid JSON"),
     ("stem shared", "neither JSON nor the authors' list of ints"),
     ("", "neither JSON nor the authors' list of ints"),
     ("0 1 0.5", "neither JSON nor the authors' list of ints"),
@@ -244,7 +244,7 @@ def test_resolve_names_the_nearest_preset_for_a_bare_word_and_the_file_for_a_pat
 def test_resolve_refuses_an_architecture_of_another_backbone(tmp_path, resnet50_slots):
     path = tmp_path / "architecture.json"
     Architecture.preset("split", SLOTS).save(path)
-    with pytest.raises(InputError, match="4 BatchNorm slots, this one has 53") as error:
+    with pytest.raises(InputError, match="4 norm slots, this one has 53") as error:
         Architecture.resolve(path, resnet50_slots)
     assert str(path) in str(error.value)
     with pytest.raises(InputError, match='names the slot "stem" where this backbone has "x"'):
@@ -256,5 +256,5 @@ def test_resolve_refuses_an_architecture_of_another_backbone(tmp_path, resnet50_
 def test_resolve_refuses_another_space(tmp_path):
     path = tmp_path / "architecture.json"
     Architecture("depth", (("stage1", "2"),)).save(path)
-    with pytest.raises(InputError, match='space "depth", expected "bn_split"'):
+    with pytest.raises(InputError, match='space "depth", expected "norm_split"'):
         Architecture.resolve(path, SLOTS)

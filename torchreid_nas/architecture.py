@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard, Union
 
-from torchreid_nas.architecture_format import FORMATS, ArchitectureFormat, Choices
+from torchreid_nas.architecture_format import FORMATS, FORMER_NAMES, ArchitectureFormat, Choices
 from torchreid_nas.bn_choices import BN_SPACE, SHARE, SPLIT, authors_slots, choices_of_ints, ints_of_choices
 from torchreid_nas.errors import InputError, nearest, shown
 from torchreid_nas.files import read_json, write_json, write_text
@@ -27,10 +27,10 @@ class Architecture:
     :class:`~torchreid_nas.architecture_format.ArchitectureFormat`.
 
     Args:
-        space: the space's name; ``"bn_split"`` for CM-NAS, ``"combined_depth"``
+        space: the space's name; ``"norm_split"`` for CM-NAS (formerly ``"bn_split"``, which stays accepted), ``"combined_depth"``
             and ``"combined"`` for CDNet.
-        choices: ``(slot, choice)`` pairs in definition order. In the BN space
-            a slot is the dotted name of a BatchNorm2d and the choice ``"share"``
+        choices: ``(slot, choice)`` pairs in definition order. In the norm space
+            a slot is the dotted name of a norm and the choice ``"share"``
             or ``"split"``. In CDNet's spaces a slot is a block (``"stage1.0"``)
             and the choice one of :data:`torchreid_nas.genotypes.CANDIDATES`.
         source: where the architecture came from (config digest, seed, data,
@@ -40,12 +40,15 @@ class Architecture:
     >>> architecture.choices
     (('bn1', 'split'), ('layer1.0.bn1', 'share'))
     >>> print(architecture)
-    1 of 2 BatchNorms split: bn1
+    1 of 2 norms split: bn1
     """
 
     space: str
     choices: Choices
     source: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "space", FORMER_NAMES.get(self.space, self.space))
 
     def __len__(self) -> int:
         return len(self.choices)
@@ -69,7 +72,7 @@ class Architecture:
     def preset(cls, name: str, slots: Sequence[str], spaces: Sequence[str] = (BN_SPACE,)) -> Architecture:
         """Return a hand-made point of one of the ``spaces`` for a network with ``slots``.
 
-        In the BN space ``share`` and ``split`` treat all slots alike;
+        In the norm space ``share`` and ``split`` treat all slots alike;
         ``first-<k>`` / ``last-<k>`` split the first / last k; ``random-<seed>``
         splits each with probability one half; ``stages-stem+layer2`` splits
         the named stages (:func:`torchreid_nas.slots.stages`). In CDNet's spaces ``cdnet`` and

@@ -1,7 +1,7 @@
 """What is known of a search space below the search: how its architectures are called, checked, read and exported."""
 from __future__ import annotations
 
-__all__ = ["FORMATS", "ArchitectureFormat", "Choices", "register_format"]
+__all__ = ["FORMATS", "FORMER_NAMES", "ArchitectureFormat", "Choices", "register_format"]
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -92,8 +92,16 @@ FORMATS: dict[str, ArchitectureFormat] = {}
 """The formats by the names of their spaces, in the order of registration."""
 
 
-def register_format(architecture_format: ArchitectureFormat) -> None:
+FORMER_NAMES: dict[str, str] = {}
+"""The names of today by the names that spaces once had, which configs and architecture files may hold."""
+
+
+def register_format(architecture_format: ArchitectureFormat, *former_names: str) -> None:
     """Make the format known to :class:`~torchreid_nas.architecture.Architecture`; again is harmless.
+
+    Args:
+        architecture_format: of the space.
+        former_names: names that the space once had.
 
     Raises:
         ValueError: another format has that name.
@@ -101,3 +109,4 @@ def register_format(architecture_format: ArchitectureFormat) -> None:
     name = architecture_format.name
     if FORMATS.setdefault(name, architecture_format) is not architecture_format:
         raise ValueError(f'there is another search space "{name}"; give the new one another name')
+    FORMER_NAMES.update(dict.fromkeys(former_names, name))

@@ -1,8 +1,10 @@
-"""The BatchNorm space of CM-NAS: its choices, its presets, the authors' list of ints.
+"""The space of CM-NAS, which norms the modalities share: its choices, its presets, the authors' list of ints.
 
 Fu et al. CM-NAS: Cross-Modality Neural Architecture Search for Visible-Infrared
-Person Re-Identification. ICCV 2021. A slot is the dotted name of a BatchNorm2d
-of the backbone. The names of choices and presets are ours.
+Person Re-Identification. ICCV 2021. A slot is the dotted name of a norm
+of the backbone, in the paper a BatchNorm2d. The names of choices and presets are ours.
+The space was called ``bn_split`` while it held BatchNorms alone; files and configs may
+say so still.
 """
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from torchreid_nas.errors import InputError, nearest, shown
 from torchreid_nas.slots import stages
 
 SHARE, SPLIT = "share", "split"
-BN_SPACE = "bn_split"
+BN_SPACE = "norm_split"
 BN_PRESETS = (SHARE, SPLIT, "first-<k>", "last-<k>", "random-<seed>", "stages-<name>+<name>")
 _STAGES = "stages-"
 
@@ -108,7 +110,7 @@ class _BNFormat(ArchitectureFormat):
 
     def describe(self, choices: Choices) -> str:
         split = [slot for slot, choice in choices if choice == SPLIT]
-        return f"{len(split)} of {len(choices)} BatchNorms split" + (f": {', '.join(split)}" if split else "")
+        return f"{len(split)} of {len(choices)} norms split" + (f": {', '.join(split)}" if split else "")
 
     def check(self, choices: Choices) -> None:
         for slot, choice in choices:
@@ -120,7 +122,7 @@ class _BNFormat(ArchitectureFormat):
     def check_slots(self, given: Sequence[str], slots: Sequence[str], name: str) -> None:
         if len(given) != len(slots):
             raise InputError(
-                f"{name} is for a backbone with {len(given)} BatchNorm slots, this one has {len(slots)}; "
+                f"{name} is for a backbone with {len(given)} norm slots, this one has {len(slots)}; "
                 "search again for this backbone or choose the one that the architecture was made for"
             )
         for mine, other in zip(slots, given):
@@ -156,4 +158,4 @@ class _BNFormat(ArchitectureFormat):
         return None if values is None else " ".join(map(str, values)) + "\n"
 
 
-register_format(_BNFormat(BN_SPACE))
+register_format(_BNFormat(BN_SPACE), "bn_split")

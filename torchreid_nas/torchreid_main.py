@@ -23,7 +23,7 @@ from torch import nn
 
 import torchreid_nas
 from torchreid_nas.errors import InputError
-from torchreid_nas.layers import MODALITIES, SplitBatchNorm2d, modality_context
+from torchreid_nas.layers import MODALITIES, SplitNorm, modality_context
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -103,7 +103,7 @@ def _of_one_modality(count: Callable[..., Any]) -> Callable[..., Any]:
     """Return torchreid's function for networks with split BatchNorms, too, which must know a modality in eval mode."""
 
     def counted(model: nn.Module, *args: Any, **options: Any) -> Any:
-        if not any(isinstance(module, SplitBatchNorm2d) for module in model.modules()):
+        if not any(isinstance(module, SplitNorm) for module in model.modules()):
             return count(model, *args, **options)
         with modality_context(MODALITIES[0]):
             return count(model, *args, **options)

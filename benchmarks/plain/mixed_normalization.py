@@ -10,7 +10,7 @@ from torch import nn
 
 from torchreid_nas.layers import MixedBatchNorm2d
 from torchreid_nas.layers.modality import BOTH, active_modality
-from torchreid_nas.layers.split_bn import replace_module
+from torchreid_nas.layers.norms import replace_module
 
 
 class PlainMixedBatchNorm2d(nn.Module):

@@ -6,7 +6,8 @@ __all__ = ["PlainSplitBatchNorm2d", "plain_split"]
 import torch
 from torch import nn
 
-from torchreid_nas.layers.split_bn import SplitBatchNorm2d, replace_module
+from torchreid_nas.layers.norms import replace_module
+from torchreid_nas.layers.split_bn import SplitBatchNorm2d
 
 
 class PlainSplitBatchNorm2d(nn.Module):

@@ -76,7 +76,7 @@ def saved(content):
 
 
 def architecture(**changes):
-    return json.dumps({"space": "bn_split", "choices": {"conv1": "share"}, "source": {}, **changes})
+    return json.dumps({"space": "norm_split", "choices": {"conv1": "share"}, "source": {}, **changes})
 
 
 def npz(**changes):
@@ -159,11 +159,11 @@ ROWS = [
         {"a.json": architecture(source=5)}),
     Row("an architecture whose choices are numbers", "model.architecture {tmp}/a.json", 'a.json.*lacks "space" or "choices"',
         {"a.json": architecture(choices={"conv1": 5})}),
-    Row("an architecture of an unknown space", "model.architecture {tmp}/a.json", 'a.json.*space "other", expected "bn_split"',
+    Row("an architecture of an unknown space", "model.architecture {tmp}/a.json", 'a.json.*space "other", expected "norm_split"',
         {"a.json": architecture(space="other")}),
     Row("an architecture that is no text", "model.architecture {tmp}/a.json", "a.json.*no text", {"a.json": b"\xff\xfe{"}),
     Row("a preset of 5,000 digits", "model.architecture first-" + "1" * 5000, "neither a file nor a preset"),
-    Row("a search space that is none", "--stages search search.space bn_splits", "search.space"),
+    Row("a search space that is none", "--stages search search.space norm_splits", "search.space"),
     Row("an architecture of another backbone", "model.architecture {tmp}/a.cfg", "53.*20", {"a.cfg": " ".join(["0"] * 53)}),
     # -- weights
     Row("weights that are not there", TESTED, "w.pth.*does not exist"),

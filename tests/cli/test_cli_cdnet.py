@@ -120,11 +120,11 @@ def test_bn_split_space_on_top_of_cdnet(data_root, tmp_path):
     keys = [str(part) for item in overrides.items() for part in item]
     assert main(["--root", str(data_root), "--output", str(tmp_path / "run"), *keys]) == 0
     architecture = Architecture.load(tmp_path / "run" / "architecture.json")
-    assert architecture.space == "bn_split" and "stem.bn" in architecture.slots
+    assert architecture.space == "norm_split" and "stem.bn" in architecture.slots
 
 
 @pytest.mark.parametrize("changes, words", [
-    ({"search.space": "bn_split"}, ["search.space", "combined_depth"]),
+    ({"search.space": "norm_split"}, ["search.space", "combined_depth"]),
     ({"search.k": 13}, ["k = 13", "12"]),
     ({"search.budget.macs": 1e6, "search.budget.parameters": 1e6}, ["search.budget", "expected one"]),
     ({"search.budget.macs": 1.0}, ["cheapest"]),

@@ -405,9 +405,9 @@ def test_select_modality_works_on_any_network():
 
 
 def test_a_split_network_needs_a_modality():
-    with pytest.raises(InputError, match='split BatchNorms.*call deploy."visible". or deploy."infrared".'):
+    with pytest.raises(InputError, match='split norms.*call deploy."visible". or deploy."infrared".'):
         two_stream("first-1").deploy()
-    with pytest.raises(InputError, match="split BatchNorms.*per modality"):
+    with pytest.raises(InputError, match="split norms.*per modality"):
         two_stream("share", standardize_input=True).deploy()
 
 

@@ -68,5 +68,5 @@ def test_paths_are_refused_where_the_space_has_none(tiny_config, monkeypatch):
     from torchreid_nas.search import BNSplitSpace
 
     monkeypatch.setattr(BNSplitSpace, "has_paths", False)
-    with pytest.raises(InputError, match="search.method is paths, which the space bn_split has none of"):
+    with pytest.raises(InputError, match="search.method is paths, which the space norm_split has none of"):
         searching(tiny_config)

@@ -59,7 +59,7 @@ def test_the_derived_network_equals_the_supernet_at_that_choice(registered):
 def test_a_model_that_the_space_does_not_name_is_refused(capsys, data_root, tmp_path):
     config = {**SEARCH, "model.name": "two_stream_resnet50"}
     error = refused(capsys, *arguments(config, data_root, tmp_path / "run", "--stages", "search"))
-    assert 'search.space is "stage_scale", expected bn_split for model.name two_stream_resnet50' in error
+    assert 'search.space is "stage_scale", expected norm_split for model.name two_stream_resnet50' in error
 
 
 def test_its_architecture_file_is_read_back_as_it_was_written(tmp_path):

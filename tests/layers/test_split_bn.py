@@ -263,7 +263,7 @@ def test_surgery_keeps_the_mode_of_each_layer():
 def test_an_architecture_of_another_backbone_leaves_the_network_untouched(name):
     model = backbone(name)
     keys = list(model.state_dict())
-    with pytest.raises(InputError, match=f"53 BatchNorm slots, this one has {BACKBONES[name][0]}"):
+    with pytest.raises(InputError, match=f"53 norm slots, this one has {BACKBONES[name][0]}"):
         split_batchnorm(model, [0] * 53)
     assert list(model.state_dict()) == keys
 

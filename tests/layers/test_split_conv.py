@@ -55,5 +55,5 @@ def test_the_deployed_network_of_a_modality_equals_its_features(modality):
 
 def test_a_batchnorm_without_a_convolution_before_it_is_refused():
     model = split_batchnorm(nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 1)), "split")
-    with pytest.raises(InputError, match='the split BatchNorm "0" has no convolution of 3 channels of its own'):
+    with pytest.raises(InputError, match='the split norm "0" has no convolution of 3 channels of its own'):
         split_convolutions(model)

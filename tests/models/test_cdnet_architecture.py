@@ -90,7 +90,7 @@ def changed(**changes) -> Architecture:
     ("cdnt", 'architecture "cdnt" is neither a file nor a preset (cdnet, cnet); did you mean "cdnet"?'),
     ("split", 'architecture "split" is neither a file nor a preset'),
     ("runs/found.json", "cannot be read"),
-    (changed(space="bn_split"), 'is of the space "bn_split", expected "combined_depth" or "combined"'),
+    (changed(space="norm_split"), 'is of the space "norm_split", expected "combined_depth" or "combined"'),
     (changed(**{"stage4.0": "3,5x1"}), "names 7 blocks, expected 6"),
     (changed(**{"stage2.1": "5,9x4"}), 'the architecture: "stage2.1" has the unknown candidate "5,9x4"'),
     (Architecture("combined", tuple((f"b{i}", "3,5") for i in range(6))), 'names the block "b0" where "stage1.0"'),
@@ -108,13 +108,13 @@ def test_a_file_of_ours_with_an_unknown_candidate_is_named(tmp_path):
 
 
 def test_an_architecture_of_the_blocks_is_none_for_batchnorms_and_the_other_way_round(tmp_path):
-    with pytest.raises(InputError, match='of the space "combined_depth", expected "bn_split"'):
+    with pytest.raises(InputError, match='of the space "combined_depth", expected "norm_split"'):
         Architecture.resolve(Architecture.genotype("cdnet"), BLOCK_SLOTS)
     with pytest.raises(InputError, match="exist for CDNet only"):
         Architecture.preset("split", BLOCK_SLOTS).to_layers()
     path = tmp_path / "bn.cfg"
     Architecture.from_ints([1] * 53).export(path)
-    with pytest.raises(InputError, match='is of the space "bn_split"'):
+    with pytest.raises(InputError, match='is of the space "norm_split"'):
         Architecture.genotype(path)
 
 

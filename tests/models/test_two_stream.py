@@ -204,7 +204,7 @@ def test_the_architecture_decides_which_slots_are_split(tmp_path):
         backbone = small(architecture=spec).backbone
         split = [slot for slot in slots if isinstance(backbone.get_submodule(slot), SplitBatchNorm2d)]
         assert split == [slot for slot, choice in architecture.choices if choice == "split"]
-    with pytest.raises(InputError, match="53 BatchNorm slots, this one has 20"):
+    with pytest.raises(InputError, match="53 norm slots, this one has 20"):
         small(architecture=[1] * 53)
 
 

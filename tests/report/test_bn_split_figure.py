@@ -26,7 +26,7 @@ def test_every_word_of_the_architecture_is_inside_and_none_overlaps(tmp_path, dr
     report.draw_bn_split(history, architecture, path)
     (figure,) = drawn
     written = words(figure)
-    assert f"{sum(choice == SPLIT for _, choice in architecture.choices)} of {len(slots)} BatchNorms split" in written
+    assert f"{sum(choice == SPLIT for _, choice in architecture.choices)} of {len(slots)} norms split" in written
     assert set(report.short_names(slots)) <= set(written)
     width, height = figure.canvas.get_width_height()
     assert matplotlib.image.imread(path).shape[:2] == (height, width)
@@ -113,6 +113,6 @@ def test_architectures_that_cannot_be_drawn(tmp_path):
         report.draw_bn_split(history, Architecture.preset("share", RESNET50), path)
     with pytest.raises(InputError, match="another backbone.*20 slots instead of 5"):
         report.draw_bn_split(history, Architecture.preset("share", RESNET18[:5]), path)
-    with pytest.raises(InputError, match='space "depth" cannot be drawn as one of "bn_split"'):
+    with pytest.raises(InputError, match='space "depth" cannot be drawn as one of "norm_split"'):
         report.draw_bn_split(history, Architecture("depth", architecture.choices), path)
     assert list(tmp_path.iterdir()) == []

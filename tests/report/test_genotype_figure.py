@@ -159,7 +159,7 @@ def test_the_network_is_the_one_found(tmp_path, drawn):
 def test_genotypes_that_cannot_be_drawn(tmp_path, genotype_search):
     history, architecture = genotype_search("combined_depth", 2)
     path = tmp_path / "architecture.png"
-    with pytest.raises(InputError, match='space "bn_split", expected "combined_depth" or "combined"'):
+    with pytest.raises(InputError, match='space "norm_split", expected "combined_depth" or "combined"'):
         report.draw_genotype(history, Architecture.preset("share", BLOCK_SLOTS), path)
     with pytest.raises(InputError, match="holds no epoch"):
         report.draw_genotype([], architecture, path)

@@ -35,23 +35,23 @@ def test_an_architecture_is_drawn_as_its_space_draws_it(tmp_path):
 
 def test_an_architecture_of_an_unknown_space_cannot_be_drawn(tmp_path):
     history, architecture = search(RESNET18, 2, 0)
-    stranger = Architecture("bn_splits", architecture.choices)
-    with pytest.raises(InputError, match='space "bn_splits" is unknown, expected one of .*register_space.*mean "bn_split"'):
+    stranger = Architecture("norm_splits", architecture.choices)
+    with pytest.raises(InputError, match='space "norm_splits" is unknown, expected one of .*register_space.*mean "norm_split"'):
         draw_architecture(history, stranger, tmp_path / "architecture.png")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_every_space_reads_and_describes_its_own_architectures():
     assert BNSplitSpace.read("first-1", RESNET18) == Architecture.preset("first-1", RESNET18)
-    assert BNSplitSpace.describe(Architecture.preset("first-1", RESNET18)) == "1 of 20 BatchNorms split: bn1"
+    assert BNSplitSpace.describe(Architecture.preset("first-1", RESNET18)) == "1 of 20 norms split: bn1"
     assert CombinedDepthSpace.read("cdnet", BLOCK_SLOTS) == Architecture.genotype("cdnet")
     with pytest.raises(InputError, match='space "combined", expected "combined_depth"'):
         CombinedDepthSpace.read(Architecture.genotype("cnet"), BLOCK_SLOTS)
 
 
 @pytest.mark.parametrize(("space", "architecture", "expected"), [
-    ("bn_split", Architecture.preset("share", RESNET50), "1 " * 52 + "1\n"),
-    ("bn_split", Architecture.preset("share", RESNET50[:5]), None),
+    ("norm_split", Architecture.preset("share", RESNET50), "1 " * 52 + "1\n"),
+    ("norm_split", Architecture.preset("share", RESNET50[:5]), None),
     ("combined", Architecture.genotype("cnet"), '{\n  "layers": [\n    [\n      5,\n      7\n    ],\n'),
 ])
 def test_every_space_writes_its_authors_file_where_there_is_one(tmp_path, space, architecture, expected):
@@ -63,18 +63,18 @@ def test_every_space_writes_its_authors_file_where_there_is_one(tmp_path, space,
 
 def test_a_space_of_a_name_that_is_taken_is_refused():
     class Other(SearchSpace):
-        format = ArchitectureFormat("bn_split")
+        format = ArchitectureFormat("norm_split")
 
-    with pytest.raises(ValueError, match='there is another search space "bn_split"'):
+    with pytest.raises(ValueError, match='there is another search space "norm_split"'):
         register_space(Other)
-    assert SPACES["bn_split"] is BNSplitSpace
+    assert SPACES["norm_split"] is BNSplitSpace
 
 
 def test_a_space_without_costs_refuses_a_budget():
     class Other(BNSplitSpace):
         pass
 
-    with pytest.raises(InputError, match="search.budget.macs is set and the space bn_split has no such budget"):
+    with pytest.raises(InputError, match="search.budget.macs is set and the space norm_split has no such budget"):
         Other().set_budget(None, "macs", 1.0)
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from torchreid_nas.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from torchreid_nas.deploy.fold import select_modality
 from torchreid_nas.errors import InputError, nearest
-from torchreid_nas.layers import MODALITIES, SplitBatchNorm2d, modality_context
+from torchreid_nas.layers import MODALITIES, SplitNorm, modality_context
 from torchreid_nas.models import TwoStreamNetwork
 
 
@@ -138,7 +138,7 @@ def wrap_model(
 
 
 def _is_split(model: nn.Module) -> bool:
-    return any(isinstance(module, SplitBatchNorm2d) for module in model.modules())
+    return any(isinstance(module, SplitNorm) for module in model.modules())
 
 
 @torch.no_grad()

@@ -79,7 +79,7 @@ DATA = {
     ),
     "cache": Key(
         "auto", "decode images once and augment them in batches (on), or use torchreid's PIL pipeline (off)", "ours",
-        one_of("auto", "on", "off"), decides=TRAIN_AND_SEARCH, booleans={True: "on", False: "off"},
+        one_of("auto", "on", "off"), decides=TRAIN_AND_SEARCH, spellings={True: "on", False: "off"},
     ),
     "cache_dir": Key("", 'folder of decoded images; "" is <data.root>/.cache, or the user\'s cache folder if that is read-only'),
     "save_dir": Key("runs/cmnas", "folder of the run", "torchreid", Check(lambda value: value != "", "a folder")),

@@ -72,7 +72,7 @@ class Key:
         decides: stages whose numbers follow from the key, so that a resumed stage keeps its value; "paths" is a search by paths.
         binds: finished stages whose work a later stage can only use with the same value.
         item: a value of the element type of a list whose default is empty.
-        booleans: what True and False mean for a key of text.
+        spellings: values of today by what else a config may say for them: True and False for text, a former name.
 
     Example:
         >>> Key(0.01, "learning rate", "CM-NAS", POSITIVE).check.valid(0.0)
@@ -87,7 +87,7 @@ class Key:
     decides: tuple[str, ...] = ()
     binds: tuple[str, ...] = ()
     item: Any = None
-    booleans: Mapping[bool, Any] = field(default_factory=dict)
+    spellings: Mapping[Any, Any] = field(default_factory=dict)
 
 
 def named(section: str, rows: Mapping[str, Key]) -> dict[str, Key]:

@@ -212,8 +212,8 @@ def _set(cfg: CfgNode, name: str, value: Any, origin: str) -> None:
 def _coerce(name: str, key: Key, value: Any, default: Any, origin: str) -> Any:
     """Return the value as the type of ``default``: of the key, or of an item of its list."""
     kind = type(default)
-    if isinstance(value, bool) and value in key.booleans:
-        return key.booleans[value]
+    if isinstance(value, (bool, str)) and value in key.spellings:
+        return key.spellings[value]
     if kind is float and isinstance(value, str):
         value = _parse(value)  # YAML 1.1 reads 5e-4 as text
     if isinstance(value, int) and abs(value) > _LARGEST:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 __all__ = ["MODEL"]
 
-from torchreid_nas.config.key import AT_LEAST_ONE, FRACTION, TRAIN, TRAIN_AND_SEARCH, Check, Key, one_of
+from torchreid_nas.config.key import AT_LEAST_ONE, FRACTION, TRAIN, TRAIN_AND_SEARCH, Check, Key, Need, one_of
 from torchreid_nas.neck_names import NECKS
 
 MODEL = {
@@ -11,10 +11,14 @@ MODEL = {
         "two_stream_resnet50", "network: any that torchreid knows, this package's among them", "CM-NAS",
         decides=TRAIN_AND_SEARCH,
     ),
+    "backbone": Key(
+        "resnet50", "backbone of the network: any of torchreid, or timm:NAME, any of timm", "ours",
+        needs=(Need("model.name", "two_stream"),), decides=TRAIN_AND_SEARCH,
+    ),
     "pretrained": Key(
         "imagenet",
         'weights that a search and a training start from: "imagenet", "" for random ones, a file, or the folder of a run',
-        "CM-NAS", decides=TRAIN_AND_SEARCH, booleans={True: "imagenet", False: ""},
+        "CM-NAS", decides=TRAIN_AND_SEARCH, spellings={True: "imagenet", False: ""},
     ),
     "load_weights": Key(
         "", "checkpoint (ours, the authors' or zoo:NAME) that is tested, or that a training starts from", "torchreid",
@@ -30,7 +34,8 @@ MODEL = {
         decides=TRAIN_AND_SEARCH,
     ),
     "last_stride": Key(
-        1, "stride of the last stage of a ResNet or of MobileNetV2", "CM-NAS", Check(lambda value: value in (1, 2), "1 or 2"),
+        1, "stride of the last stage of a ResNet, of MobileNetV2, or of a model.backbone that has one", "CM-NAS",
+        Check(lambda value: value in (1, 2), "1 or 2"),
         decides=TRAIN_AND_SEARCH, binds=TRAIN,
     ),
     "neck": Key(

@@ -9,22 +9,24 @@ __all__ = ["SEARCH"]
 
 from dataclasses import replace
 
-from torchreid_nas.architecture import FORMATS
+from torchreid_nas.architecture import BN_SPACE, FORMATS
+from torchreid_nas.architecture_format import FORMER_NAMES
 from torchreid_nas.config.key import AT_LEAST_ONE, FRACTION, NOT_NEGATIVE, POSITIVE, RISING_EPOCHS, Check, Key, Need, one_of
 from torchreid_nas.neck_names import NECKS
 
 _ROWS = {
     "neck": Key("", 'neck of a CDNet while searching; "" is model.neck', "CDNet", one_of("", *NECKS)),
     "space": Key(
-        "bn_split", "search space", "CM-NAS",
+        BN_SPACE, "search space; norm_split is which norms the modalities share (formerly bn_split)", "CM-NAS",
         Check(
             lambda value: value in FORMATS,
             ", ".join(f'"{name}"' for name in FORMATS) + " or a space that is registered from outside",
         ),
+        spellings=FORMER_NAMES,
     ),
     "method": Key(
         "auto", "how choices are found: gradient (bilevel), or paths (ours: one network trained by train's recipe on random "
-        "architectures, whose retrieval then scores the slots); auto is paths in bn_split, gradient in other spaces",
+        "architectures, whose retrieval then scores the slots); auto is paths in norm_split, gradient in other spaces",
         "ours", one_of("auto", "gradient", "paths"),
     ),
     "paths": Key(

@@ -92,11 +92,11 @@ TRAIN_KEYS = {
     ),
     "channels_last": Key(
         "auto", "memory format of network and images; auto is True where the device is faster with it", "ours", AUTO_OR_BOOL,
-        decides=TRAIN_AND_SEARCH, booleans=_BOOLEANS,
+        decides=TRAIN_AND_SEARCH, spellings=_BOOLEANS,
     ),
     "fused": Key(
         "auto", "one kernel for the steps of Adam and SGD (the other optimisers have none); auto is True where torch has one",
-        "ours", AUTO_OR_BOOL, decides=TRAIN_AND_SEARCH, booleans=_BOOLEANS,
+        "ours", AUTO_OR_BOOL, decides=TRAIN_AND_SEARCH, spellings=_BOOLEANS,
     ),
     "accumulate": Key(1, "batches per step of the optimiser", "ours", AT_LEAST_ONE, decides=TRAIN_AND_SEARCH),
     "compile": Key(False, "torch.compile of the network; gained nothing on a CPU", decides=TRAIN_AND_SEARCH),

@@ -10,7 +10,7 @@ would need networks whose checks do not look at sizes; the checks of CDNet do.
 """
 from __future__ import annotations
 
-__all__ = ["DeployedNetwork", "deploy_network", "drop_unused", "fold_batchnorm", "select_modality"]
+__all__ = ["DeployedNetwork", "deploy_network", "drop_unused", "fold_batchnorm", "select_modality", "unused_layers"]
 
 import contextlib
 import copy
@@ -25,7 +25,8 @@ from torch.overrides import TorchFunctionMode
 
 from torchreid_nas.deploy.optimize import OptimizedNetwork, optimize_network
 from torchreid_nas.errors import InputError, nearest
-from torchreid_nas.layers import MODALITIES, MixedBatchNorm2d, SplitBatchNorm2d, SplitConv2d
+from torchreid_nas.layers import MODALITIES, MixedNorm, SplitConv2d, SplitNorm
+from torchreid_nas.layers.norms import has_activation
 
 # Height and width of the traced image, as in the re-ID literature. The weights depend on neither.
 _HEIGHT, _WIDTH = 256, 128
@@ -82,18 +83,18 @@ def deploy_network(
 ) -> DeployedNetwork:
     """Return the test-time form of ``model``, with the features of its eval mode up to rounding.
 
-    Split BatchNorms become the BatchNorms of ``modality``. Dropout and the layers
+    Split norms become the norms of ``modality``. Dropout and the layers
     that the forward pass does not touch (classifiers) are removed. BatchNorms are
     folded.
 
     Args:
         model: maps images to features in eval mode; it is not changed.
         feature_dim: number of features.
-        modality: needed where a BatchNorm is split.
+        modality: needed where a norm is split.
         images: for the trace; see :func:`fold_batchnorm`.
 
     Raises:
-        InputError: BatchNorms are split and the modality is missing or unknown, or
+        InputError: norms are split and the modality is missing or unknown, or
             the model is a supernet.
 
     >>> model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -104,9 +105,9 @@ def deploy_network(
     _refuse_searched(model)
     if modality is not None:
         model = select_modality(model, modality)
-    elif _holds(model, SplitBatchNorm2d):
+    elif _holds(model, SplitNorm):
         raise InputError(
-            "this network has split BatchNorms and so one test-time form per modality; "
+            "this network has split norms and so one test-time form per modality; "
             f'call deploy("{MODALITIES[0]}") or deploy("{MODALITIES[1]}")'
         )
     network = fold_batchnorm(drop_unused(model, images), images)
@@ -114,14 +115,14 @@ def deploy_network(
 
 
 def select_modality(model: nn.Module, modality: str) -> nn.Module:
-    """Return a copy of ``model`` in which every split BatchNorm and convolution is the plain one of ``modality``.
+    """Return a copy of ``model`` in which every split norm and convolution is the plain one of ``modality``.
 
     Args:
-        model: any network; without split BatchNorms the copy equals it.
+        model: any network; without split norms the copy equals it.
         modality: ``"visible"`` or ``"infrared"``.
 
     Raises:
-        InputError: the modality is another one, or a BatchNorm is still searched.
+        InputError: the modality is another one, or a norm is still searched.
 
     >>> type(select_modality(SplitBatchNorm2d(4), "infrared")).__name__
     'BatchNorm2d'
@@ -133,10 +134,10 @@ def select_modality(model: nn.Module, modality: str) -> nn.Module:
         )
     _refuse_searched(model)
     model = copy.deepcopy(model)
-    if isinstance(model, (SplitBatchNorm2d, SplitConv2d)):
+    if isinstance(model, (SplitNorm, SplitConv2d)):
         return getattr(model, modality)
     for parent, name, module in _places(model):
-        if isinstance(module, (SplitBatchNorm2d, SplitConv2d)):
+        if isinstance(module, (SplitNorm, SplitConv2d)):
             setattr(parent, name, getattr(module, modality))
     return model
 
@@ -159,13 +160,26 @@ def drop_unused(model: nn.Module, images: torch.Tensor | None = None) -> nn.Modu
     [Conv2d(3, 4, kernel_size=(1, 1), stride=(1, 1))]
     """
     model = copy.deepcopy(model).eval()
-    flow = _trace(model, images)
+    for parent, name, _ in unused_layers(model, images):
+        setattr(parent, name, None)
     for parent, name, module in _places(model):
         if isinstance(module, _DROPOUT):
             setattr(parent, name, nn.Identity())
-        elif _tensors_of(module) and not flow.touches(module):
-            setattr(parent, name, None)
     return model
+
+
+def unused_layers(model: nn.Module, images: torch.Tensor | None = None) -> list[tuple[nn.Module, str, nn.Module]]:
+    """Return (parent, name, module) of the modules with parameters or buffers that the forward pass does not use.
+
+    Args:
+        model: in eval mode; maps images to anything, without other arguments.
+        images: for the trace; see :func:`fold_batchnorm`.
+
+    >>> unused_layers(nn.Sequential(nn.Conv2d(3, 4, 1)).eval())
+    []
+    """
+    flow = _trace(model, images)
+    return [place for place in _places(model) if _tensors_of(place[2]) and not flow.touches(place[2])]
 
 
 def fold_batchnorm(model: nn.Module, images: torch.Tensor | None = None) -> nn.Module:
@@ -180,7 +194,7 @@ def fold_batchnorm(model: nn.Module, images: torch.Tensor | None = None) -> nn.M
     Args:
         model: maps images to anything, without other arguments.
         images: (B, 3, H, W), images that take every path of the network that
-            is used later; default one black image of 256×128.
+            is used later; default one black image of 256×128, or of the size that the backbone is made for.
 
     >>> fold_batchnorm(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)))[1]
     Identity()
@@ -193,8 +207,14 @@ def fold_batchnorm(model: nn.Module, images: torch.Tensor | None = None) -> nn.M
         conv.weight, conv.bias = fused.weight, fused.bias
     for parent, name, module in _places(model):
         if module in flow.foldable:
-            setattr(parent, name, nn.Identity())
+            setattr(parent, name, _behind(module))
     return model
+
+
+def _behind(bn: nn.Module) -> nn.Module:
+    """Return what is left of a BatchNorm that is folded: the activation of timm's BatchNormAct2d, else nothing."""
+    activation: nn.Module = cast(Any, bn).act if has_activation(bn) else nn.Identity()
+    return activation
 
 
 class _Flow(TorchFunctionMode):
@@ -235,7 +255,7 @@ class _Flow(TorchFunctionMode):
         hooked = layer._forward_hooks or layer._forward_pre_hooks
         averages = isinstance(layer, nn.BatchNorm2d) and layer.running_mean is None
         once = all(self._reads[id(tensor)] <= 1 for tensor in _tensors_of(layer))
-        return type(layer) in (nn.Conv2d, nn.BatchNorm2d) and once and not hooked and not averages
+        return (type(layer) in (nn.Conv2d, nn.BatchNorm2d) or has_activation(layer)) and once and not hooked and not averages
 
     def touches(self, module: nn.Module) -> bool:
         """Return whether the pass called the module or a part of it, or read any of its tensors."""
@@ -266,7 +286,10 @@ class _Flow(TorchFunctionMode):
 def _trace(model: nn.Module, images: torch.Tensor | None) -> _Flow:
     flow = _Flow(model)
     if images is None:
-        images = next(model.parameters(), torch.empty(0)).new_zeros(1, 3, _HEIGHT, _WIDTH)
+        # A backbone may be made for one size of images (torchreid_nas.models.backbones).
+        sizes = (getattr(module, "image_size", None) for module in model.modules())
+        size = next((size for size in sizes if isinstance(size, tuple)), (_HEIGHT, _WIDTH))
+        images = next(model.parameters(), torch.empty(0)).new_zeros(1, 3, *size)
     flow.run(images)
     return flow
 
@@ -296,8 +319,8 @@ def _holds(model: nn.Module, kind: type) -> bool:
 
 
 def _refuse_searched(model: nn.Module) -> None:
-    if _holds(model, MixedBatchNorm2d):
+    if _holds(model, MixedNorm):
         raise InputError(
-            "this network is a supernet whose BatchNorms are still searched, so it has no test-time form; "
+            "this network is a supernet whose norms are still searched, so it has no test-time form; "
             "derive the architecture first and deploy the network that is built from it"
         )

@@ -27,7 +27,7 @@ from torchreid_nas.engine.positives import SourcePositives
 from torchreid_nas.engine.retrieval import RetrievalEngine
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import save_checkpoint
-from torchreid_nas.layers import BOTH, MODALITIES, SplitBatchNorm2d, modality_context
+from torchreid_nas.layers import BOTH, MODALITIES, SplitNorm, modality_context
 from torchreid_nas.losses import ExemplarMemory, InvarianceLoss, identity_loss
 from torchreid_nas.run.folder import StageFolder
 
@@ -132,7 +132,7 @@ class DomainAdaptationEngine(RetrievalEngine):
         self.memory: ExemplarMemory | None = None
         self._positives: SourcePositives | None = None
         self._embeds = has_embedding(model)
-        self._splits = any(isinstance(module, SplitBatchNorm2d) for module in model.modules())
+        self._splits = any(isinstance(module, SplitNorm) for module in model.modules())
         self._source: Any = source
         if source is not None or target is not None:
             self.train_loader = self._joint = JointLoader(source, target, adaptation.epoch_length)

@@ -12,9 +12,8 @@ The paper publishes no relaxation; the softmax over two logits is ours.
 """
 from __future__ import annotations
 
-__all__ = ["MixedBatchNorm2d"]
+__all__ = ["MixedBatchNorm1d", "MixedBatchNorm2d"]
 
-import copy
 from typing import cast
 
 import torch
@@ -24,12 +23,14 @@ from torch.nn import functional as F
 from torchreid_nas.architecture import SHARE, SPLIT
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers.mixed_function import can_mix, mixed_normalize
-from torchreid_nas.layers.modality import BOTH, ModalityLayer
-from torchreid_nas.layers.split_bn import SplitBatchNorm2d, check_joint, normalize_by_modality
-from torchreid_nas.layers.split_function import TrackedBatchNorm, count_batch, dense, halves
+from torchreid_nas.layers.modality import BOTH
+from torchreid_nas.layers.norms import has_activation
+from torchreid_nas.layers.split_bn import SplitBatchNorm2d, normalize_by_modality
+from torchreid_nas.layers.split_function import TrackedBatchNorm, count_batch, dense, finish, halves
+from torchreid_nas.layers.split_norm import MixedNorm, SplitNorm, check_joint, normalize_parts
 
 
-class MixedBatchNorm2d(ModalityLayer):
+class MixedBatchNorm2d(MixedNorm):
     """Shared and split BatchNorm at once, weighted by two logits.
 
     In train mode a joint batch is normalised by its own statistics, and the
@@ -69,28 +70,16 @@ class MixedBatchNorm2d(ModalityLayer):
         'SplitBatchNorm2d'
     """
 
-    def __init__(self, bn: nn.BatchNorm2d | int) -> None:
-        super().__init__()
+    split_class: type[SplitNorm] = SplitBatchNorm2d
+
+    def __init__(self, bn: nn.BatchNorm2d | nn.BatchNorm1d | int) -> None:
         bn = nn.BatchNorm2d(bn) if isinstance(bn, int) else bn
         if not (bn.affine and bn.track_running_stats and bn.momentum is not None):
             raise InputError(
                 "a searched BatchNorm needs affine parameters, running statistics and a fixed momentum; "
                 f"got {bn}"
             )
-        tracked = cast("TrackedBatchNorm", bn)
-        self.share = copy.deepcopy(tracked)
-        self.visible = copy.deepcopy(tracked)
-        self.infrared = copy.deepcopy(tracked)
-        self.logits = nn.Parameter(bn.weight.new_zeros(2))
-        self.temperature = 1.0
-        self.noise: torch.Tensor | None = None
-        self.choice: str | None = None
-        self.training = bn.training
-
-    def probabilities(self) -> torch.Tensor:
-        """Return (2,) weights of ``(share, split)`` as the forward pass uses them."""
-        logits = self.logits if self.noise is None else self.logits + self.noise
-        return torch.softmax(logits if self.temperature == 1 else logits / self.temperature, dim=0)
+        super().__init__(bn)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise a batch (N, C, H, W).
@@ -105,6 +94,10 @@ class MixedBatchNorm2d(ModalityLayer):
             return output
         if self.choice == SPLIT:
             return normalize_by_modality(self, x, self.visible, self.infrared)
+        # The activation of timm's BatchNormAct2d acts on the weighted sum.
+        return finish(self.share, self._weighted_sum(x))
+
+    def _weighted_sum(self, x: torch.Tensor) -> torch.Tensor:
         modality = self.modality()
         probabilities = self.probabilities()
         own = self.visible, self.infrared
@@ -134,7 +127,8 @@ class MixedBatchNorm2d(ModalityLayer):
         """Return the weighted sum as the formula has it, by public functions of torch."""
         share, split = probabilities
         visible, infrared = halves(x)
-        output: torch.Tensor = share * self.share(x) + split * torch.cat((self.visible(visible), self.infrared(infrared)))
+        parts = _normalized(self.visible, visible), _normalized(self.infrared, infrared)
+        output: torch.Tensor = share * _normalized(self.share, x) + split * torch.cat(parts)
         return output
 
     def _forward_single(
@@ -154,13 +148,36 @@ class MixedBatchNorm2d(ModalityLayer):
         bias = gain * (bn.running_mean - self.share.running_mean) + share * self.share.bias + split * bn.bias
         return F.batch_norm(x, bn.running_mean, bn.running_var, weight, bias, False, 0.0, bn.eps)
 
-    def harden(self, choice_is_split: bool) -> nn.Module:
-        """Return the plain layer that equals this layer when one candidate has all the weight."""
-        if not choice_is_split:
-            return copy.deepcopy(self.share).requires_grad_()
-        layer = SplitBatchNorm2d(self.share)
-        layer.visible, layer.infrared = copy.deepcopy(self.visible), copy.deepcopy(self.infrared)
-        return layer.requires_grad_()
+
+class MixedBatchNorm1d(MixedBatchNorm2d):
+    """:class:`MixedBatchNorm2d` in the place of a BatchNorm1d.
+
+    Shapes: (N, C) or (N, C, L) -> the same; the rows of an image stand together.
+
+    Example:
+        >>> MixedBatchNorm1d(nn.BatchNorm1d(4))(torch.randn(6, 4)).shape
+        torch.Size([6, 4])
+    """
+
+    split_class = SplitNorm
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise a batch; see :meth:`MixedBatchNorm2d.forward`."""
+        if self.choice == SHARE:
+            output: torch.Tensor = self.share(x)
+            return output
+        if self.choice == SPLIT:
+            return normalize_parts(self, x, self.visible, self.infrared)
+        return self._weighted_sum(x.reshape(*x.shape[:2], -1, 1)).reshape(x.shape)
+
+    def _forward_plain(self, x: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:
+        return super()._forward_plain(x.flatten(2), probabilities)[..., None]
+
+
+def _normalized(bn: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Return what a BatchNorm gives before the activation that timm's may have."""
+    output: torch.Tensor = nn.BatchNorm2d.forward(cast(nn.BatchNorm2d, bn), x) if has_activation(bn) else bn(x)
+    return output
 
 
 def _refuse_one_value(x: torch.Tensor, parts: int) -> None:

@@ -77,7 +77,7 @@ def active_modality(training: bool, declared: str | None = None) -> str:
     if training:
         return BOTH
     raise InputError(
-        'a network with split BatchNorm cannot tell in eval mode which modality the images have; call '
+        'a network with split norms cannot tell in eval mode which modality the images have; call '
         'model.features(images, "visible") or "infrared", or wrap the call in modality_context(...)'
     )
 

@@ -10,7 +10,8 @@ from torch import nn
 
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers.modality import BOTH, ModalityLayer
-from torchreid_nas.layers.split_bn import SplitBatchNorm2d, check_joint, replace_module
+from torchreid_nas.layers.norms import replace_module
+from torchreid_nas.layers.split_norm import SplitNorm, check_joint
 
 
 class SplitConv2d(ModalityLayer):
@@ -47,12 +48,12 @@ class SplitConv2d(ModalityLayer):
 
 
 def split_convolutions(model: nn.Module) -> nn.Module:
-    """Split the convolution before every split BatchNorm of ``model``, in place, and return ``model``.
+    """Split the convolution before every split norm of ``model``, in place, and return ``model``.
 
-    The convolution of a BatchNorm is the one that is defined last before it, as in ResNets, MobileNets and OSNets.
+    The convolution of a norm is the one that is defined last before it, as in ResNets, MobileNets and OSNets.
 
     Raises:
-        InputError: the layer before a split BatchNorm is no convolution with as many output channels.
+        InputError: the layer before a split norm is no convolution with as many output channels.
 
     Example:
         >>> from torchreid_nas.layers import split_batchnorm
@@ -65,11 +66,11 @@ def split_convolutions(model: nn.Module) -> nn.Module:
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d):
             last = name, module
-        elif isinstance(module, SplitBatchNorm2d):
-            channels = module.visible.num_features
+        elif isinstance(module, SplitNorm):
+            channels = module.visible.weight.numel()
             if last is None or last[0] in found or last[1].out_channels != channels:
                 raise InputError(
-                    f'the split BatchNorm "{name}" has no convolution of {channels} channels of its own before it; set '
+                    f'the split norm "{name}" has no convolution of {channels} channels of its own before it; set '
                     "model.separate norms"
                 )
             found[last[0]] = last[1]

@@ -7,7 +7,7 @@ channels-last as in NCHW a half is one dense block.
 """
 from __future__ import annotations
 
-__all__ = ["TrackedBatchNorm", "count_batch", "dense", "halves", "is_plain", "split_batch_norm"]
+__all__ = ["TrackedBatchNorm", "count_batch", "dense", "finish", "halves", "is_plain", "split_batch_norm"]
 
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from torchreid_nas.aten import find_operator
+from torchreid_nas.layers.norms import has_activation
 
 # Looked up once: a network has dozens of these layers, and every lookup takes microseconds. None where torch has no such
 # operator: is_plain then sends the halves through the layers themselves.
@@ -64,9 +65,10 @@ def count_batch(*layers: TrackedBatchNorm) -> None:
 def is_plain(x: Tensor, *layers: nn.Module) -> bool:
     """Return whether :func:`split_batch_norm` may take the place of the layers' own ``forward`` on the halves of ``x``.
 
-    It may not where a layer is frozen in eval mode, is a subclass, has hooks, lacks parameters or running statistics, or
-    averages them cumulatively; where a half has one value per channel (the layer refuses it); where torch traces,
-    compiles or transforms the function, which see through the layers themselves; and where torch lacks an operator.
+    It may not where a layer is frozen in eval mode, is a subclass (timm's BatchNorm with an activation without parameters
+    excepted, see :func:`finish`), has hooks, lacks parameters or running statistics, or averages them cumulatively; where a
+    half has one value per channel (the layer refuses it); where torch traces, compiles or transforms the function, which
+    see through the layers themselves; and where torch lacks an operator.
     """
     if _normalize is None or _differentiate is None:
         return False
@@ -76,11 +78,26 @@ def is_plain(x: Tensor, *layers: nn.Module) -> bool:
     )
     count = x.numel() // (2 * max(x.shape[1], 1)) if x.dim() == 4 else 0
     return not traced and count > 1 and all(
-        type(bn) is nn.BatchNorm2d and bn.training and bn.affine and bn.track_running_stats and bn.running_mean is not None
+        _is_plain_type(bn) and bn.training and bn.affine and bn.track_running_stats and bn.running_mean is not None
         and bn.momentum is not None
         and not (bn._forward_hooks or bn._forward_pre_hooks or bn._backward_hooks or bn._backward_pre_hooks)
         for bn in layers
     )
+
+
+def _is_plain_type(bn: nn.Module) -> bool:
+    if type(bn) is nn.BatchNorm2d:
+        return True
+    return has_activation(bn) and not any(True for child in bn.children() for _ in child.parameters())
+
+
+def finish(bn: nn.Module, normalized: Tensor) -> Tensor:
+    """Return a normalised batch after the dropout and activation of ``bn``, where it is timm's BatchNormAct2d."""
+    if not has_activation(bn):
+        return normalized
+    behind: Any = bn
+    output: Tensor = behind.act(behind.drop(normalized))
+    return output
 
 
 def halves(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torchreid_nas.architecture import ArchitectureSpec
-from torchreid_nas.errors import InputError, shown
+from torchreid_nas.errors import InputError
 from torchreid_nas.methods.cdnet import CDNetMethod
 
 if TYPE_CHECKING:
@@ -64,10 +64,9 @@ class BaselineMethod(CDNetMethod):
                     f"set model.{key} {without}, or one of {', '.join(CDNetMethod.factories)} as model.name"
                 )
         weights = pretrained and (self._fetched() or self.pretrained())
-        if weights is True:
-            model = self._with_imagenet_weights(num_classes)
-        else:
-            model = self._from_torchreid(num_classes, pretrained=False)
+        from torchreid_nas.models.host_networks import build_host_network
+
+        model = build_host_network(cfg.name, num_classes, weights is True, self.device.type == "cuda")
         if neck == "own":
             return self._with_file(model, weights)
         from torchreid_nas.models.cdnet_weights import has_neck, load_pretrained
@@ -94,46 +93,6 @@ class BaselineMethod(CDNetMethod):
         known = weights_of_model(self.cfg.model.name) if self.pretrained() is True else None
         return fetch_weights(known) if known is not None else None
 
-    def _from_torchreid(self, num_classes: int, pretrained: bool) -> nn.Module:
-        import torchreid
-
-        model: nn.Module = torchreid.models.build_model(
-            self.cfg.model.name, num_classes, loss="triplet", pretrained=pretrained, use_gpu=self.device.type == "cuda"
-        )
-        return model
-
-    def _with_imagenet_weights(self, num_classes: int) -> nn.Module:
-        """Return the network with ImageNet's weights; some of torchreid's factories ignore ``pretrained``, or only warn.
-
-        Raises:
-            InputError: the weights cannot be had, or the factory left the network random.
-        """
-        import torch
-
-        name, start = self.cfg.model.name, torch.get_rng_state()
-        way_out = "set model.pretrained FILE to start from weights of your own, or model.pretrained False for random ones"
-        try:
-            model = self._from_torchreid(num_classes, pretrained=True)
-        except InputError:
-            raise
-        # torchreid's factories download in ways of their own, which fail with errors of their own.
-        except Exception as error:
-            raise InputError(
-                f"the ImageNet weights of model.name {name} cannot be had ({shown(error, 200)}); {way_out}"
-            ) from error
-        end = torch.get_rng_state()
-        torch.set_rng_state(start)
-        untrained = self._from_torchreid(num_classes, pretrained=False)
-        # A factory that always loads the same weights is not random either.
-        another = self._from_torchreid(num_classes, pretrained=False)
-        torch.set_rng_state(end)
-        if _same_weights(model, untrained) and not _same_weights(untrained, another):
-            raise InputError(
-                f"model.pretrained is imagenet, and torchreid has no ImageNet weights for model.name {name} that it can fetch; "
-                f"{way_out}"
-            )
-        return model
-
     def describe(self, model: nn.Module) -> dict[str, Any]:
         """Return the candidate of each block of a CDNet, nothing of other networks."""
         return super().describe(model) if hasattr(model, "architecture") else {}
@@ -141,7 +100,3 @@ class BaselineMethod(CDNetMethod):
     def figure_options(self) -> dict[str, Any]:
         """Return nothing: there is no picture of an architecture."""
         return {}
-
-
-def _same_weights(one: nn.Module, other: nn.Module) -> bool:
-    return all(a.equal(b) for a, b in zip(one.parameters(), other.parameters()))

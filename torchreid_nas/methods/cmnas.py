@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class CMNASMethod(BaseMethod):
-    """CM-NAS: which BatchNorms of a two-stream network the modalities share."""
+    """CM-NAS: which norms of a two-stream network the modalities share."""
 
     name = "cmnas"
     factories = {
         name: ("torchreid_nas.models.two_stream", name)
-        for name in ("two_stream_resnet18", "two_stream_resnet50", "two_stream_mobilenetv2", "two_stream_cdnet")
+        for name in ("two_stream", "two_stream_resnet18", "two_stream_resnet50", "two_stream_mobilenetv2", "two_stream_cdnet")
     }
     spaces = (BN_SPACE,)
     plain_architecture = SHARE
@@ -61,19 +61,20 @@ class CMNASMethod(BaseMethod):
         for kind in COST_KINDS:
             if self.cfg.search.budget[kind]:
                 raise InputError(
-                    f"search.budget.{kind} is a target for CDNet's blocks and has no effect on search.space bn_split; set it 0, "
-                    "and search.split_cost for fewer split BatchNorms"
+                    f"search.budget.{kind} is a target for CDNet's blocks and has no effect on search.space norm_split; set it "
+                    "0, and search.split_cost for fewer split BatchNorms"
                 )
 
     def model_options(self) -> dict[str, Any]:
-        """Return width and input of the network, and the last stride of a ResNet or MobileNetV2."""
-        cfg = self.cfg.model
+        """Return width and input of the network, the backbone of any, and the last stride where there is one."""
+        cfg, data = self.cfg.model, self.cfg.data
         stride = {"last_stride": cfg.last_stride} if "model.last_stride" in self.reads(cfg.name) else {}
-        return {"width": cfg.width, **stride, "standardize_input": cfg.standardize_input,
+        backbone = {"backbone": cfg.backbone, "image_size": [data.height, data.width]} if cfg.name == "two_stream" else {}
+        return {"width": cfg.width, **stride, **backbone, "standardize_input": cfg.standardize_input,
                 "classifier_dropout": cfg.classifier_dropout}
 
     def build_model(self, num_classes: int, architecture: ArchitectureSpec, pretrained: bool = True) -> nn.Module:
-        """Return a two-stream network whose BatchNorms are split as ``architecture`` says."""
+        """Return a two-stream network whose norms are split as ``architecture`` says."""
         cfg = self.cfg.model
         if pretrained and cfg.pretrained == "imagenet" and cfg.width != 1:
             raise InputError(
@@ -108,11 +109,11 @@ class CMNASMethod(BaseMethod):
 
     def describe(self, model: nn.Module) -> dict[str, Any]:
         """Return the numbers of slots and of split slots."""
-        from torchreid_nas.layers import SplitBatchNorm2d, bn_slots
+        from torchreid_nas.layers import SplitNorm, norm_slots
 
         backbone: Any = model.backbone
-        slots = bn_slots(backbone)
-        split = sum(isinstance(backbone.get_submodule(slot), SplitBatchNorm2d) for slot in slots)
+        slots = norm_slots(backbone)
+        split = sum(isinstance(backbone.get_submodule(slot), SplitNorm) for slot in slots)
         return {"slots": len(slots), "split_slots": split}
 
     def engine_options(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch import nn
 
 from torchreid_nas.deploy.fold import DeployedNetwork, deploy_network
 from torchreid_nas.errors import InputError
-from torchreid_nas.layers import MixedBatchNorm2d, SplitBatchNorm2d
+from torchreid_nas.layers import MixedNorm, SplitNorm
 from torchreid_nas.models.necks import NeckOutput, build_neck
 
 # Size of the images on which a network is compared with the chain of its layers.
@@ -96,7 +96,7 @@ class NeckedNetwork(nn.Module):
         Raises:
             InputError: a modality is given and no BatchNorm is split, or no modality is given and one is split.
         """
-        per_modality = (SplitBatchNorm2d, MixedBatchNorm2d)
+        per_modality = (SplitNorm, MixedNorm)
         if modality is not None and not any(isinstance(module, per_modality) for module in self.modules()):
             raise InputError(
                 f'this {type(self).__name__} has one network for all images, none for the modality "{modality}"; '

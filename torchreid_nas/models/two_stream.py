@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 __all__ = [
-    "FEATURES", "TwoStreamNetwork", "two_stream_cdnet", "two_stream_mobilenetv2", "two_stream_resnet18", "two_stream_resnet50",
+    "FEATURES", "TwoStreamNetwork", "two_stream", "two_stream_cdnet", "two_stream_mobilenetv2", "two_stream_resnet18",
+    "two_stream_resnet50",
 ]
 
 import contextlib
 import os
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -15,7 +17,8 @@ from torch import nn
 from torchreid_nas.architecture import SPLIT, ArchitectureSpec
 from torchreid_nas.deploy.fold import DeployedNetwork, deploy_network
 from torchreid_nas.errors import InputError, nearest
-from torchreid_nas.layers import BNNeck, SplitBatchNorm2d, modality_context, split_batchnorm
+from torchreid_nas.layers import BNNeck, SplitBatchNorm2d, modality_context, split_batchnorm, split_norms
+from torchreid_nas.models.backbones import any_backbone
 from torchreid_nas.models.cdnet import CDNetBackbone
 from torchreid_nas.models.mobilenet import mobilenet_backbone
 from torchreid_nas.models.resnet import resnet_backbone
@@ -27,11 +30,11 @@ class TwoStreamNetwork(nn.Module):
     """Backbone -> global pooling -> BNNeck -> classifier without bias, for two modalities.
 
     A training batch is ``[visible; infrared]``. In eval mode a network with
-    split BatchNorms must know the modality, by argument or by
+    split norms must know the modality, by argument or by
     ``modality_context``.
 
     Args:
-        backbone: maps (B, 3, H, W) to (B, D, h, w); its BatchNorms may be
+        backbone: maps (B, 3, H, W) to (B, D, h, w); its norms may be
             plain, split or searched.
         feature_dim: D.
         num_classes: training identities.
@@ -82,7 +85,7 @@ class TwoStreamNetwork(nn.Module):
                 ``modality_context``, else a joint batch in train mode.
 
         Raises:
-            InputError: the network is in eval mode and has split BatchNorms, and the modality is not known.
+            InputError: the network is in eval mode and has split norms, and the modality is not known.
         """
         with modality_context(modality) if modality is not None else contextlib.nullcontext():
             pooled = self.pool(self.backbone(self.standardize(images))).flatten(1)
@@ -111,7 +114,7 @@ class TwoStreamNetwork(nn.Module):
         """Return the plain network of one modality for test time, with folded BatchNorms and without classifier.
 
         Args:
-            modality: ``"visible"`` or ``"infrared"``; may be None where no BatchNorm is split.
+            modality: ``"visible"`` or ``"infrared"``; may be None where no norm is split.
             feature: ``"after BNNeck"``, as ``forward`` in eval mode, or ``"before BNNeck"``.
 
         Raises:
@@ -220,3 +223,44 @@ def two_stream_cdnet(
     backbone = CDNetBackbone.from_architecture(genotype, width)
     split_batchnorm(backbone, architecture)
     return TwoStreamNetwork(backbone, backbone.feature_dim, num_classes, loss, standardize_input, classifier_dropout)
+
+
+def two_stream(
+    num_classes: int, architecture: ArchitectureSpec = SPLIT, pretrained: bool | str | os.PathLike[str] = True,
+    loss: str = "softmax", use_gpu: bool = True, backbone: str = "resnet50", width: float = 1.0, last_stride: int = 1,
+    standardize_input: bool = False, classifier_dropout: float = 0.0, image_size: Sequence[int] = (256, 128),
+) -> TwoStreamNetwork:
+    """Return a two-stream network on any backbone of torchreid or timm (ours: the paper has ResNet-50 alone).
+
+    The other arguments are those of :func:`two_stream_resnet50`.
+
+    Args:
+        num_classes: training identities.
+        architecture: which norms are split; see :func:`torchreid_nas.layers.split_norms`.
+        pretrained: see :func:`torchreid_nas.models.backbones.any_backbone`.
+        loss: see :class:`TwoStreamNetwork`.
+        use_gpu: accepted for torchreid's ``build_model``.
+        backbone: name of a network of torchreid, or ``timm:NAME``.
+        width: 1, for the name says the channels.
+        last_stride: see :func:`torchreid_nas.models.backbones.any_backbone`.
+        standardize_input: see :class:`TwoStreamNetwork`.
+        classifier_dropout: see :class:`TwoStreamNetwork`.
+        image_size: height and width of the images; some backbones of timm are made for one size.
+
+    Raises:
+        InputError: the backbone is unknown or unsuited, the architecture is for another one, the weights cannot be had or
+            do not fit, or the width is not 1.
+
+    Example:
+        >>> model = two_stream(3, "first-2", pretrained=False, backbone="osnet_x0_25", image_size=(64, 32))
+        >>> model(torch.zeros(4, 3, 64, 32)).shape
+        torch.Size([4, 3])
+    """
+    if width != 1:
+        raise InputError(
+            f"model.width is {width}, which model.backbone {backbone}, a network as its name says, would not heed; set "
+            "model.width 1"
+        )
+    maps = any_backbone(backbone, pretrained, last_stride, image_size)
+    split_norms(maps, architecture)
+    return TwoStreamNetwork(maps, maps.feature_dim, num_classes, loss, standardize_input, classifier_dropout)

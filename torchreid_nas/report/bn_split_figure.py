@@ -238,7 +238,7 @@ def _draw_header(
     width, height = figure.get_size_inches()
     split = sum(choice == SPLIT for _, choice in architecture.choices)
     figure.text(
-        left / width, 1 - 0.3 / height, f"{split} of {len(architecture)} BatchNorms split", fontsize=17, weight="bold",
+        left / width, 1 - 0.3 / height, f"{split} of {len(architecture)} norms split", fontsize=17, weight="bold",
         color=INK, va="center",
     )
     if subtitle:

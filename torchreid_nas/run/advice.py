@@ -12,7 +12,7 @@ from tabulate import tabulate
 from torchreid_nas.architecture import BN_SPACE, Architecture
 from torchreid_nas.config import change_config
 from torchreid_nas.errors import InputError
-from torchreid_nas.layers import bn_slots
+from torchreid_nas.layers import bn_slots, norm_slots
 from torchreid_nas.run.build import path_search_engine
 from torchreid_nas.run.provenance import provenance
 from torchreid_nas.run.setup import RunSetup
@@ -28,7 +28,7 @@ def advise(setup: RunSetup) -> Advice:
     The gains are measured on a part of the identities, whose images are not augmented.
 
     Raises:
-        InputError: the model has no slots to split, the data lack labels or a modality.
+        InputError: the model has no slots to split or norms without statistics, the data lack labels or a modality.
     """
     if BN_SPACE not in setup.method.spaces:
         raise InputError(
@@ -43,7 +43,12 @@ def advise(setup: RunSetup) -> Advice:
         raise InputError(
             f"the advisor exchanges identities, and the images of {', '.join(cfg.data.sources)} name fewer than two; label them"
         )
-    slots = bn_slots(engine.model.backbone)
+    slots = norm_slots(engine.model.backbone)
+    if slots != bn_slots(engine.model.backbone):
+        raise InputError(
+            "the split advisor compares what BatchNorm2d layers would count, and the backbone has other norms too; search, or "
+            "name a preset as model.architecture"
+        )
     layers = [engine.model.backbone.get_submodule(slot) for slot in slots]
     nothing = torch.zeros(engine.slots)
     shared = engine.identity_losses(nothing, calibration, validation)

@@ -20,7 +20,7 @@ from torchreid_nas.files import write_text
 from torchreid_nas.hub.catalogue import list_entries
 from torchreid_nas.hub.checks import file_digest
 from torchreid_nas.hub.entry import Entry
-from torchreid_nas.layers import SplitBatchNorm2d, modality_context
+from torchreid_nas.layers import SplitNorm, modality_context
 from torchreid_nas.methods import make_method
 from torchreid_nas.run.folder import RunFolder
 from torchreid_nas.run.published import measured_figure
@@ -86,7 +86,7 @@ def add_run(
     # Only the network itself tells these two.
     network = build(Entry.from_mapping(content, output))
     content["feature_dim"] = _feature_dim(network, cfg.data.height, cfg.data.width)
-    if hasattr(network, "bnneck") or any(isinstance(module, SplitBatchNorm2d) for module in network.modules()):
+    if hasattr(network, "bnneck") or any(isinstance(module, SplitNorm) for module in network.modules()):
         content["modality"] = "visible-infrared"
     entry = Entry.from_mapping(content, output)
     write_text(output, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))

@@ -153,7 +153,7 @@ class Advice:
     Example:
         >>> advice = Advice((SlotAdvice("bn1", 0.5, 0.1, 0.01, 0.2, 0.1), SlotAdvice("bn2", 0.1, 0.2, 0.4, 0.0, 0.1)))
         >>> print(advice.architecture())
-        1 of 2 BatchNorms split: bn1
+        1 of 2 norms split: bn1
     """
 
     slots: Sequence[SlotAdvice]

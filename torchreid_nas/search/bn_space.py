@@ -1,4 +1,4 @@
-"""The search space of CM-NAS (Fu et al., ICCV 2021): every BatchNorm2d shared or split, 2^53 networks for ResNet-50."""
+"""The search space of CM-NAS (Fu et al., ICCV 2021), every norm shared or split: 2^53 networks for ResNet-50."""
 from __future__ import annotations
 
 __all__ = ["BNSplitSpace"]
@@ -14,8 +14,7 @@ from torch import nn
 from torchreid_nas.architecture import BN_SPACE, FORMATS, SHARE, SPLIT, Architecture
 from torchreid_nas.device import move
 from torchreid_nas.errors import InputError
-from torchreid_nas.layers import MixedBatchNorm2d, bn_slots
-from torchreid_nas.layers.split_bn import replace_module
+from torchreid_nas.layers import MixedNorm, is_norm, mixed_layer, norm_slots, replace_module
 from torchreid_nas.report.bn_split_figure import draw_bn_split
 from torchreid_nas.search.relaxation import gumbel_noise
 from torchreid_nas.search.space import SearchSpace, backbone_of, register_space
@@ -23,17 +22,18 @@ from torchreid_nas.search.space import SearchSpace, backbone_of, register_space
 
 @register_space
 class BNSplitSpace(SearchSpace):
-    """Which BatchNorms of a two-stream network's ``backbone`` the modalities share.
+    """Which norms of a two-stream network's ``backbone`` the modalities share: BatchNorms in the paper, any norm here.
 
     The neck stays outside the space, always shared, as in the paper. The
     relaxation is ours, for the paper publishes none: softmax over two logits,
     with optional Gumbel noise as in TF-NAS, an earlier method of the same group.
 
     Args:
-        train_affine: train the scales and shifts of the candidates' BatchNorms
+        train_affine: train the scales and shifts of the candidates' norms
             as well. Default off, as in DARTS (Liu et al., ICLR 2019): trained
             scales could shrink a useless candidate, and the logits would
-            decide less.
+            decide less. Norms without statistics (LayerNorm) differ by scale and shift
+            alone: their logits need it, or a search by paths, which always trains them.
 
     >>> model = nn.Module()
     >>> model.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
@@ -55,25 +55,24 @@ class BNSplitSpace(SearchSpace):
         return cls(search["train_affine"])
 
     def build_supernet(self, model: nn.Module) -> nn.Module:
-        """Replace every BatchNorm2d of ``model.backbone`` by a :class:`MixedBatchNorm2d`.
+        """Replace every norm of ``model.backbone`` by its searched form, :func:`torchreid_nas.layers.mixed_layer`.
 
         Raises:
-            InputError: no BatchNorm2d, or a slot is split already.
+            InputError: no norm, a slot is split already, or a norm that cannot be searched.
         """
         backbone = backbone_of(model)
-        slots = bn_slots(backbone)
+        slots = norm_slots(backbone)
         if not slots:
-            raise InputError(f"{type(backbone).__name__} has no BatchNorm2d to search over; choose another backbone")
+            raise InputError(f"{type(backbone).__name__} has no norm to search over; choose another backbone")
         layers = {}
         for slot in slots:
             layer = backbone.get_submodule(slot)
-            if not isinstance(layer, nn.BatchNorm2d):
+            if not is_norm(layer):
                 raise InputError(f'the slot "{slot}" is split already; build the supernet from a backbone that shares all')
-            layers[slot] = layer
-        for slot, layer in layers.items():
-            mixed = MixedBatchNorm2d(layer)
-            for bn in (mixed.share, mixed.visible, mixed.infrared):
-                bn.requires_grad_(self.train_affine)
+            layers[slot] = mixed_layer(layer)
+        for slot, mixed in layers.items():
+            for norm in (mixed.share, mixed.visible, mixed.infrared):
+                norm.requires_grad_(self.train_affine)
             replace_module(backbone, slot, mixed)
         return model
 
@@ -89,7 +88,7 @@ class BNSplitSpace(SearchSpace):
         return Architecture(BN_SPACE, choices, source or {})
 
     def derive_network(self, model: nn.Module) -> nn.Module:
-        """Return a copy whose slots are plain shared or split BatchNorms with the supernet's weights."""
+        """Return a copy whose slots are plain shared or split norms with the supernet's weights."""
         network = copy.deepcopy(model)
         mixed = self._mixed(network)
         for slot, choice in self.derive(model).choices:
@@ -141,7 +140,7 @@ class BNSplitSpace(SearchSpace):
         draw_bn_split(history, architecture, path)
 
     @staticmethod
-    def _mixed(model: nn.Module) -> dict[str, MixedBatchNorm2d]:
+    def _mixed(model: nn.Module) -> dict[str, MixedNorm]:
         backbone = backbone_of(model)
-        layers = {slot: backbone.get_submodule(slot) for slot in bn_slots(backbone)}
-        return {slot: layer for slot, layer in layers.items() if isinstance(layer, MixedBatchNorm2d)}
+        layers = {slot: backbone.get_submodule(slot) for slot in norm_slots(backbone)}
+        return {slot: layer for slot, layer in layers.items() if isinstance(layer, MixedNorm)}

@@ -20,7 +20,7 @@ from torchreid_nas.architecture import FORMATS, Architecture
 from torchreid_nas.errors import InputError
 from torchreid_nas.genotypes import BLOCK_SLOTS, CANDIDATES, COMBINED_DEPTH_SPACE, COMBINED_SPACE, candidate_kernels
 from torchreid_nas.layers import CDBlock, ConvBN
-from torchreid_nas.layers.split_bn import replace_module
+from torchreid_nas.layers.norms import replace_module
 from torchreid_nas.models.initial import init_params
 from torchreid_nas.models.size import check_kind, measure_cost
 from torchreid_nas.report.genotype_figure import draw_genotype

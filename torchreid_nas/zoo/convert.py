@@ -14,7 +14,7 @@ from torchreid_nas.checkpoints.recognise import Recognised, recognise
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.files import save_checkpoint
 from torchreid_nas.host import MODELS
-from torchreid_nas.layers import bn_slots
+from torchreid_nas.layers import norm_slots
 from torchreid_nas.models import CDNet, TwoStreamNetwork
 from torchreid_nas.zoo.networks import build_model
 
@@ -75,7 +75,7 @@ def convert(
     assert isinstance(network, (CDNet, TwoStreamNetwork)), f"the layouts of others are of these networks, not {name}"
     load_authors_checkpoint(network, path, weights)
     if isinstance(network, TwoStreamNetwork):
-        resolved = Architecture.resolve(chosen, bn_slots(network.backbone))
+        resolved = Architecture.resolve(chosen, norm_slots(network.backbone))
     else:
         resolved = network.architecture
     save_checkpoint(output, {"state_dict": network.state_dict()})
