@@ -1,10 +1,10 @@
 """Does the doctor find what is planted? Each kind of defect in generated data × 20 seeds, and 50 clean sets.
 
 The data are generated persons in the layouts of RegDB, SYSU-MM01, LLCM, Market-1501 and DukeMTMC-reID. A defect counts as
-found where the finding of its kind names what was planted: each planted file, or each planted person. Label suspects are
-judged by a file of ImageNet weights, and left out without one.
+found where the finding of its kind names what was planted: each planted file, or each planted person. Wrong labels are
+planted by doctor_suspects.py.
 
-    OMP_NUM_THREADS=1 python benchmarks/doctor.py [--weights mobilenet_v2-b0353104.pth]
+    OMP_NUM_THREADS=1 python benchmarks/doctor.py
     OMP_NUM_THREADS=1 python benchmarks/doctor.py --first 100 --seeds 5   # other seeds: thresholds are chosen on these
 """
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shutil
-import statistics
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from defects import PLANTS, SETS, TOGETHER, some, write
+from defects import PLANTS, SETS, TOGETHER, write
 from harness import add_json, machine
 from results import Report
 
@@ -30,7 +29,6 @@ from torchreid_nas.doctor.examine import examine
 from torchreid_nas.doctor.kinds import Severity
 from torchreid_nas.doctor.reading import read_data
 from torchreid_nas.doctor.records import Data, Expected
-from torchreid_nas.doctor.suspects import Judge
 
 # Of Market-1501; generated sets are not asked for them.
 PERSONS = (1, 1501)
@@ -135,44 +133,6 @@ def clean_sets(first: int, number: int) -> list[list[str]]:
     return rows
 
 
-def suspects(seeds: range, weights: Path) -> list[list[str]]:
-    """Two persons under one label, and one person under two, judged by ImageNet weights."""
-    from torchreid_nas.zoo.trained import load_trained
-
-    trained = load_trained("mobilenetv2_x1_0", weights)
-    places: dict[str, list[int | None]] = {"one_is_two": [], "two_are_one": []}
-    named: dict[str, list[int]] = {"one_is_two": [], "two_are_one": []}
-    for seed in seeds:
-        with tempfile.TemporaryDirectory() as root:
-            data = read_data(write("market1501", Path(root), seed, identities=32, cameras=4, height=128, width=64))
-            data.records = data.part("train")
-            clean = list(data.records)
-            draw = np.random.default_rng(seed)
-            one, two = some(sorted({record.person for record in clean}), draw)
-            judge = Judge(trained, "cpu", progress=False)
-            for kind in places:
-                if kind == "one_is_two":
-                    data.records = [dataclasses.replace(r, person=one) if r.person == two else r for r in clean]
-                    wanted = f"person {one}:"
-                else:
-                    moved = {r.path for r in clean if r.person == one and draw.random() < 0.5}
-                    data.records = [dataclasses.replace(r, person="9999") if r.path in moved else r for r in clean]
-                    wanted = f"persons {one} and 9999:"
-                report = examine(data, judge=judge, workers=1, progress=False)
-                groups = [group for finding in report.findings if finding.name == kind for group in finding.groups]
-                titles = [group.title.startswith(wanted) for group in groups]
-                places[kind].append(titles.index(True) + 1 if any(titles) else None)
-                named[kind].append(len(groups))
-    rows = []
-    for kind, found in places.items():
-        hits = [place for place in found if place is not None]
-        rows.append([
-            kind, f"{len(hits)}/{len(seeds)}", f"{len(hits) / len(seeds):.0%}", f"{sum(place == 1 for place in hits)}",
-            f"{statistics.median(named[kind]):g}",
-        ])
-    return rows
-
-
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -180,7 +140,6 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="first seed (default 0)")
     parser.add_argument("--clean", type=int, default=50, help="clean sets")
     parser.add_argument("--processes", type=int, default=1, help="sets that are examined at once")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="torchvision's MobileNetV2 of ImageNet, for label suspects")
     add_json(parser)
     options = parser.parse_args()
     seeds = range(options.first, options.first + options.seeds)
@@ -195,11 +154,6 @@ def main() -> None:
             clean_sets(options.first, options.clean), ["layout", "clean sets", "sets with an error", "warnings"],
             f"{options.clean} clean generated sets",
         )
-        if options.weights is not None:
-            report.table(
-                suspects(seeds, options.weights), ["kind", "named", "recall", "named first", "named in all (median)"],
-                f"Label suspects by MobileNetV2 of ImageNet, {options.seeds} generated sets of 16 training persons",
-            )
 
 
 if __name__ == "__main__":

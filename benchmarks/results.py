@@ -41,6 +41,7 @@ TITLES = {
     "pretraining": "Pretraining a searched CDNet on attributes",
     "intervals": "Coverage of the intervals, and false alarms of the paired test",
     "doctor": "Does the doctor find what is planted?",
+    "doctor_suspects": "Does the doctor find wrong labels?",
     "doctor_speed": "The doctor on 100,000 images",
     "demos": "The demos",
     "export": "Export",

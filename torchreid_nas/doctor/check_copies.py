@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from torchreid_nas.doctor.check_images import Measured
-from torchreid_nas.doctor.findings import Finding, Group, are, counted, listed
+from torchreid_nas.doctor.findings import Finding, Group, are, counted, in_order, listed
 from torchreid_nas.doctor.hashes import near_copies
 from torchreid_nas.doctor.measure import State
 from torchreid_nas.doctor.records import Data
@@ -136,7 +136,7 @@ def _trained(pairs: set[tuple[str, str]]) -> bool:
 def _persons(groups: Iterable[Sequence[int]], measured: Measured, labels: _Labels) -> str:
     """Return which persons the groups mix, each mixture once: ``"3 with 4, 10 with 16"``."""
     mixtures = dict.fromkeys(
-        " with ".join(sorted({person for _, person in _of(measured, labels, group) if person})) for group in groups
+        " with ".join(in_order({person for _, person in _of(measured, labels, group) if person})) for group in groups
     )
     return listed(filter(None, mixtures))
 

@@ -8,7 +8,7 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
-from torchreid_nas.doctor.findings import Finding, are, counted, listed
+from torchreid_nas.doctor.findings import Finding, are, counted, in_order, listed
 from torchreid_nas.doctor.records import TEST_PARTS, Data, Record
 
 # A person with more than this many times the median of images is named (ours).
@@ -36,7 +36,7 @@ def completeness(data: Data) -> Iterator[Finding]:
 def shared_persons(data: Data) -> Iterator[Finding]:
     """Persons of the training part who are in the test part too."""
     trained, tested = _by_person(data.part("train")), _by_person(data.part(*TEST_PARTS))
-    shared = _in_order(trained.keys() & tested.keys())
+    shared = in_order(trained.keys() & tested.keys())
     if shared:
         files = tuple(record.path for name in shared for record in (*trained[name], *tested[name]))
         words = {"persons": counted(len(shared), "person"), "verb": are(len(shared)), "names": listed(shared)}
@@ -88,7 +88,7 @@ def unpaired_persons(data: Data) -> Iterator[Finding]:
     if len(data.modalities) < 2:
         return
     people = _by_person(data.part("train"))
-    alone = _in_order(name for name, records in people.items() if len({record.modality for record in records}) < 2)
+    alone = in_order(name for name, records in people.items() if len({record.modality for record in records}) < 2)
     if alone:
         words = {"persons": counted(len(alone), "person"), "verb": are(len(alone), "has", "have"), "names": listed(alone)}
         yield Finding("unpaired", len(alone), words, tuple(record.path for name in alone for record in people[name]))
@@ -100,7 +100,7 @@ def one_camera(data: Data) -> Iterator[Finding]:
     if len({record.camera for record in records}) <= max(len(data.modalities), 1):
         return
     people = _by_person(records)
-    alone = _in_order(
+    alone = in_order(
         name for name, own in people.items()
         if len({record.camera for record in own}) == 1 and (len(data.modalities) < 2 or len(own) > 1)
     )
@@ -125,14 +125,14 @@ def numbers_in_range(data: Data) -> Iterator[Finding]:
             if (number := re.search(r"\d{1,18}$", record.person)) and not low <= int(number[0]) <= high
         ]
         if strange:
-            names = _in_order({record.person for record in strange})
+            names = in_order({record.person for record in strange})
             yield _out_of_range("person_range", data, strange, listed(names), f"{low:,} to {high:,}")
 
 
 def balance(data: Data) -> Iterator[Finding]:
     """Persons with one image or with very many, and cameras with hardly any."""
     people = _by_person(data.part("train"))
-    alone = _in_order(name for name, records in people.items() if len(records) == 1)
+    alone = in_order(name for name, records in people.items() if len(records) == 1)
     if alone:
         words = {"persons": counted(len(alone), "person"), "verb": are(len(alone), "has", "have"), "names": listed(alone)}
         yield Finding("one_image", len(alone), words, tuple(people[name][0].path for name in alone))
@@ -175,11 +175,6 @@ def _by_person(records: Iterable[Record]) -> dict[str, list[Record]]:
         if record.person:
             people.setdefault(record.person, []).append(record)
     return people
-
-
-def _in_order(names: Iterable[str]) -> list[str]:
-    """Return names sorted so that 9 comes before 10."""
-    return sorted(names, key=lambda name: [(part.isdigit(), part.zfill(18)) for part in re.split(r"(\d+)", name) if part])
 
 
 def _out_of_range(name: str, data: Data, strange: list[Record], names: str, expected: str) -> Finding:

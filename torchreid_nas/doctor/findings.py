@@ -1,8 +1,9 @@
 """What a check has found, and the words that findings share."""
 from __future__ import annotations
 
-__all__ = ["Finding", "Group", "are", "counted", "listed", "worst_first"]
+__all__ = ["Finding", "Group", "are", "counted", "in_order", "listed", "worst_first"]
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -85,6 +86,15 @@ def are(number: int, singular: str = "is", plural: str = "are") -> str:
     ('is', 'are', 'has')
     """
     return singular if number == 1 else plural
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return names sorted so that 9 comes before 10.
+
+    >>> in_order(["p10", "p9", "anna"])
+    ['anna', 'p9', 'p10']
+    """
+    return sorted(names, key=lambda name: [(part.isdigit(), part.zfill(18)) for part in re.split(r"(\d+)", name) if part])
 
 
 def listed(names: Sequence[str] | Iterable[str], most: int = 5) -> str:

@@ -125,11 +125,13 @@ _ROWS = (
     ),
     Kind(
         "two_are_one", _WARNING, "Two persons who may be one", "{pairs} of persons look alike to {model}: {names}.",
-        "Look at the pictures. Give both the same label where they show one person.",
+        "Look at the pictures. Give both the same label where they show one person. "
+        "Unlikeness is 0 as of one person, 1 as of two.",
     ),
     Kind(
         "one_is_two", _WARNING, "A person who may be two", "The images of {persons} fall into two groups for {model}: {names}.",
-        "Look at the pictures. Give the second group a label of its own where it shows somebody else.",
+        "Look at the pictures. Give the second group a label of its own where it shows somebody else. "
+        "Unlikeness is 0 as of one person, 1 as of two.",
     ),
     Kind(
         "surplus", _WARNING, "More than a complete copy", "There are {over} more {what} than the {expected} of a complete copy.",

@@ -120,7 +120,7 @@ def _read(path: str | os.PathLike[str], row: np.ndarray) -> tuple[State, str]:
         if not opened and content.startswith(_STARTS):
             return State.TRUNCATED, "the file ends in its header, or the header is damaged"
         state = State.TRUNCATED if opened and isinstance(error, (OSError, EOFError, struct.error)) else State.UNREADABLE
-        return state, "no image that Pillow knows" if not opened else f"{type(error).__name__}: {error}"
+        return state, "no image that Pillow knows" if not opened else str(error) or type(error).__name__
 
 
 def _decode(image: Image.Image, row: np.ndarray) -> tuple[State, str]:

@@ -24,16 +24,17 @@ _WITHOUT = {"unreadable", "empty_file", "truncated", "deep", "listed_missing", "
 
 _STYLE = """
 .way{border-top:1px dashed var(--line);padding-top:6px;margin-top:8px}
-.group{background:var(--dim);border-radius:6px;padding:8px 10px;margin:8px 0}
+.groups{display:flex;flex-wrap:wrap;gap:8px;margin:8px 0}
+.group{background:var(--dim);border-radius:6px;padding:8px 10px}
 .group .pics{margin:4px 0 0}
-.group b{font-weight:600;font-size:.85rem}
+.group>b{font-weight:600;font-size:.85rem}figcaption b{font-weight:600;color:var(--ink)}
 figure{width:88px}
 figure img{display:block;width:88px;height:132px;object-fit:contain;background:var(--dim);border:1px solid var(--line);
 border-radius:3px}
 .group figure img{background:var(--card)}
 .group .soft,.group figcaption{color:var(--ink)}
 figcaption{font-size:.7rem;line-height:1.25;margin-top:2px}
-nav .tag{min-width:4.6em;margin-right:6px}
+nav ol{padding-left:2.4em}nav .tag{min-width:6em;margin-right:6px}
 """
 
 
@@ -118,7 +119,7 @@ def _card(number: int, finding: Finding, pictures: _Pictures) -> str:
         f"<h3>{text(finding.kind.title)}</h3>", f"<p>{text(finding.sentence)}</p>",
     ]
     if finding.groups:
-        parts += [_group(group, pictures) for group in finding.groups[:_GROUPS]]
+        parts.append(f'<div class="groups">{"".join(_group(group, pictures) for group in finding.groups[:_GROUPS])}</div>')
         if len(finding.groups) > _GROUPS:
             parts.append(f'<p class="soft">… and {counted(len(finding.groups) - _GROUPS, "more group")}.</p>')
     elif finding.name not in _WITHOUT:

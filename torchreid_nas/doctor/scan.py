@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 _PORTION = 64
 _WAITING = 4
 # Raised when the same image begins to give another measurement.
-_VERSION = 1
+_VERSION = 2
 _LAYOUT = hashlib.sha256(f"{_VERSION}{MEASUREMENT.descr}".encode()).hexdigest()
 
 
