@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 __all__ = [
-    "as_json", "atomic_path", "check_folder", "load_checkpoint", "read_json", "remove_leftovers", "save_checkpoint", "write_json",
-    "write_text",
+    "as_json", "atomic_folder", "atomic_path", "check_folder", "load_checkpoint", "read_json", "remove_leftovers",
+    "save_checkpoint", "write_json", "write_text",
 ]
 
 import contextlib
@@ -11,6 +11,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import stat
 import zipfile
 from collections.abc import Iterator
@@ -50,6 +51,31 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary folder beside ``folder`` that takes its name when the block succeeds, and is removed otherwise.
+
+    Raises:
+        InputError: ``folder`` exists, or the disk is full or cannot be written.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise InputError(f'"{folder}" exists already; choose another folder, or remove it')
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
+        temporary.replace(folder)
+    except OSError as error:
+        raise InputError(
+            f'"{error.filename or folder}" cannot be copied or written ({error.strerror}); restore it, free space, or choose '
+            "another folder"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_folder(folder: str | os.PathLike[str], option: str) -> None:

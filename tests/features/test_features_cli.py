@@ -72,7 +72,7 @@ def test_a_bad_word_is_answered_by_one_sentence(change, words, run_folder, infra
 
 
 def test_a_file_that_cannot_be_written_is_refused_before_the_extraction(run_folder, infrared, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(FeatureExtractor, "extract_to", lambda *arguments: pytest.fail("extracted"))
+    monkeypatch.setattr(FeatureExtractor, "batches", lambda *arguments: pytest.fail("extracted"))
     (tmp_path / "file").write_text("kept")
     out = tmp_path / "file" / "features.npz"
     error = refused(capsys, "features", infrared, "--model", run_folder, "--modality", "infrared", "--out", out)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torchreid_nas
 from torchreid_nas.cli.options import add_extraction_options, build_extractor, positive_int
+from torchreid_nas.cli.sources import feature_blocks
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,7 +23,9 @@ def main(argv: list[str] | None = None) -> int:
         description="Extract L2-normalised features with a trained model and save them as .npz: features, paths, "
         "labels, pids, camids, model, modality, fingerprint (of the weights).",
     )
-    parser.add_argument("source", nargs="+", metavar="SOURCE", help="images, videos, or folders of them")
+    parser.add_argument(
+        "source", nargs="+", metavar="SOURCE", help="images, videos, or folders of them; own images as folder:PATH or csv:FILE",
+    )
     parser.add_argument("--modality", metavar="M", help="of two-stream models: visible or infrared")
     parser.add_argument("--boxes", metavar="FILE", help="cut persons out: boxes of the MOT challenge, or a CSV with a header")
     parser.add_argument("--out", default="features.npz", metavar="FILE", help="default: features.npz")
@@ -32,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     positive_int("--batch-size", arguments.batch_size)
 
     torchreid_nas.register()
-    from torchreid_nas.features.feature_set import check_npz
+    from torchreid_nas.features.feature_set import FeatureSet, check_npz
     from torchreid_nas.files import check_folder
     from torchreid_nas.zoo.trained import load_trained
 
@@ -41,8 +44,8 @@ def main(argv: list[str] | None = None) -> int:
     trained = load_trained(arguments.model, arguments.weights)
     trained.check_modality(arguments.modality, "--modality")
     extractor = build_extractor(arguments, trained, arguments.modality)
-    source = arguments.source[0] if len(arguments.source) == 1 else arguments.source
-    features = extractor.extract_to(source, arguments.out, stride, arguments.boxes)
+    features = FeatureSet.concatenate(list(feature_blocks(extractor, arguments.source, "the file", stride, arguments.boxes)))
+    features.save(arguments.out)
     identities = len(features.known_identities())
     print(
         f"{arguments.out}: {len(features):,} features of length {features.features.shape[1]}, "

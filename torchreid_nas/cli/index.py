@@ -169,10 +169,7 @@ def _features(arguments: argparse.Namespace, model: str, what: str) -> Iterator[
     trained = load_trained(model, arguments.weights)
     trained.check_modality(arguments.modality, "--modality")
     extractor = build_extractor(arguments, trained, arguments.modality)
-    return (
-        block for source in arguments.source
-        for block in feature_blocks(extractor, source, what, stride, arguments.boxes)
-    )
+    return feature_blocks(extractor, arguments.source, what, stride, arguments.boxes)
 
 
 def _parser() -> argparse.ArgumentParser:

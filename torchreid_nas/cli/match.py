@@ -94,7 +94,7 @@ class _Sides:
         """Yield the features of a source, or of a file that ``torchreid-nas features`` wrote, in blocks."""
         arguments = self._arguments
         boxes = getattr(arguments, f"{side}_boxes") if source == getattr(arguments, side) else None
-        return feature_blocks(self._extractors[side], source, f"the {side}", arguments.stride, boxes, f"--{side}-boxes")
+        return feature_blocks(self._extractors[side], [source], f"the {side}", arguments.stride, boxes, f"--{side}-boxes")
 
     def rank(self, queries: FeatureSet, gallery: str, top: int, metric: str) -> Matches:
         """Return the nearest images of a gallery, which may be an index."""
@@ -145,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="torchreid-nas match",
         description="Rank the gallery for each query image, and say which matches are near enough.",
     )
-    parser.add_argument("query", metavar="QUERY", help="an image, a folder, a video, or features.npz")
+    parser.add_argument("query", metavar="QUERY", help="an image, a folder, a video, features.npz, or folder:PATH, csv:FILE")
     parser.add_argument("gallery", metavar="GALLERY", help="likewise, or an index (torchreid-nas index)")
     parser.add_argument("--query-modality", metavar="M", help="of two-stream models: visible or infrared")
     parser.add_argument("--gallery-modality", metavar="M", help="likewise")

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 __all__ = ["feature_blocks"]
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,24 +18,42 @@ _SAVED = ".npz"
 
 
 def feature_blocks(
-    extractor: FeatureExtractor, source: str, what: str, stride: int = 1, boxes: str | None = None, boxes_option: str = "--boxes",
+    extractor: FeatureExtractor, sources: Sequence[str], what: str, stride: int = 1, boxes: str | None = None,
+    boxes_option: str = "--boxes",
 ) -> Iterator[FeatureSet]:
-    """Yield the features of a source in blocks.
+    """Yield the features of sources in blocks.
 
     Args:
         extractor: of the model and modality that the command needs.
-        source: images, a video, a folder, or an ``.npz`` of features.
+        sources: each an image, a video, a folder, an ``.npz`` of features, or own images by their name, ``folder:PATH`` or
+            ``csv:FILE``.
         what: what the command needs the features for, e.g. "the query", for an error.
         stride: of the frames of videos.
         boxes: file with the boxes of persons.
         boxes_option: the option that named ``boxes``, for an error.
 
     Raises:
-        InputError: the source cannot be read, or its features are of another model.
+        InputError: a source cannot be read, or its features are of another model.
     """
-    if Path(source).suffix != _SAVED:
-        yield from extractor.batches(source, stride, boxes)
+    from torchreid_nas.data.own.names import is_own
+
+    # Boxes may count their frames through all images.
+    if not any(is_own(source) or Path(source).suffix == _SAVED for source in sources):
+        yield from extractor.batches(sources[0] if len(sources) == 1 else sources, stride, boxes)
         return
+    for source in sources:
+        if is_own(source):
+            yield from _own_blocks(extractor, source, what, boxes, boxes_option)
+        elif Path(source).suffix == _SAVED:
+            yield from _saved_blocks(extractor, source, what, boxes, boxes_option)
+        else:
+            yield from extractor.batches(source, stride, boxes)
+
+
+def _saved_blocks(
+    extractor: FeatureExtractor, source: str, what: str, boxes: str | None, boxes_option: str,
+) -> Iterator[FeatureSet]:
+    """Yield the features of a file that ``torchreid-nas features`` wrote."""
     if boxes is not None:
         raise InputError(
             f'{boxes_option}: the features "{source}" are extracted already; give the boxes to torchreid-nas features'
@@ -58,3 +77,31 @@ def feature_blocks(
             + "; extract them again with that (torchreid-nas features)"
         )
     yield from saved.blocks(2**16)
+
+
+def _own_blocks(
+    extractor: FeatureExtractor, source: str, what: str, boxes: str | None, boxes_option: str,
+) -> Iterator[FeatureSet]:
+    """Yield the features of own images, with persons and cameras as the layout or the table says them."""
+    import numpy as np
+
+    from torchreid_nas.data.own.reading import read_records
+    from torchreid_nas.data.own.records import natural
+    from torchreid_nas.features.labels import NO_CAMERA
+
+    records = read_records(source)
+    if boxes is not None:
+        raise InputError(
+            f'{boxes_option}: "{source}" names images of single persons; give the scenes by their path, or leave the option out'
+        )
+    rows = [row for row in records.rows if extractor.modality is None or (row.modality or "visible") == extractor.modality]
+    if not rows:
+        raise InputError(
+            f'"{source}" has {records.modalities[0]} images only, and {what} needs {extractor.modality} ones; name another source'
+        )
+    cameras = {name: number for number, name in enumerate(sorted({row.camid for row in records.rows}, key=natural))}
+    of_path = {row.path: row for row in rows}
+    for block in extractor.batches([row.path for row in rows]):
+        own = [of_path[path] for path in block.paths]
+        camids = np.array([cameras[row.camid] if row.camid else NO_CAMERA for row in own], dtype=np.int64)
+        yield dataclasses.replace(block, labels=tuple(row.pid for row in own), camids=camids)

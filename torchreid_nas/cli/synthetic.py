@@ -7,9 +7,10 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import fields
 
+from torchreid_nas.data.sheet import check_sheet_name
 from torchreid_nas.data.synthetic.layouts import LAYOUTS, generated_images, write_dataset
 from torchreid_nas.data.synthetic.settings import SyntheticSettings
-from torchreid_nas.data.synthetic.sheet import check_sheet_name, contact_sheet
+from torchreid_nas.data.synthetic.sheet import contact_sheet
 
 _HELP = {
     "identities": "number of persons",

@@ -1,7 +1,7 @@
 """A contact sheet of a generated data set: the persons in each modality or camera."""
 from __future__ import annotations
 
-__all__ = ["check_sheet_name", "contact_sheet"]
+__all__ = ["contact_sheet"]
 
 import os
 import re
@@ -9,33 +9,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
-
-from torchreid_nas.data.display import STRETCHED, stretched
+from torchreid_nas.data.display import STRETCHED
+from torchreid_nas.data.sheet import Block, check_sheet_name, draw_sheet, padded
 from torchreid_nas.data.synthetic.camera_network import CameraNetwork
 from torchreid_nas.data.synthetic.layouts import CAMERA_NETWORKS, LAYOUTS, MODALITY_FOLDERS, generated_images
 from torchreid_nas.data.synthetic.settings import COMMON_SETTINGS, SyntheticSettings
 from torchreid_nas.data.synthetic.store import MARKER, find_synthetic
 from torchreid_nas.errors import InputError
-from torchreid_nas.files import atomic_path
 
-_MARGIN = 8
 _LARGEST_SCALE = 16
-# Pixels: of a line of the caption, and of the narrowest sheet, on which a caption has few lines.
-_LINE, _NARROWEST = 12, 320
-_PAPER, _INK = (250, 250, 250), (70, 70, 70)
-
-# The pictures of one identity: rows of files, None where there is no image.
-_Block = list[list["Path | None"]]
-
-
-def check_sheet_name(path: str | os.PathLike) -> None:
-    """Raise InputError unless ``path`` ends in .png, the format of a sheet.
-
-    >>> check_sheet_name("sheet.png")
-    """
-    if Path(path).suffix.lower() != ".png":
-        raise InputError(f'the contact sheet "{path}" must end in .png; name it so')
 
 
 def contact_sheet(
@@ -91,10 +73,7 @@ def contact_sheet(
     columns = min(columns or (6 if modalities else 2), len(blocks))
     caption = f"Synthetic stand-in in the layout of {folder.name}, not {folder.name}: {content}"
     # The infrared images are the second row of a block.
-    sheet = _draw(blocks, columns, size, caption, stretch={1} if modalities else set())
-    with atomic_path(path) as temporary:
-        sheet.save(temporary)
-    return path
+    return draw_sheet(path, blocks, columns, size, caption, stretch={1} if modalities else set())
 
 
 def _described(folder: Path, marker: dict[str, Any]) -> tuple[str, SyntheticSettings]:
@@ -118,42 +97,7 @@ def _described(folder: Path, marker: dict[str, Any]) -> tuple[str, SyntheticSett
         raise InputError(f"{error}, {again}") from error
 
 
-def _draw(blocks: list[_Block], columns: int, size: tuple[int, int], caption: str, stretch: set[int]) -> Image.Image:
-    """Return the sheet of ``blocks``, all with the same numbers of rows and columns; ``stretch`` names rows of a block."""
-    across, down = len(blocks[0][0]) * size[0] + _MARGIN, len(blocks[0]) * size[1] + _MARGIN
-    rows = -(-len(blocks) // columns)
-    width = max(columns * across + _MARGIN, _NARROWEST)
-    font = ImageFont.load_default()
-    lines = _wrapped(caption, font, width - 2 * _MARGIN)
-    head = _MARGIN + _LINE * len(lines)
-    sheet = Image.new("RGB", (width, rows * down + head + _MARGIN), _PAPER)
-    for place, block in enumerate(blocks):
-        left, top = _MARGIN + place % columns * across, head + place // columns * down
-        for row, files in enumerate(block):
-            for column, file in enumerate(files):
-                if file is None:
-                    continue
-                with Image.open(file) as image:
-                    picture = stretched(image) if row in stretch else image.convert("RGB")
-                picture = picture.resize(size, Image.Resampling.LANCZOS)
-                sheet.paste(picture, (left + column * size[0], top + row * size[1]))
-    ImageDraw.Draw(sheet).multiline_text((_MARGIN, 4), "\n".join(lines), fill=_INK, font=font, spacing=1)
-    return sheet
-
-
-def _wrapped(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """Return the lines of ``text`` that are at most ``width`` pixels wide."""
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".lstrip()
-        if font.getlength(longer) <= width or not lines[-1]:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return lines
-
-
-def _by_modality(folder: Path, modalities: dict[str, tuple[str, ...]], identity: int, images: int) -> _Block:
+def _by_modality(folder: Path, modalities: dict[str, tuple[str, ...]], identity: int, images: int) -> Block:
     """Return one row per modality with the images of one identity, the first one of each camera first."""
     block = []
     for folders in modalities.values():
@@ -163,11 +107,11 @@ def _by_modality(folder: Path, modalities: dict[str, tuple[str, ...]], identity:
             for label in {str(identity), f"{identity:04d}"}
             for rank, file in enumerate(sorted((folder / name / label).glob("*.*")))
         ]
-        block.append(_padded([file for _, _, file in sorted(files)], images))
+        block.append(padded([file for _, _, file in sorted(files)], images))
     return block
 
 
-def _by_camera(folder: Path, network: CameraNetwork, cameras: int, identities: int, images: int) -> list[_Block]:
+def _by_camera(folder: Path, network: CameraNetwork, cameras: int, identities: int, images: int) -> list[Block]:
     """Return one block per identity and one for each aside, with one column per camera."""
     shown = [*range(1, identities + 1), *network.asides]
     columns: dict[tuple[int | str, int], list[Path]] = {
@@ -179,10 +123,6 @@ def _by_camera(folder: Path, network: CameraNetwork, cameras: int, identities: i
             label, camera = map(int, found.groups())
             columns.get((network.aside(label) or label, camera), []).append(file)
     return [
-        [list(row) for row in zip(*(_padded(columns[who, camera], images) for camera in range(1, cameras + 1)))]
+        [list(row) for row in zip(*(padded(columns[who, camera], images) for camera in range(1, cameras + 1)))]
         for who in shown
     ]
-
-
-def _padded(files: list[Path], count: int) -> list[Path | None]:
-    return [*files[:count], *[None] * (count - len(files))]
