@@ -55,6 +55,16 @@ def test_cifar_is_searched_trained_and_tested(trained, capsys):
     assert main(["verify", str(trained), "--full"]) == 0
 
 
+def test_compare_gives_the_interval_of_top_1_and_refuses_scores_of_a_ranking(trained, tmp_path, capsys):
+    row, = json.loads((trained / "results.json").read_text())["results"]
+    assert main(["compare", str(trained), "--resamples", "200", "--out", str(tmp_path / "compared")]) == 0
+    estimates = json.loads((tmp_path / "compared" / "compare.json").read_text())["tables"]
+    assert [table["score"] for table in estimates] == ["top1"]
+    (found,) = estimates[0]["estimates"].values()
+    assert found["mean"] == row["top1"] and found["low"] <= found["mean"] <= found["high"]
+    assert "has no scores of mAP; expected top1, top5" in refused(capsys, "compare", trained, "--scores", "mAP")
+
+
 def test_a_killed_training_goes_on_to_the_same_results(trained, cifar, tmp_path, monkeypatch):
     def killed(engine, folder):
         saved(engine, folder)

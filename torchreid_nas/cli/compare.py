@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--control", default="", metavar="RUN", help="compare all others with this run's method; default: all pairs"
     )
-    parser.add_argument("--scores", default="rank1,mAP", metavar="LIST", help="metrics, default rank1,mAP")
+    parser.add_argument("--scores", metavar="LIST", help="metrics, default rank1,mAP; of a classification top1")
     parser.add_argument("--dataset", default="", metavar="NAME", help="one target; default: all")
     parser.add_argument("--feature", default="", metavar="NAME", help='one feature, such as "after BNNeck"; default: the last')
     parser.add_argument("--level", type=float, default=0.95, metavar="SHARE", help="of the intervals, default 0.95")
@@ -40,8 +40,8 @@ def main(argv: list[str] | None = None) -> int:
         "--out", metavar="DIR", help="also write compare.json, compare.md, compare.png and changed-queries*.png there"
     )
     arguments = parser.parse_args(argv)
-    scores = [name.strip() for name in arguments.scores.split(",") if name.strip()]
-    if not scores:
+    scores = [name.strip() for name in (arguments.scores or "").split(",") if name.strip()]
+    if arguments.scores is not None and not scores:
         raise InputError("--scores is empty, expected names of metrics such as rank1,mAP")
 
     torchreid_nas.register()

@@ -15,6 +15,7 @@ from torchreid_nas.evidence.intervals import check_options
 from torchreid_nas.evidence.pairs import holm
 from torchreid_nas.evidence.runs import EvaluatedRun, Method, check_same_test, group_runs
 from torchreid_nas.evidence.sides import Comparison, Estimate, compare_sides, compare_splits, estimate, estimate_splits
+from torchreid_nas.evidence.store import StoredTest
 from torchreid_nas.metrics.scores import SCORES, find_score
 
 _MOST_CHANGED = 6
@@ -92,14 +93,14 @@ class Compared:
 
 
 def compare_runs(
-    runs: Sequence[EvaluatedRun], scores: Sequence[str] = ("rank1", "mAP"), dataset: str = "", feature: str = "",
+    runs: Sequence[EvaluatedRun], scores: Sequence[str] = (), dataset: str = "", feature: str = "",
     control: str = "", level: float = 0.95, resamples: int = 10_000, seed: int = 0,
 ) -> Compared:
     """Return intervals of all methods of the runs, and the differences of pairs of methods.
 
     Args:
         runs: tested runs; those that differ in the seed alone are one method.
-        scores: names of metrics, see :data:`torchreid_nas.metrics.SCORES`.
+        scores: names of metrics, see :data:`torchreid_nas.metrics.SCORES`; default Rank-1 and mAP, of a classification top-1.
         dataset: one target; default all targets of the first run.
         feature: one feature; default the last feature of each target, the one that counts.
         control: folder of a run of the method to compare all others with; default all pairs.
@@ -116,6 +117,7 @@ def compare_runs(
             raise InputError(f'there is no metric "{name}", expected one of {", ".join(SCORES)}{nearest(name, SCORES)}')
     methods = group_runs(runs)
     pairs = _pairs(methods, control)
+    scores = scores or (("rank1", "mAP") if all(map(_is_ranking, runs[0].tests.values())) else ("top1",))
     tables: list[Table] = []
     for target, which in _targets(runs[0], dataset, feature):
         for run in runs:
@@ -127,6 +129,11 @@ def compare_runs(
             check_same_test(runs[0], runs[0].tests[target, which], run, run.tests[target, which])
         tables += [_on_one_split(methods, pairs, target, which, name, (level, resamples, seed)) for name in scores]
     return Compared(methods, tables, level, any(run.generated for run in runs))
+
+
+def _is_ranking(test: StoredTest) -> bool:
+    """Return whether a test ranked a gallery; a classification has classes in its place and no average precision."""
+    return "mAP" in test.trials[0].values
 
 
 def _targets(run: EvaluatedRun, dataset: str, feature: str) -> list[tuple[str, str]]:
@@ -164,7 +171,9 @@ def _check_known(run: EvaluatedRun, first: EvaluatedRun, target: str, feature: s
         )
     for name in scores:
         if not find_score(name).rank and name not in run.tests[target, feature].trials[0].values:
-            raise InputError(f'"{run.path}" has no scores of {name}; test it again with {SCORES[name].key} True')
+            key, known = SCORES[name].key, ", ".join(run.tests[target, feature].trials[0].values)
+            way_out = f"test it again with {key} True" if key else f"expected {known}"
+            raise InputError(f'"{run.path}" has no scores of {name}; {way_out}')
 
 
 def _on_one_split(
@@ -175,8 +184,10 @@ def _on_one_split(
     run = methods[0].runs[0]
     sides = {method.name: method.side(target, feature, name) for method in methods}
     estimates = {key: estimate(side, *options) for key, side in sides.items()}
-    precision = {method.name: method.side(target, feature, "mAP").scores.mean(axis=(0, 1)) for method in methods}
-    between = {(a.name, b.name): (precision[a.name], precision[b.name]) for a, b in pairs}
+    between = {}
+    if _is_ranking(run.tests[target, feature]):
+        precision = {method.name: method.side(target, feature, "mAP").scores.mean(axis=(0, 1)) for method in methods}
+        between = {(a.name, b.name): (precision[a.name], precision[b.name]) for a, b in pairs}
     return Table(
         target, feature, run.tests[target, feature].protocol, name, estimates,
         _corrected([compare_sides(sides[a.name], sides[b.name], *options, family=len(pairs)) for a, b in pairs]),
