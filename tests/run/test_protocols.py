@@ -66,6 +66,14 @@ def test_llcm_is_tested_on_both_scales_side_by_side(llcm, capsys):
     assert forth[0] != forth[1]
 
 
+@pytest.mark.parametrize("name, split", [("baseline_share_llcm", 0), ("baseline_split_llcm", 20)])
+def test_a_baseline_of_llcm_goes_from_a_folder_to_both_scales(name, split, root, tmp_path):
+    keys = {key: value for key, value in KEYS.items() if not key.startswith("data.t")}
+    assert main(["--config", name, *arguments(keys, root, tmp_path / "run")]) == 0
+    assert {row["protocol_name"] for row in rows(tmp_path / "run")} == {"llcm", "llcm_repository"}
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["split_slots"] == split
+
+
 def test_both_scales_verify_and_the_certificate_names_them(llcm, capsys):
     code, text = said(capsys, "verify", llcm, "--full")
     assert code == 0 and "DISAGREES" not in text and text.count("to the bit") == 3
