@@ -188,7 +188,10 @@ def _difference_table(
 
 
 def _difference(one: Mapping[str, Any] | None) -> str:
-    return "" if one is None else f"{100 * one['difference']:+.1f} {_span(one, '+')}, p = {one['p_value']:.2g}"
+    if one is None:
+        return ""
+    points = round(100 * one["difference"], 1) + 0.0  # -0.0 becomes 0.0
+    return f"{points:+.1f} {_span(one, '+')}, p = {one['p_value']:.2g}"
 
 
 def _is_told(one: Mapping[str, Any], level: float) -> bool:
