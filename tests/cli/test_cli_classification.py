@@ -97,7 +97,7 @@ def test_a_reid_starts_from_the_folder_of_the_run(trained):
     assert all("classifier" in key or key.endswith("num_batches_tracked") for key in left)
 
 
-def test_a_network_of_torchreid_trains_on_a_folder_of_classes(tmp_path):
+def test_a_network_of_torchreid_trains_on_a_folder_of_classes(tmp_path, capsys):
     for name, colour in (("blue", (0, 0, 200)), ("red", (200, 0, 0)), ("grey", (90, 90, 90))):
         (tmp_path / "colours" / name).mkdir(parents=True)
         for number in range(5):
@@ -112,8 +112,16 @@ def test_a_network_of_torchreid_trains_on_a_folder_of_classes(tmp_path):
     assert main(call) == 0
     row, = json.loads((tmp_path / "run" / "results.json").read_text())["results"]
     assert row["num_valid_queries"] == 3 and "top5" not in row
+    parts = json.loads((tmp_path / "run" / "data.json").read_text())["parts"]
+    assert [(name, part["images"], part["identities"]) for name, part in parts.items()] == [
+        ("train of colours", 12, 3), ("test of colours", 3, 3),
+    ]
     history = json.loads((tmp_path / "run" / "train" / "history.jsonl").read_text())
     assert 0 <= history["validation_score"] <= 1
+    # An image that went missing is noticed by a run that goes on.
+    (tmp_path / "colours" / "red" / "4.png").unlink()
+    (tmp_path / "run" / "results.json").unlink()
+    assert "the train of colours is not what the run in" in refused(capsys, *call, "--resume")
 
 
 @pytest.mark.parametrize(("changes", "more", "message"), [

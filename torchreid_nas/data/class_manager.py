@@ -3,7 +3,7 @@ from __future__ import annotations
 
 __all__ = ["TOP_K", "ClassDataManager"]
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -111,6 +111,11 @@ class ClassDataManager:
             }
             for name in self.targets for one in (self._datasets[name],)
         }
+
+    @property
+    def datasets(self) -> Mapping[str, ClassDataset]:
+        """The data sets by name, of sources and targets."""
+        return self._datasets
 
     def test_galleries(self, name: str, protocol: Protocol | None = None) -> list[np.ndarray]:
         """Return one empty gallery: a test has one trial, and its images are classified, not retrieved."""

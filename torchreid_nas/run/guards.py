@@ -14,6 +14,7 @@ from torchreid_nas.files import check_folder
 from torchreid_nas.hub.imagenet import fetch_weights, weights_of_model
 from torchreid_nas.optim import check_new_layers
 from torchreid_nas.run.build import provide_data
+from torchreid_nas.run.data_file import check_data
 from torchreid_nas.run.folder import ADVISED, SEARCHED
 from torchreid_nas.run.provenance import config_fingerprint
 from torchreid_nas.run.setup import RunSetup
@@ -54,6 +55,10 @@ def check(setup: RunSetup, stages: Sequence[str], resume: bool) -> None:
     if any(stage in stages and not (resume and is_stage_finished(setup, stage)) for stage in ("search", "train")):
         _fetch_pretrained(setup)
     check_needs(setup, stages)
+    if resume and folder.data.exists() and not all(is_stage_finished(setup, stage) for stage in stages):
+        # A search goes on for hours before the test would find that its images have changed.
+        targets = cfg.data.targets if "test" in stages else []
+        check_data(folder, setup.method.data(targets), cfg.data.root, cfg.data.digest == "contents")
 
 
 def check_needs(setup: RunSetup, stages: Sequence[str]) -> None:

@@ -144,10 +144,9 @@ class Run:
             logger.info(comparison_table(entry, rows, cfg))
 
     def _keep_data(self, data: ReIDDataManager) -> None:
-        """Write which persons' images a stage reads; a resumed run refuses others. Of a classification nothing is written."""
+        """Write which images a stage reads; a resumed run refuses others."""
         cfg = self.setup.cfg
-        if cfg.task == "reid":
-            keep_data(self.folder, data, cfg.data.root, cfg.data.digest == "contents", self.resume)
+        keep_data(self.folder, data, cfg.data.root, cfg.data.digest == "contents", self.resume)
 
     def _keep_config(self, stage: str = "") -> None:
         """Write the config for the run, and for a stage, whose resumption is compared with it.
