@@ -124,8 +124,8 @@ def select_modality(model: nn.Module, modality: str) -> nn.Module:
     Raises:
         InputError: the modality is another one, or a norm is still searched.
 
-    >>> type(select_modality(SplitBatchNorm2d(4), "infrared")).__name__
-    'BatchNorm2d'
+    >>> type(select_modality(SplitNorm(nn.LayerNorm(4)), "infrared")).__name__
+    'LayerNorm'
     """
     if modality not in MODALITIES:
         raise InputError(
