@@ -14,6 +14,8 @@ from torchreid_nas.architecture import Architecture
 from torchreid_nas.cli import main
 from torchreid_nas.genotypes import BLOCK_SLOTS
 from torchreid_nas.models.necks import BLNeck, FBLNeck
+from torchreid_nas.run.folder import RunFolder
+from torchreid_nas.run.page.write import write_page
 
 arguments = functools.partial(commands.arguments, TINY_CDNET)
 
@@ -38,6 +40,15 @@ def test_a_run_searches_trains_and_tests(finished):
     assert len(rows) == 2 and len(rows[0]["probabilities"]["stage1.0"]) == 12
     for picture in ("architecture", "training"):
         assert (finished / "figures" / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_shows_genotype_lists_and_maps_of_one_modality(finished):
+    write_page(RunFolder(finished))
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    assert "not all is shown" not in page
+    for said in ("Picture of the search", "First image wrong", "Distances query to gallery", "Activation maps of"):
+        assert said in page
+    assert "infrared" not in page.partition('id="data"')[0]
 
 
 def test_an_interrupted_search_ends_in_the_same_numbers(data_root, finished, tmp_path, monkeypatch):

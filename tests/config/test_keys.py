@@ -32,7 +32,8 @@ def test_every_need_names_a_key_and_values_that_it_may_take():
 def test_only_places_tests_and_reports_decide_no_stage():
     free = {name for name, key in KEYS.items() if not key.decides}
     assert {name for name in free if not name.startswith("test.")} == {
-        "device", "data.root", "data.targets", "data.cache_dir", "data.save_dir", "data.digest", "report.enabled",
+        "device", "data.root", "data.targets", "data.cache_dir", "data.save_dir", "data.digest", "logger",
+        "report.enabled",
     }
     assert set(keys_that_bind("train")) == {
         "task", "model.separate", "model.last_stride", "model.fusion_gate", "model.convolutions", "data.split_id",
@@ -80,7 +81,7 @@ def test_the_reference_has_every_key_with_method_and_data_set():
 
 def test_the_reference_is_a_table_per_section_for_a_page():
     text = key_reference(markdown=True)
-    assert [line for line in text.splitlines() if line.startswith("## ")][:3] == ["## device", "## task", "## model"]
+    assert [line for line in text.splitlines() if line.startswith("## ")][:4] == ["## device", "## task", "## logger", "## model"]
     assert all(line.count(" | ") == 5 for line in text.splitlines() if line.startswith("| "))
 
 

@@ -12,7 +12,7 @@ from torchreid_nas.config.data import DATA, SAMPLER, SYNTHETIC
 from torchreid_nas.config.ecn import ECN
 from torchreid_nas.config.key import Key, named, value_of
 from torchreid_nas.config.model import MODEL
-from torchreid_nas.config.report import REPORT
+from torchreid_nas.config.report import LOGGER, REPORT
 from torchreid_nas.config.search import SEARCH
 from torchreid_nas.config.test import TEST
 from torchreid_nas.config.train import ADAM, LOSS, SGD, TRAIN_KEYS
@@ -21,6 +21,7 @@ from torchreid_nas.errors import InputError
 KEYS: dict[str, Key] = {
     "device": Key("", 'device of the run: "cpu", "cuda", "cuda:1", …; "" takes a GPU where there is one'),
     "task": TASK,
+    "logger": LOGGER,
     **named("model", MODEL),
     **named("data", DATA),
     **named("sampler", SAMPLER),

@@ -130,7 +130,7 @@ class ResumableEngine(torchreid.engine.Engine):
         self._refuse_broken_weights()
         row = {"epoch": self.epoch + 1, **row, "lr": self._lr, "seconds": round(time.monotonic() - start, 2)}
         row.update(self.end_of_epoch())
-        self._progress.report(row, self.max_epoch)
+        self._progress.report(row, self.max_epoch, self.writer, (self.epoch + 1) * self.num_batches)
         if self.save_dir is not None:
             folder = StageFolder(self.save_dir)
             # A first epoch replaces the history of an earlier training.

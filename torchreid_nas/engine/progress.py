@@ -1,7 +1,7 @@
 """What an epoch shows: a bar while it runs, a line when it ends."""
 from __future__ import annotations
 
-__all__ = ["EpochProgress"]
+__all__ = ["EpochProgress", "epoch_scalars"]
 
 import contextlib
 import logging
@@ -37,8 +37,15 @@ class EpochProgress:
             self._bar.set_postfix({name: f"{value:.3f}" for name, value in values.items()}, refresh=False)
 
     @staticmethod
-    def report(row: Mapping[str, Any], max_epoch: int) -> None:
-        """Log the line of an epoch: the numbers of its row of the history, its time and the time that is left."""
+    def report(row: Mapping[str, Any], max_epoch: int, writer: Any = None, step: int = 0) -> None:
+        """Log the line of an epoch: the numbers of its row of the history, its time and the time that is left.
+
+        Args:
+            row: of the history.
+            max_epoch: epochs in all.
+            writer: takes what :func:`epoch_scalars` returns by ``add_scalar``, as TensorBoard's ``SummaryWriter``; or None.
+            step: batches before, for the writer.
+        """
         remaining = int((max_epoch - row["epoch"]) * row["seconds"])
         shown = [
             f"{name} {value:.4g}" for name, value in row.items() if isinstance(value, float) and name != "seconds"
@@ -47,3 +54,22 @@ class EpochProgress:
             "epoch %3d/%d  %s  %.1f s  eta %d:%02d", row["epoch"], max_epoch, "  ".join(shown), row["seconds"],
             remaining // 60, remaining % 60,
         )
+        for name, value in epoch_scalars(row).items() if writer is not None else ():
+            writer.add_scalar(name, value, step)
+
+
+def epoch_scalars(row: Mapping[str, Any]) -> dict[str, float]:
+    """Return what torchreid's loop does not write of an epoch: scores of held-out identities, probabilities of a search.
+
+    Of two choices the second one's probability tells both.
+
+    >>> epoch_scalars({"epoch": 1, "ce": 4.2, "validation_score": 0.3, "probabilities": {"bn1": {"share": 0.4, "split": 0.6}}})
+    {'Validation/score': 0.3, 'Architecture/bn1/split': 0.6}
+    """
+    scores = {f"Validation/{key.removeprefix('validation_')}": row[key] for key in row if key.startswith("validation_")}
+    probabilities = {
+        f"Architecture/{slot}/{choice}": value
+        for slot, choices in row.get("probabilities", {}).items()
+        for choice, value in list(choices.items())[len(choices) == 2:]
+    }
+    return {**scores, **probabilities}

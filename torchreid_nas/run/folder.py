@@ -301,7 +301,7 @@ class RunFolder:
         return self.stage("train")
 
     def stage(self, name: str) -> StageFolder:
-        """Return the folder of the stage ``"search"`` or ``"train"``."""
+        """Return the folder of the stage ``"search"`` or ``"train"``; in that of ``"test"`` a logger alone writes."""
         return StageFolder(self.path / name)
 
     def trial(self, split_id: int) -> RunFolder:

@@ -18,6 +18,7 @@ from torchreid_nas.run.data_file import check_data
 from torchreid_nas.run.folder import ADVISED, SEARCHED
 from torchreid_nas.run.provenance import config_fingerprint
 from torchreid_nas.run.setup import RunSetup
+from torchreid_nas.run.writers import check_writer
 
 
 def check(setup: RunSetup, stages: Sequence[str], resume: bool) -> None:
@@ -74,6 +75,7 @@ def check_needs(setup: RunSetup, stages: Sequence[str]) -> None:
         InputError: a stage lacks what it needs.
     """
     cfg, model, method = setup.cfg, setup.cfg.model, setup.method
+    check_writer(cfg.logger)
     trains = "train" in stages
     if "search" in stages:
         if model.architecture != SEARCHED:

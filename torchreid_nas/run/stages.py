@@ -5,6 +5,7 @@ __all__ = ["Run"]
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 from yacs.config import CfgNode
 
@@ -24,6 +25,7 @@ from torchreid_nas.run.provenance import provenance
 from torchreid_nas.run.published import comparison_table
 from torchreid_nas.run.results import result_row
 from torchreid_nas.run.setup import RunSetup
+from torchreid_nas.run.writers import Writer, make_writer, plain_keys, write_test
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +88,8 @@ class Run:
         self._keep_data(engine.datamanager.whole)
         self._keep_config("search")
         write_json(stage.initial, initial)
-        engine.run(save_dir=stage.path, max_epoch=self.setup.cfg.search.max_epoch, start_epoch=start)
+        with self._writer(stage.path) as engine.writer:
+            engine.run(save_dir=stage.path, max_epoch=self.setup.cfg.search.max_epoch, start_epoch=start)
         epochs = len(report.read_history(stage.history))
         architecture = space.derive(engine.model, provenance(self.setup.cfg, epoch=epochs))
         # The presence of this file says that the search is finished; nothing after it can cost the search.
@@ -110,7 +113,8 @@ class Run:
         if advised is not None:
             advised.save(stage.architecture)
         self.folder.keep_file_architecture(self.setup.cfg.model.architecture)
-        engine.run(save_dir=stage.path, max_epoch=self.setup.cfg.train.max_epoch, start_epoch=start)
+        with self._writer(stage.path) as engine.writer:
+            engine.run(save_dir=stage.path, max_epoch=self.setup.cfg.train.max_epoch, start_epoch=start)
         if engine.best_epoch:
             logger.info(f"best epoch by held-out identities: {engine.best_epoch} (score {engine.best_score:.4f})")
         try_to_draw(draw_training, self.folder)
@@ -139,6 +143,8 @@ class Run:
         self.folder.certificate.unlink(missing_ok=True)
         write_json(self.folder.results, results)
         keep_evidence(self.setup, engine, results, trains)
+        with self._writer(self.folder.stage("test").path) as writer:
+            write_test(writer, rows, [self.folder.architecture_figure, self.folder.training_figure])
         logger.info(report.results_table(results))
         if entry is not None:
             logger.info(comparison_table(entry, rows, cfg))
@@ -147,6 +153,10 @@ class Run:
         """Write which images a stage reads; a resumed run refuses others."""
         cfg = self.setup.cfg
         keep_data(self.folder, data, cfg.data.root, cfg.data.digest == "contents", self.resume)
+
+    def _writer(self, folder: Path) -> Writer:
+        """Return the writer of a stage, to which numbers and pictures go beside the files of the run."""
+        return make_writer(self.setup.cfg.logger, folder, self.folder.path.name, plain_keys(self.setup.cfg))
 
     def _keep_config(self, stage: str = "") -> None:
         """Write the config for the run, and for a stage, whose resumption is compared with it.

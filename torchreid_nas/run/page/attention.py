@@ -27,10 +27,10 @@ def attention(target: Target) -> str:
     # Weights from elsewhere are not in the folder.
     if items is None or facts.folder.path / weights not in (facts.folder.train.weights, facts.folder.train.raw_weights):
         return ""
-    # The first image of a person and modality, by person.
-    images: dict[int, dict[str, str]] = {}
-    for item in (*items["query"], *items["gallery"]):
-        images.setdefault(item[1], {}).setdefault(target.modality(item), item[0])
+    # The first image of a person and modality, by person. Images of a gallery may show nobody, as some of Market-1501 do.
+    images: dict[int, dict[str, str]] = {item[1]: {} for item in items["query"]}
+    for item in (item for part in ("query", "gallery") for item in items[part] if item[1] in images):
+        images[item[1]].setdefault(target.modality(item), item[0])
     kinds = list(dict.fromkeys(kind for found in images.values() for kind in found))
     whole = [pid for pid, found in images.items() if len(found) == len(kinds)]
     people = [whole[place] for place in np.unique(np.linspace(0, len(whole) - 1, _PERSONS).astype(int))] if whole else []

@@ -138,8 +138,10 @@ def _distances(target: Target, first: bool) -> list[str]:
         "gallery": (scored.gallery[-1], scored.g_pids, scored.g_camids),
     }
     kinds = {part: _kind(target, camids) for part, (_, _, camids) in sides.items()}
-    panels: list[tuple[str, Side, Side | None]] = [(f"{kinds['query']} to {kinds['gallery']}", sides["query"], sides["gallery"])]
-    if first and kinds["query"] != kinds["gallery"]:
+    apart = kinds["query"] != kinds["gallery"]
+    title = f"{kinds['query']} to {kinds['gallery']}" if apart else "query to gallery"
+    panels: list[tuple[str, Side, Side | None]] = [(title, sides["query"], sides["gallery"])]
+    if first and apart:
         # Within a modality a person often has one camera: pairs of one camera count there.
         panels += [
             (f"within {kinds[part]}", (features, pids, np.full_like(camids, -1)), None)
