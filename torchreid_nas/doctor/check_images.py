@@ -30,9 +30,10 @@ _CONSTANT = 0.5
 # over what it lacks to white), and in that of sharpness.
 _FAR = 6.0
 _LEAST_MEAN = 0.25
-# In this distance an image is named also where the light of a camera's images differs much (ours). Clean generated images
-# keep within 1.3; of a usual mean of 100, a mean of 15 is this far away.
+# At these distances an image is named also where the images of a camera differ much (ours). Clean generated images keep within
+# 1.3 and 0.8; a mean of 15 is as far from a mean of 100, and sharpness that is seven times smaller.
 _MOST_MEAN = 2.4
+_MOST_SHARPNESS = 2.0
 _LEAST_SHARPNESS = 0.2
 # Cameras with fewer images have no usual exposure (ours).
 _FEW = 12
@@ -155,7 +156,7 @@ def exposure_and_sharpness(measured: Measured) -> Iterator[Finding]:
         if len(own) < _FEW:
             continue
         exposed[own] = np.abs(_deviations(light[own], _LEAST_MEAN, _MOST_MEAN / _FAR)) > _FAR
-        blurred[own] = _deviations(sharpness[own], _LEAST_SHARPNESS) < -_FAR
+        blurred[own] = _deviations(sharpness[own], _LEAST_SHARPNESS, _MOST_SHARPNESS / _FAR) < -_FAR
     if exposed.any():
         yield _finding("dark_or_bright", measured, exposed, "image")
     # Of an image without light nothing more is said.
