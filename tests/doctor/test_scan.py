@@ -80,3 +80,10 @@ def test_close_hashes_are_those_of_the_plain_loop():
         if bin(int(hashes[one] ^ hashes[two])).count("1") <= 7
     ]
     assert close_hashes(hashes).tolist() == plain and len(plain) >= 14
+
+
+def test_a_crowd_of_equal_hashes_gives_bounded_pairs_of_all():
+    pairs = close_hashes(np.full(1000, 7, dtype=np.uint64))
+    assert len(pairs) <= 64 * 1000 and set(pairs.ravel().tolist()) == set(range(1000))
+    # Spread evenly: the first image is paired with the last ones too.
+    assert pairs[pairs[:, 0] == 0, 1].max() >= 980

@@ -30,11 +30,11 @@ _CONSTANT = 0.5
 # over what it lacks to white), and in that of sharpness.
 _FAR = 6.0
 _LEAST_MEAN = 0.25
+_LEAST_SHARPNESS = 0.2
 # At these distances an image is named also where the images of a camera differ much (ours). Clean generated images keep within
 # 1.3 and 0.8; a mean of 15 is as far from a mean of 100, and sharpness that is seven times smaller.
 _MOST_MEAN = 2.4
 _MOST_SHARPNESS = 2.0
-_LEAST_SHARPNESS = 0.2
 # Cameras with fewer images have no usual exposure (ours).
 _FEW = 12
 
