@@ -35,7 +35,7 @@ from torch.nn import functional as F
 
 from torchreid_nas.config import default_config
 from torchreid_nas.layers import modality_context
-from torchreid_nas.layers.split_function import halves
+from torchreid_nas.layers.split_function import parts
 from torchreid_nas.losses import C3MMDLoss, CrossModalityTripletLoss
 from torchreid_nas.models import TwoStreamNetwork
 from torchreid_nas.search import BilevelOptimizer, BNSplitSpace
@@ -64,7 +64,7 @@ class InfraredDistortion(nn.Module):
         self.register_buffer("offset", OFFSET * torch.randn(channels, 1, 1, generator=generator))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        visible, infrared = halves(x)
+        visible, infrared = parts(x, len(x) // 2)
         return torch.cat((visible, self.gain * infrared + self.offset))
 
 

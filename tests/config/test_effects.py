@@ -19,6 +19,7 @@ HANDED_ON = {
     "test.num_trials", "sampler.num_instances", "adam.beta1", "adam.beta2", "sgd.momentum", "sgd.nesterov",
     "train.new_layers", "train.base_lr_mult", "search.keep_weights", "search.budget.macs", "search.budget.parameters",
     "search.budget.latency", "data.random_erase.probability", "data.random_erase.area", "data.random_erase.aspect",
+    "data.random_erase.fill", "loss.triplet.alpha", "loss.triplet.gamma",
 }
 
 

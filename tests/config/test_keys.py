@@ -8,7 +8,7 @@ from torchreid_nas.config import KEYS, Key, default_config, keys_that_bind, keys
 from torchreid_nas.errors import InputError
 from torchreid_nas.methods.effects import key_reference
 
-SOURCES = {"CM-NAS", "CDNet", "ECN", "ECN++", "TF-NAS", "torchreid", "ours"}
+SOURCES = {"CM-NAS", "CAJ", "CDNet", "ECN", "ECN++", "TF-NAS", "torchreid", "ours"}
 
 
 @pytest.mark.parametrize("name", KEYS)

@@ -60,8 +60,8 @@ def test_each_stream_draws_by_its_own_rule():
 @pytest.mark.parametrize("cache", ["on", "off"])
 def test_a_batch_of_caj_is_visible_visible_infrared(data_root, cache):
     data = CrossModalityDataManager(
-        root=str(data_root), sources="regdb", targets=[], height=48, width=24, transforms=[], batch_size_train=16, num_instances=2,
-        num_batches=3, workers=0, cache=cache, channels=Channels("none", "exchange", "none"),
+        root=str(data_root), sources="regdb", targets=[], height=48, width=24, transforms=[], batch_size_train=16,
+        num_instances=2, num_batches=3, workers=0, cache=cache, channels=Channels("none", "exchange", "none"),
     )
     assert len(data.train_loader) == 3 and len(data.trainset.data) == 128
     for batch in data.train_loader:

@@ -76,8 +76,7 @@ def reference():
 @pytest.fixture(scope="module")
 def checkpoint(reference, tmp_path_factory):
     path = tmp_path_factory.mktemp("agw") / "sysu_agw.t"
-    state = {key: value for key, value in reference.state_dict().items()}
-    torch.save({"net": state, "cmc": [0.5], "mAP": 0.5, "epoch": 3}, path)
+    torch.save({"net": dict(reference.state_dict()), "cmc": [0.5], "mAP": 0.5, "epoch": 3}, path)
     return path
 
 

@@ -130,7 +130,8 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
 
 def is_of_authors(state: Mapping[str, Any]) -> bool:
     """Say whether a state dict has the layout of the authors of CDNet, of CM-NAS, or of AGW and CAJ."""
-    return agw_weights.has_layout(state) or any(key.startswith("base.") or ".sharable_bn." in key or ".visible_bn." in key for key in state)
+    others = any(key.startswith("base.") or ".sharable_bn." in key or ".visible_bn." in key for key in state)
+    return others or agw_weights.has_layout(state)
 
 
 def load_authors_checkpoint(

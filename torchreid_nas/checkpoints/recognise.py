@@ -83,8 +83,8 @@ def recognise(path: str | os.PathLike[str]) -> Recognised:
         return Recognised("ours", classifier_size(state))
     raise InputError(
         f'the checkpoint "{path}" has a layout that is not known (it has "{shown(next(iter(state)))}"); expected that of '
-        "github.com/solicucu/models (CDNet), github.com/JDAI-CV/CM-NAS, github.com/mangye16/Cross-Modal-Re-ID-baseline (AGW, CAJ), "
-        "or of this package"
+        "github.com/solicucu/models (CDNet), of github.com/JDAI-CV/CM-NAS, of github.com/mangye16/Cross-Modal-Re-ID-baseline "
+        "(AGW, CAJ), or of this package"
     )
 
 

@@ -8,6 +8,7 @@ from torchreid_nas.config.key import AT_LEAST_ONE, NOT_NEGATIVE, TRAIN, TRAIN_AN
 
 _AT_LEAST_16 = Check(lambda value: value >= 16, "at least 16")
 _ERASED = (Need("data.transforms", "random_erase"),)
+_CHANNELS = one_of("none", "exchange", "adaptive")
 _ENABLED = (Need("synthetic.enabled", True),)
 
 DATA = {
@@ -64,6 +65,21 @@ DATA = {
         [0.3, 1 / 0.3], "smallest and largest height over width of what random_erase erases; ECN has 0.3 and 3", "CM-NAS",
         Check(lambda value: len(value) == 2 and 0 < value[0] <= value[1], "two rising values above 0"), _ERASED,
         TRAIN_AND_SEARCH,
+    ),
+    "random_erase.fill": Key(
+        [], "values of the three channels of an erased pixel after normalisation; [] is norm_mean; CAJ: 0.4914, 0.4822, 0.4465",
+        "torchreid", Check(lambda value: len(value) in (0, 3), "three values, or none"), _ERASED, TRAIN_AND_SEARCH, item=0.5,
+    ),
+    "channels.visible": Key(
+        "none", "what becomes of the channels of visible training images: none; exchange: one of the channels, three times; "
+        "adaptive: the same for three quarters of the images, grey for an eighth", "CM-NAS", _CHANNELS, decides=TRAIN_AND_SEARCH,
+    ),
+    "channels.second_visible": Key(
+        "", 'the same for a second copy of every visible image, for batches of [visible; visible; infrared]; "" is no copy, '
+        "CAJ has exchange", "CM-NAS", one_of("", "none", "exchange", "adaptive"), decides=TRAIN_AND_SEARCH,
+    ),
+    "channels.infrared": Key(
+        "none", "the same for infrared training images; CAJ has adaptive", "CM-NAS", _CHANNELS, decides=TRAIN_AND_SEARCH,
     ),
     "norm_mean": Key(
         [0.485, 0.456, 0.406], "mean of the RGB channels, in [0, 1]; ImageNet's", "CM-NAS",

@@ -27,13 +27,26 @@ _STAGED = (Need("train.staged_lr", True),)
 _STEPS = (Need("train.lr_scheduler", "warmup_multi_step", "multi_step", "single_step"),)
 _WARMUP = (Need("train.lr_scheduler", "warmup_multi_step"),)
 
+_SQUARED = (Need("loss.triplet.kind", "squared_difference"),)
+
 _LOSS = {
     "softmax.label_smooth": Key(False, "smooth the labels of the cross-entropy", "CM-NAS", decides=TRAIN_AND_SEARCH),
-    "triplet.margin": Key(0.4, "margin of the triplet loss", "CM-NAS", NOT_NEGATIVE, decides=TRAIN_AND_SEARCH),
+    "triplet.kind": Key(
+        "batch_hard", "triplet loss of two-stream networks: batch_hard within and across the modalities, weighted (AGW) or "
+        "squared_difference (CAJ) over all images; the last two have no margin", "CM-NAS",
+        one_of("batch_hard", "weighted", "squared_difference"), decides=TRAIN_AND_SEARCH,
+    ),
+    "triplet.margin": Key(
+        0.4, "margin of the triplet loss", "CM-NAS", NOT_NEGATIVE, (Need("loss.triplet.kind", "batch_hard"),), TRAIN_AND_SEARCH,
+    ),
     "triplet.normalize": Key(
         False, "bring features to length 1 before the triplet loss; an option of the authors' code", "CM-NAS",
-        decides=TRAIN_AND_SEARCH,
+        needs=(Need("loss.triplet.kind", "batch_hard", "weighted"),), decides=TRAIN_AND_SEARCH,
     ),
+    "triplet.alpha": Key(
+        1.0, "sharpness of the weights of pairs in the squared difference", "CAJ", NOT_NEGATIVE, _SQUARED, TRAIN_AND_SEARCH,
+    ),
+    "triplet.gamma": Key(1.0, "factor of the squared difference", "CAJ", NOT_NEGATIVE, _SQUARED, TRAIN_AND_SEARCH),
     "triplet.weight_x": Key(1.0, "loss weight of the cross-entropy", "CM-NAS", NOT_NEGATIVE, decides=TRAIN_AND_SEARCH),
     "triplet.weight_t": Key(1.0, "loss weight of the triplet loss", "CM-NAS", NOT_NEGATIVE, decides=TRAIN_AND_SEARCH),
     "c3mmd.weight_correlation": Key(
@@ -54,7 +67,7 @@ TRAIN_KEYS = {
     ),
     "max_epoch": Key(120, "epochs", "CM-NAS", AT_LEAST_ONE, decides=RECIPE),
     "batch_size": Key(
-        128, "images per batch: P identities × K visible and K infrared ones", "CM-NAS",
+        128, "images per batch: P identities × K visible and K infrared ones; a second visible copy comes on top", "CM-NAS",
         Check(lambda value: value >= 2, "at least 2"), decides=TRAIN_AND_SEARCH,
     ),
     "num_batches": Key(

@@ -6,7 +6,10 @@ on normalised images, after erasing, as in the authors' code.
 """
 from __future__ import annotations
 
-__all__ = ["FIRST_VISIBLE", "INFRARED_STREAM", "RULES", "SECOND_VISIBLE", "ChannelDraw", "ChannelRule", "Channels", "StreamedCompose"]
+__all__ = [
+    "FIRST_VISIBLE", "INFRARED_STREAM", "RULES", "SECOND_VISIBLE", "UNCHANGED_CHANNELS", "ChannelDraw", "ChannelRule", "Channels",
+    "StreamedCompose", "change_channels",
+]
 
 import dataclasses
 import functools
@@ -76,6 +79,10 @@ class Channels:
     def change(self) -> bool:
         """Whether a rule changes an image."""
         return set(self.rules) != {"none"}
+
+
+UNCHANGED_CHANNELS = Channels()
+"""The rules that change nothing."""
 
 
 class ChannelRule:

@@ -20,7 +20,7 @@ from torchreid_nas.data.augmentation import BatchTransform
 from torchreid_nas.data.cache import cache_folders
 from torchreid_nas.data.cached_loader import CachedLoader
 from torchreid_nas.data.camstyle.dataset import CameraStyleDataset
-from torchreid_nas.data.channels import Channels
+from torchreid_nas.data.channels import UNCHANGED_CHANNELS, Channels
 from torchreid_nas.data.dataset import MODALITIES, CrossModalityDataset, Item
 from torchreid_nas.data.decoded_sets import DecodedSets
 from torchreid_nas.data.loading import load_dataset
@@ -137,7 +137,7 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
         layout: str = "",
         split_seed: int = 0,
         train_share: float = 0.5,
-        channels: Channels = Channels(),
+        channels: Channels = UNCHANGED_CHANNELS,
     ):
         sources, targets = list_names("sources", sources), None if targets is None else list_names("targets", targets)
         if not sources:

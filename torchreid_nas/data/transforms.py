@@ -16,7 +16,7 @@ import torchreid
 from PIL import Image
 from torchvision import transforms as T
 
-from torchreid_nas.data.channels import Channels, StreamedCompose
+from torchreid_nas.data.channels import UNCHANGED_CHANNELS, Channels, StreamedCompose
 from torchreid_nas.errors import InputError, nearest
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -70,7 +70,7 @@ def build_cross_modality_transforms(
     norm_std: Sequence[float] | None = None,
     interpolation: str = "bilinear",
     erasing: Erasing = ERASING,
-    channels: Channels = Channels(),
+    channels: Channels = UNCHANGED_CHANNELS,
 ) -> tuple[T.Compose, T.Compose]:
     """Build the transforms of training and of testing; PIL image -> float32 tensor (3, height, width).
 

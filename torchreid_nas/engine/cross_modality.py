@@ -1,7 +1,7 @@
 """Training and evaluation of two-stream visible-infrared networks, the recipe of CM-NAS (Fu et al., ICCV 2021)."""
 from __future__ import annotations
 
-__all__ = ["CrossModalityEngine", "CrossModalityLossWeights", "FEATURES"]
+__all__ = ["CrossModalityEngine", "CrossModalityLossWeights", "FEATURES", "part_lengths"]
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from torchreid_nas.data.dataset import VISIBLE
 from torchreid_nas.data.interface import DataManager
 from torchreid_nas.device import move
 from torchreid_nas.engine.base import total
@@ -20,8 +21,15 @@ from torchreid_nas.engine.interface import TwoStreamModel
 from torchreid_nas.engine.options import TrainingOptions
 from torchreid_nas.engine.plain_network import has_two_streams, train_outputs
 from torchreid_nas.engine.retrieval import RetrievalEngine
-from torchreid_nas.layers import BOTH, modality_context
-from torchreid_nas.losses import C3MMDLoss, CrossModalityTripletLoss, identity_loss
+from torchreid_nas.errors import InputError, nearest
+from torchreid_nas.layers import BOTH, joint_lengths, modality_context
+from torchreid_nas.losses import (
+    C3MMDLoss,
+    CrossModalityTripletLoss,
+    EnhancedSquaredDifferenceLoss,
+    WeightedRegularizedTripletLoss,
+    identity_loss,
+)
 from torchreid_nas.metrics import evaluate_regdb
 from torchreid_nas.models.two_stream import FEATURES
 
@@ -32,6 +40,12 @@ class CrossModalityLossWeights:
 
     cross-entropy · ``weight_x`` + triplet(``margin``) · ``weight_t`` + correlation
     consistency · ``weight_correlation`` + class MMD · ``weight_mmd``
+
+    ``triplet`` chooses the triplet loss: ``"batch_hard"`` of CM-NAS, ``"weighted"`` of AGW (no margin), or
+    ``"squared_difference"`` of CAJ, which takes ``alpha`` and ``gamma`` (no margin, never normalised).
+
+    Raises:
+        InputError: ``triplet`` is another name.
 
     Example:
         >>> CrossModalityLossWeights().weight_correlation
@@ -45,6 +59,43 @@ class CrossModalityLossWeights:
     weight_mmd: float = 0.05
     label_smooth: bool = False
     normalize: bool = False
+    triplet: str = "batch_hard"
+    alpha: float = 1.0
+    gamma: float = 1.0
+
+    def __post_init__(self) -> None:
+        known = ("batch_hard", "weighted", "squared_difference")
+        if self.triplet not in known:
+            raise InputError(
+                f'the triplet loss "{self.triplet}" is unknown, expected one of {", ".join(known)}{nearest(self.triplet, known)}'
+            )
+
+
+def part_lengths(data: Mapping[str, Any]) -> tuple[int, int]:
+    """Return how many visible and how many infrared images a training batch ``[visible; infrared]`` holds.
+
+    A batch that does not name modalities has two halves.
+
+    Raises:
+        InputError: the images are in another order, or the visible part is not one or more copies of the infrared one.
+
+    Example:
+        >>> part_lengths({"img": torch.zeros(6, 3, 2, 2), "modality": torch.tensor([0, 0, 0, 0, 1, 1])})
+        (4, 2)
+    """
+    count = len(data["img"])
+    if "modality" not in data:
+        return count // 2, count - count // 2
+    modality = torch.as_tensor(data["modality"])
+    visible = int((modality == VISIBLE).sum())
+    infrared = count - visible
+    if not infrared or visible < infrared or visible % infrared or not bool((modality[:visible] == VISIBLE).all()):
+        raise InputError(
+            f"a training batch holds {visible} visible and {infrared} infrared images, expected [visible; infrared] in this "
+            "order with equal parts, or the visible images as several copies of equal length; draw batches by "
+            "CrossModalityIdentitySampler"
+        )
+    return visible, infrared
 
 
 class CrossModalityEngine(RetrievalEngine):
@@ -52,7 +103,8 @@ class CrossModalityEngine(RetrievalEngine):
 
     A training batch is ``[visible; infrared]`` with the same order of
     identities in both halves, as :class:`CrossModalityIdentitySampler` yields
-    it. The triplet loss reads the features before the BNNeck, C3MMD the
+    it, or ``[visible; visible; infrared]`` of CAJ, whose copies have this order
+    each. The triplet loss reads the features before the BNNeck, C3MMD the
     features after it. Evaluation sends every image through the branch of its
     own modality, under the protocol of the data set, and reports both features.
     A network without a BNNeck gives one feature to both losses, and to the test (ours).
@@ -80,6 +132,11 @@ class CrossModalityEngine(RetrievalEngine):
         self.weights = losses or CrossModalityLossWeights()
         self.criterion_x = identity_loss(self.weights.label_smooth)
         self.criterion_t = CrossModalityTripletLoss(self.weights.margin, self.weights.normalize)
+        self.criterion_all: nn.Module | None = None
+        if self.weights.triplet == "weighted":
+            self.criterion_all = WeightedRegularizedTripletLoss(self.weights.normalize)
+        elif self.weights.triplet == "squared_difference":
+            self.criterion_all = EnhancedSquaredDifferenceLoss(self.weights.alpha, self.weights.gamma)
         self.criterion_c3mmd = C3MMDLoss(num_instances, self.weights.weight_correlation, self.weights.weight_mmd)
 
     # -- training -------------------------------------------------------------
@@ -94,16 +151,20 @@ class CrossModalityEngine(RetrievalEngine):
         """
         images, pids = self.parse_data_for_train(data)
         # The labels stay on the CPU, where the losses check them without waiting for a GPU.
-        visible_pids, infrared_pids = pids.chunk(2)
+        lengths = part_lengths(data)
+        visible_pids, infrared_pids = pids.split(lengths)
         terms: dict[str, torch.Tensor] = {}
-        with self.precision.autocast():
+        with self.precision.autocast(), joint_lengths(*lengths):
             logits, before, after = self._forward(self.precision.to_device(images), metric_only)
         if not metric_only:
             labels = move(pids, after.device)
             terms["ce"] = self.weights.weight_x * total([self.criterion_x(branch.float(), labels) for branch in logits])
-        terms["triplet"] = self.weights.weight_t * self.criterion_t(*before.chunk(2), visible_pids)
+        triplet = self.criterion_t(*before.split(lengths), infrared_pids) if self.criterion_all is None else (
+            self.criterion_all(before, pids)
+        )
+        terms["triplet"] = self.weights.weight_t * triplet
         terms["c3mmd"] = self.criterion_c3mmd(
-            *after.chunk(2), visible_pids=visible_pids, infrared_pids=infrared_pids
+            *after.split(lengths), visible_pids=visible_pids, infrared_pids=infrared_pids
         )
         return terms
 

@@ -13,9 +13,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from torchreid_nas.data.interface import DataManager
-from torchreid_nas.engine.cross_modality import CrossModalityEngine
+from torchreid_nas.engine.cross_modality import CrossModalityEngine, part_lengths
 from torchreid_nas.engine.interface import BatchLoader
-from torchreid_nas.layers import MODALITIES
+from torchreid_nas.layers import MODALITIES, joint_lengths
 from torchreid_nas.search.bn_space import BNSplitSpace
 from torchreid_nas.search.calibration import mean_by_identity, recalibrate, retrieval_losses
 from torchreid_nas.search.paths import SlotEffects, additive_effects, draw_paths
@@ -67,6 +67,7 @@ class CrossModalityPathSearchEngine(CrossModalityEngine):
 
     Attributes:
         effects: of the slots, None before the last epoch has ended.
+        lengths: of the two parts of the batches of :meth:`held_out` that count running statistics.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class CrossModalityPathSearchEngine(CrossModalityEngine):
         self.space, self.val_loader, self.paths = space, val_loader, paths or PathOptions()
         self.slots = len(space.architecture_parameters(model))
         self.effects: SlotEffects | None = None
+        self.lengths = (1, 1)
 
     def begin_epoch(self) -> None:
         """Draw the paths of the epoch from its number alone."""
@@ -102,6 +104,7 @@ class CrossModalityPathSearchEngine(CrossModalityEngine):
     def held_out(self) -> tuple[list[torch.Tensor], list[Mapping[str, Any]]]:
         """Return the images that count running statistics, and the batches that are retrieved."""
         calibration = _first_batches(self.train_loader, self.paths.calibration)
+        self.lengths = part_lengths(calibration[0])
         return [batch["img"] for batch in calibration], _first_batches(self.val_loader, self.paths.validation)
 
     def _score_slots(self) -> float:
@@ -124,13 +127,15 @@ class CrossModalityPathSearchEngine(CrossModalityEngine):
         The running statistics are those of the architecture on ``calibration`` afterwards.
         """
         self.space.choose(self.model, path.bool().tolist())
-        recalibrate(self.model, lambda images: self._forward(self.precision.to_device(images), metric_only=True), calibration)
+        with joint_lengths(*self.lengths):
+            recalibrate(self.model, lambda images: self._forward(self.precision.to_device(images), metric_only=True), calibration)
         self.model.eval()
         features: list[list[torch.Tensor]] = [[], []]
         pids: list[list[torch.Tensor]] = [[], []]
         for batch in validation:
             images, labels = self.parse_data_for_train(batch)
-            for index, (part, own, modality) in enumerate(zip(images.chunk(2), labels.chunk(2), MODALITIES)):
+            lengths = part_lengths(batch)
+            for index, (part, own, modality) in enumerate(zip(images.split(lengths), labels.split(lengths), MODALITIES)):
                 features[index].append(self.test_features(self.model, self.precision.to_device(part), modality)[-1].float().cpu())
                 pids[index].append(own)
         visible, infrared = (torch.cat(parts) for parts in features)

@@ -3,7 +3,7 @@ from torchreid_nas.layers.bnneck import BNNeck
 from torchreid_nas.layers.gem import GeMPool
 from torchreid_nas.layers.lite import CBlock, CDBlock, ConvBN, FusionGate, Lite, LiteConv3x3, Standard
 from torchreid_nas.layers.mixed_bn import MixedBatchNorm1d, MixedBatchNorm2d
-from torchreid_nas.layers.modality import BOTH, MODALITIES, ModalityLayer, active_modality, modality_context
+from torchreid_nas.layers.modality import BOTH, MODALITIES, ModalityLayer, active_modality, joint_lengths, modality_context
 from torchreid_nas.layers.non_local import NonLocal
 from torchreid_nas.layers.norms import bn_slots, is_batchnorm, is_norm, norm_slots, replace_module
 from torchreid_nas.layers.split_bn import SplitBatchNorm2d
@@ -14,6 +14,6 @@ from torchreid_nas.layers.surgery import mixed_layer, split_batchnorm, split_lay
 __all__ = [
     "BNNeck", "BOTH", "CBlock", "CDBlock", "ConvBN", "FusionGate", "GeMPool", "Lite", "LiteConv3x3", "MODALITIES",
     "MixedBatchNorm1d", "MixedBatchNorm2d", "MixedNorm", "ModalityLayer", "NonLocal", "SplitBatchNorm2d", "SplitConv2d",
-    "SplitNorm", "Standard", "active_modality", "bn_slots", "is_batchnorm", "is_norm", "mixed_layer", "modality_context",
-    "norm_slots", "replace_module", "split_batchnorm", "split_convolutions", "split_layer", "split_norms",
+    "SplitNorm", "Standard", "active_modality", "bn_slots", "is_batchnorm", "is_norm", "joint_lengths", "mixed_layer",
+    "modality_context", "norm_slots", "replace_module", "split_batchnorm", "split_convolutions", "split_layer", "split_norms",
 ]

@@ -1,12 +1,13 @@
 """The searched BatchNorm of CM-NAS: a weighted sum of a shared and a split BatchNorm at the price of one.
 
 Both candidates are affine in x once the statistics are given. The statistics of
-the union follow from the statistics of its two equal halves. Per modality m:
+the union follow from the statistics of its two parts, w_v and w_t of the batch
+(one half each, or two and one third for a batch of CAJ). Per modality m:
 
     p_share · BN_share(x) + p_split · BN_m(x) = W_m · (x − μ_m) / σ_m + B_m
     W_m = p_share · γ_s · σ_m / σ_s + p_split · γ_m
     B_m = p_share · (β_s + γ_s · (μ_m − μ_s) / σ_s) + p_split · β_m
-    μ_s = (μ_v + μ_t) / 2,   σ²_s = (σ²_v + σ²_t) / 2 + ((μ_v − μ_t) / 2)²
+    μ_s = w_v μ_v + w_t μ_t,   σ²_s = w_v σ²_v + w_t σ²_t + w_v w_t (μ_v − μ_t)²
 
 The paper publishes no relaxation; the softmax over two logits is ours.
 """
@@ -26,7 +27,7 @@ from torchreid_nas.layers.mixed_function import can_mix, mixed_normalize
 from torchreid_nas.layers.modality import BOTH
 from torchreid_nas.layers.norms import has_activation
 from torchreid_nas.layers.split_bn import SplitBatchNorm2d, normalize_by_modality
-from torchreid_nas.layers.split_function import TrackedBatchNorm, count_batch, dense, finish, halves
+from torchreid_nas.layers.split_function import TrackedBatchNorm, count_batch, dense, finish, parts
 from torchreid_nas.layers.split_norm import MixedNorm, SplitNorm, check_joint, normalize_parts
 
 
@@ -86,8 +87,8 @@ class MixedBatchNorm2d(MixedNorm):
 
         Raises:
             InputError: the modality is not known in eval mode, a joint batch
-                has an odd number of images, or a modality has one value per
-                channel in train mode.
+                does not divide into its parts, or a modality has one value
+                per channel in train mode.
         """
         if self.choice == SHARE:
             output: torch.Tensor = self.share(x)
@@ -104,31 +105,34 @@ class MixedBatchNorm2d(MixedNorm):
         by_batch = self.training and self.share.training and all(bn.training for bn in own)
         if modality != BOTH:
             return self._forward_single(x, getattr(self, modality), probabilities, by_batch)
-        check_joint(self, x)
+        length, whole = check_joint(self, x), x.shape[0]
         if not by_batch:
-            return torch.cat([self._forward_single(part, bn, probabilities, False) for part, bn in zip(halves(x), own)])
-        _refuse_one_value(x, parts=2)
+            return torch.cat([self._forward_single(part, bn, probabilities, False) for part, bn in zip(parts(x, length), own)])
+        _refuse_one_value(x, min(length, whole - length))
         if not can_mix(x):
-            return self._forward_plain(x, probabilities)
+            return self._forward_plain(x, probabilities, length)
         x = dense(x)
         with torch.no_grad():
             count_batch(self.share, *own)
-            (mean_v, var_v), (mean_t, var_t) = (_statistics(part, bn) for part, bn in zip(halves(x), own))
-            mean = torch.lerp(mean_v, mean_t, 0.5)
+            (mean_v, var_v), (mean_t, var_t) = (_statistics(part, bn) for part, bn in zip(parts(x, length), own))
+            infrared_share = (whole - length) / whole
+            mean = torch.lerp(mean_v, mean_t, infrared_share)
             means = torch.stack((mean_v, mean_t))
             offsets = means - mean
-            var = torch.lerp(var_v, var_t, 0.5).addcmul_(offsets[0], offsets[0])
+            var = torch.lerp(var_v, var_t, infrared_share)
+            # w_v w_t (μ_v − μ_t)² is minus the product of the offsets; of halves, each the other's negative, a square.
+            var = var.addcmul_(offsets[0], offsets[0]) if 2 * length == whole else var.addcmul_(*offsets, value=-1)
             _track(self.share, mean, var, count=x.numel() // x.shape[1])
             rates = torch.stack((var, var_v, var_t)).add_(self.share.eps).rsqrt_()
         parameters = [parameter for bn in (self.share, *own) for parameter in (bn.weight, bn.bias)]
-        return mixed_normalize(x, probabilities, parameters, means, offsets, rates)
+        return mixed_normalize(x, probabilities, parameters, means, offsets, rates, length)
 
-    def _forward_plain(self, x: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:
+    def _forward_plain(self, x: torch.Tensor, probabilities: torch.Tensor, length: int) -> torch.Tensor:
         """Return the weighted sum as the formula has it, by public functions of torch."""
         share, split = probabilities
-        visible, infrared = halves(x)
-        parts = _normalized(self.visible, visible), _normalized(self.infrared, infrared)
-        output: torch.Tensor = share * _normalized(self.share, x) + split * torch.cat(parts)
+        visible, infrared = parts(x, length)
+        own = _normalized(self.visible, visible), _normalized(self.infrared, infrared)
+        output: torch.Tensor = share * _normalized(self.share, x) + split * torch.cat(own)
         return output
 
     def _forward_single(
@@ -137,7 +141,7 @@ class MixedBatchNorm2d(MixedNorm):
         share, split = probabilities
         if by_batch:
             # Both candidates have the statistics of x: they differ by their parameters alone.
-            _refuse_one_value(x, parts=1)
+            _refuse_one_value(x, x.shape[0])
             with torch.no_grad():
                 count_batch(self.share, bn)
                 _statistics(x, self.share)
@@ -170,8 +174,8 @@ class MixedBatchNorm1d(MixedBatchNorm2d):
             return normalize_parts(self, x, self.visible, self.infrared)
         return self._weighted_sum(x.reshape(*x.shape[:2], -1, 1)).reshape(x.shape)
 
-    def _forward_plain(self, x: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:
-        return super()._forward_plain(x.flatten(2), probabilities)[..., None]
+    def _forward_plain(self, x: torch.Tensor, probabilities: torch.Tensor, length: int) -> torch.Tensor:
+        return super()._forward_plain(x.flatten(2), probabilities, length)[..., None]
 
 
 def _normalized(bn: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -180,11 +184,12 @@ def _normalized(bn: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return output
 
 
-def _refuse_one_value(x: torch.Tensor, parts: int) -> None:
-    if x.numel() == parts * x.shape[1]:
+def _refuse_one_value(x: torch.Tensor, images: int) -> None:
+    """Raise InputError where the smallest part of x, of so many images, has one value per channel."""
+    if images * x.shape[2:].numel() == 1:
         # The kernel makes the running variance NaN and raises no error.
         raise InputError(
-            f"a searched BatchNorm got one value per channel, {(x.shape[0] // parts, *x.shape[1:])}, which has no variance; "
+            f"a searched BatchNorm got one value per channel, {(images, *x.shape[1:])}, which has no variance; "
             "give each modality more images, or larger ones"
         )
 

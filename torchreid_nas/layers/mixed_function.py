@@ -1,11 +1,12 @@
 """Forward and backward pass of the searched BatchNorm: the work of a split BatchNorm, and some arithmetic per channel.
 
-The notation is that of mixed_bn.py. With r = 1 / √(σ² + ε), q = p_share γ_s r_s, and N values per channel in a half,
+The notation is that of mixed_bn.py. With r = 1 / √(σ² + ε), q = p_share γ_s r_s, and N_m values
+per channel in a part, N in both,
 
     y_m = W_m r_m (x − μ_m) + B_m,   W_m r_m = q + p_split γ_m r_m,
     B_m = q (μ_m − μ_s) + p_share β_s + p_split β_m.
 
-The native kernel reduces G_m = Σ dy and H_m = Σ dy r_m (x − μ_m) over a half in one pass. The gradients of q and σ²_s are
+The native kernel reduces G_m = Σ dy and H_m = Σ dy r_m (x − μ_m) over a part in one pass. The gradients of q and σ²_s are
 
     Q = Σ_m H_m / r_m + G_m (μ_m − μ_s),
     V = −½ Q q r_s².
@@ -13,8 +14,8 @@ The native kernel reduces G_m = Σ dy and H_m = Σ dy r_m (x − μ_m) over a ha
 The statistics depend on x as well. The whole gradient is again affine in dy and x per channel:
 
     dx = W_m r_m dy + b_m (x − μ_m) + c_m
-    N b_m = V − p_split γ_m r_m² H_m
-    N c_m = V (μ_m − μ_s) − p_split γ_m r_m G_m − q (G_v + G_t) / 2
+    b_m = 2 V / N − p_split γ_m r_m² H_m / N_m
+    c_m = 2 V (μ_m − μ_s) / N − p_split γ_m r_m G_m / N_m − q (G_v + G_t) / N
 """
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ import torch
 from torch import Tensor
 
 from torchreid_nas.aten import find_operator
-from torchreid_nas.layers.split_function import dense, halves
+from torchreid_nas.layers.split_function import dense, parts
 
 # Looked up once, as in split_function.py; None where torch has no such operator, see can_mix.
 _normalize = find_operator("aten::native_batch_norm.out")
@@ -41,7 +42,7 @@ def can_mix(x: Tensor) -> bool:
 
 
 def mixed_normalize(
-    x: Tensor, probabilities: Tensor, parameters: Sequence[Tensor], means: Tensor, offsets: Tensor, rates: Tensor,
+    x: Tensor, probabilities: Tensor, parameters: Sequence[Tensor], means: Tensor, offsets: Tensor, rates: Tensor, length: int,
 ) -> Tensor:
     """Normalise a joint batch by the weighted sum of its shared and its split BatchNorm.
 
@@ -54,18 +55,19 @@ def mixed_normalize(
     network has thousands of them: hence the stacks, one operation for all rows.
 
     Args:
-        x: (2B, C, H, W), dense, ``[visible; infrared]``; :func:`can_mix` holds for it.
+        x: (N, C, H, W), dense, ``[visible; infrared]``; :func:`can_mix` holds for it.
         probabilities: (2,) weights of (share, split).
         parameters: weight and bias, each (C,), of the shared, the visible and the infrared BatchNorm.
         means: (2, C), μ_m.
         offsets: (2, C), μ_m − μ_s.
-        rates: (3, C), r of the union, of the visible and of the infrared half.
+        rates: (3, C), r of the union, of the visible and of the infrared part.
+        length: images of the visible part.
 
     Returns:
-        (2B, C, H, W) in the dtype and memory format of x.
+        (N, C, H, W) in the dtype and memory format of x.
     """
     apply: Callable[..., Tensor] = _MixedNormalize.apply
-    return apply(x, probabilities, *parameters, means, offsets, rates)
+    return apply(x, probabilities, *parameters, means, offsets, rates, length)
 
 
 class _MixedNormalize(torch.autograd.Function):
@@ -74,9 +76,9 @@ class _MixedNormalize(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, probabilities: Tensor, weight: Tensor, bias: Tensor, weight_v: Tensor, bias_v: Tensor,
-        weight_t: Tensor, bias_t: Tensor, means: Tensor, offsets: Tensor, rates: Tensor,
+        weight_t: Tensor, bias_t: Tensor, means: Tensor, offsets: Tensor, rates: Tensor, length: int,
     ) -> Tensor:
-        """Write both halves into one output, each by one affine map per channel."""
+        """Write both parts into one output, each by one affine map per channel."""
         weights, biases = torch.stack((weight, weight_v, weight_t)), torch.stack((bias, bias_v, bias_t))
         chances = torch.cat((probabilities, probabilities[1:]))[:, None]
         gains = (weights * rates).mul_(chances)  # q, and p_split γ_m r_m
@@ -86,8 +88,10 @@ class _MixedNormalize(torch.autograd.Function):
         shift = torch.addcmul(likely[1:] + likely[0], gain, offsets)
         output = torch.empty_like(x)
         affine = _affine(x, gain)
-        for part, target, *coefficients in zip(halves(x), halves(output), scale.unbind(), means.unbind(), shift.unbind()):
+        pairs = zip(parts(x, length), parts(output, length), scale.unbind(), means.unbind(), shift.unbind())
+        for part, target, *coefficients in pairs:
             affine(part, *coefficients, out=target)
+        ctx.length = length
         ctx.save_for_backward(x, chances, weights, biases, means, offsets, rates, gains, scale)
         return output
 
@@ -98,13 +102,14 @@ class _MixedNormalize(torch.autograd.Function):
         assert _reduce is not None
         x, chances, weights, biases, means, offsets, rates, gains, scale = ctx.saved_tensors
         needs_x, needs_probabilities, *needs_parameters = ctx.needs_input_grad[:8]
-        parts, grads, centres = halves(x), halves(dense(grad, x)), means.unbind()
+        length = ctx.length
+        inputs, grads, centres = parts(x, length), parts(dense(grad, x), length), means.unbind()
         own, own_rates = gains[1:], rates[1:]
         rate, *rates_m = rates.unbind()
         sums = [
             # The kernel takes from the weight the dtype of its sums and nothing else.
             _reduce(grad_part, part, rate, None, None, mean, rate_m, True, 0.0, [False, True, True])[1:]
-            for grad_part, part, mean, rate_m in zip(grads, parts, centres, rates_m)
+            for grad_part, part, mean, rate_m in zip(grads, inputs, centres, rates_m)
         ]
         by_scale, by_shift = (torch.stack(rows) for rows in zip(*sums))  # H and G
         both = sums[0][1] + sums[1][1]
@@ -112,16 +117,20 @@ class _MixedNormalize(torch.autograd.Function):
         grad_x, grad_probabilities = None, None
         of_parameters: list[Tensor | None] = [None] * 6
         if needs_x:
-            count = parts[0].numel() // x.shape[1]
+            counts = [part.numel() // x.shape[1] for part in inputs]
+            total = sum(counts)
             gain = gains[0]
-            by_variance = (by_gain * gain).mul_(rate).mul_(rate).mul_(-0.5 / count)  # V / N
-            slope = torch.addcmul(by_variance, own * own_rates, by_scale, value=-1 / count)
-            shift = torch.addcmul(by_variance * offsets, own, by_shift, value=-1 / count)
-            shift.addcmul_(gain, both, value=-0.5 / count)
+            by_variance = (by_gain * gain).mul_(rate).mul_(rate).mul_(-1 / total)  # 2 V / N
+            shared, factor = own, -1 / counts[0]
+            if counts[0] != counts[1]:
+                shared, factor = own * own.new_tensor([[-1 / count] for count in counts]), 1.0
+            slope = torch.addcmul(by_variance, shared * own_rates, by_scale, value=factor)
+            shift = torch.addcmul(by_variance * offsets, shared, by_shift, value=factor)
+            shift.addcmul_(gain, both, value=-1 / total)
             grad_x = torch.empty_like(x)
             affine = _affine(x, gain)
             coefficients = (tensor.unbind() for tensor in (slope, means, shift, scale))
-            for target, part, grad_part, *own_of in zip(halves(grad_x), parts, grads, *coefficients):
+            for target, part, grad_part, *own_of in zip(parts(grad_x, length), inputs, grads, *coefficients):
                 _affine_sum(affine, part, grad_part, target, *own_of)
         if needs_probabilities or any(needs_parameters):
             of_weights = torch.cat(((by_gain * rate)[None], by_scale))
@@ -132,7 +141,7 @@ class _MixedNormalize(torch.autograd.Function):
             if any(needs_parameters):
                 pairs = zip((of_weights * chances).unbind(), (of_biases * chances).unbind())
                 of_parameters = [gradient for pair in pairs for gradient in pair]
-        return grad_x, grad_probabilities, *of_parameters, None, None, None
+        return grad_x, grad_probabilities, *of_parameters, None, None, None, None
 
 
 def _affine(x: Tensor, like: Tensor) -> Callable[..., None]:

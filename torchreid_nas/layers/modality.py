@@ -3,14 +3,15 @@
 Backbones keep torchreid's plain ``forward(x)``; the layers that treat the
 modalities differently ask here. A joint batch is ``[visible; infrared]``: the
 first half is visible, the second half is infrared, with the same order of
-identities.
+identities. Where the visible part is longer, as in a batch of CAJ, the lengths
+of both parts are declared beside (:func:`joint_lengths`).
 
 A declaration holds in its own thread (and asyncio task) alone, so that several
 threads may call one network with different modalities.
 """
 from __future__ import annotations
 
-__all__ = ["MODALITIES", "BOTH", "ModalityLayer", "modality_context", "active_modality"]
+__all__ = ["MODALITIES", "BOTH", "ModalityLayer", "active_modality", "joint_lengths", "modality_context", "visible_length"]
 
 import contextlib
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ MODALITIES = ("visible", "infrared")
 BOTH = "both"
 
 _active: ContextVar[str | None] = ContextVar("modality", default=None)
+_lengths: ContextVar[tuple[int, int] | None] = ContextVar("lengths", default=None)
 
 
 @contextlib.contextmanager
@@ -53,6 +55,61 @@ def modality_context(modality: str) -> Iterator[None]:
         yield
     finally:
         _active.reset(token)
+
+
+@contextlib.contextmanager
+def joint_lengths(visible: int, infrared: int) -> Iterator[None]:
+    """Declare how many visible and infrared images the joint batches inside the block hold.
+
+    A layer whose first dimension counts parts of images takes the same shares.
+    Without a declaration a joint batch has two equal halves.
+
+    Raises:
+        InputError: a length is below 1.
+
+    Example:
+        >>> with joint_lengths(8, 4):
+        ...     visible_length(12), visible_length(36)
+        (8, 24)
+    """
+    if visible < 1 or infrared < 1:
+        raise InputError(
+            f"a joint batch of {visible} visible and {infrared} infrared images has an empty part; give each modality images, or "
+            "declare one modality with modality_context(...)"
+        )
+    token = _lengths.set(None if visible == infrared else (visible, infrared))
+    try:
+        yield
+    finally:
+        _lengths.reset(token)
+
+
+def visible_length(count: int) -> int:
+    """Return how many of the ``count`` rows of a joint batch are visible: half, or as declared by :func:`joint_lengths`.
+
+    Raises:
+        InputError: the rows do not divide so.
+
+    Example:
+        >>> visible_length(12)
+        6
+    """
+    declared = _lengths.get()
+    if declared is None:
+        if count % 2:
+            raise InputError(
+                f"a joint batch holds as many visible as infrared images, got {count} images; "
+                "use CrossModalityIdentitySampler or declare one modality with modality_context(...)"
+            )
+        return count // 2
+    visible, infrared = declared
+    rows, left = divmod(count * visible, visible + infrared)
+    if left or count % (visible + infrared):
+        raise InputError(
+            f"a joint batch of {visible} visible and {infrared} infrared images is declared by joint_lengths, got {count} "
+            "images; draw the batch by CrossModalityIdentitySampler, or declare its own lengths"
+        )
+    return rows
 
 
 def active_modality(training: bool, declared: str | None = None) -> str:

@@ -7,16 +7,16 @@ import torch
 from torch import nn
 
 from torchreid_nas.layers.modality import BOTH, MODALITIES, ModalityLayer
-from torchreid_nas.layers.split_function import finish, halves, is_plain, split_batch_norm
+from torchreid_nas.layers.split_function import finish, is_plain, parts, split_batch_norm
 from torchreid_nas.layers.split_norm import SplitNorm, check_joint
 
 
 class SplitBatchNorm2d(SplitNorm):
     """One ``BatchNorm2d`` per modality in the place of one.
 
-    A joint batch is normalised by halves. A batch of one declared modality
+    A joint batch is normalised by its two parts. A batch of one declared modality
     goes through the BatchNorm of that modality alone. In train mode the native
-    kernel writes both halves into one output (see split_function.py); layers
+    kernel writes both parts into one output (see split_function.py); layers
     with hooks, frozen layers and subclasses are called as they are.
 
     Args:
@@ -48,7 +48,7 @@ class SplitBatchNorm2d(SplitNorm):
 
         Raises:
             InputError: the modality is not known in eval mode, or a joint
-                batch has an odd number of images.
+                batch does not divide into its parts.
         """
         return normalize_by_modality(self, x, self.visible, self.infrared)
 
@@ -56,17 +56,17 @@ class SplitBatchNorm2d(SplitNorm):
 def normalize_by_modality(
     layer: ModalityLayer, x: torch.Tensor, visible: nn.BatchNorm2d, infrared: nn.BatchNorm2d,
 ) -> torch.Tensor:
-    """Normalise a batch (N, C, H, W) of ``layer`` by the BatchNorm of its modality, a joint batch by halves.
+    """Normalise a batch (N, C, H, W) of ``layer`` by the BatchNorm of its modality, a joint batch by its parts.
 
     Raises:
-        InputError: the modality is not known in eval mode, or a joint batch has an odd number of images.
+        InputError: the modality is not known in eval mode, or a joint batch does not divide into its parts.
     """
     modality = layer.modality()
     if modality != BOTH:
         output: torch.Tensor = (visible, infrared)[MODALITIES.index(modality)](x)
         return output
-    check_joint(layer, x)
-    if is_plain(x, visible, infrared):
-        return finish(visible, split_batch_norm(x, visible, infrared))
-    first, second = halves(x)
+    length = check_joint(layer, x)
+    if is_plain(x, visible, infrared, length=length):
+        return finish(visible, split_batch_norm(x, visible, infrared, length))
+    first, second = parts(x, length)
     return torch.cat((visible(first), infrared(second)))

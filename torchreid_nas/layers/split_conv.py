@@ -20,7 +20,7 @@ class SplitConv2d(ModalityLayer):
     Args:
         conv: the layer to split.
 
-    Shapes: (N, C, H, W) -> (N, C', H', W') as the layer's. A joint batch ``[visible; infrared]`` is convolved by halves.
+    Shapes: (N, C, H, W) -> (N, C', H', W') as the layer's. A joint batch ``[visible; infrared]`` is convolved by its parts.
 
     Example:
         >>> SplitConv2d(nn.Conv2d(3, 4, 1))(torch.zeros(2, 3, 5, 5)).shape
@@ -36,12 +36,12 @@ class SplitConv2d(ModalityLayer):
         """Convolve a batch (N, C, H, W).
 
         Raises:
-            InputError: the modality is not known in eval mode, or a joint batch has an odd number of images.
+            InputError: the modality is not known in eval mode, or a joint batch does not divide into its parts.
         """
         modality = self.modality()
         if modality == BOTH:
-            check_joint(self, x)
-            visible, infrared = x.chunk(2)
+            length = check_joint(self, x)
+            visible, infrared = torch.split(x, (length, len(x) - length))
             return torch.cat((self.visible(visible), self.infrared(infrared)))
         output: torch.Tensor = getattr(self, modality)(x)
         return output

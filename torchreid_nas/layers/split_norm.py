@@ -24,38 +24,38 @@ from torch.func import functional_call
 
 from torchreid_nas.architecture import SHARE, SPLIT
 from torchreid_nas.errors import InputError
-from torchreid_nas.layers.modality import BOTH, MODALITIES, ModalityLayer
+from torchreid_nas.layers.modality import BOTH, MODALITIES, ModalityLayer, visible_length
 from torchreid_nas.layers.norms import is_norm
 
 
-def check_joint(layer: nn.Module, x: torch.Tensor) -> None:
-    """Raise InputError for a joint batch ``x`` of an odd number of images, or one that ``nn.DataParallel`` has parted."""
+def check_joint(layer: nn.Module, x: torch.Tensor) -> int:
+    """Return the length of the visible part of a joint batch ``x``.
+
+    Raises:
+        InputError: the images do not divide into the declared parts, or ``nn.DataParallel`` has parted the batch.
+    """
     # torch sets this attribute on the copies that nn.DataParallel makes of a module.
     if getattr(layer, "_is_replica", False):
         raise InputError(
             "nn.DataParallel over several GPUs parts a joint batch [visible; infrared] between the GPUs, so that the halves "
             "of a part are not the modalities; train a network with split BatchNorms on one GPU"
         )
-    if x.shape[0] % 2:
-        raise InputError(
-            f"a joint batch holds as many visible as infrared images, got {x.shape[0]} images; "
-            "use CrossModalityIdentitySampler or declare one modality with modality_context(...)"
-        )
+    return visible_length(x.shape[0])
 
 
 def normalize_parts(layer: ModalityLayer, x: torch.Tensor, visible: nn.Module, infrared: nn.Module) -> torch.Tensor:
-    """Normalise a batch of ``layer`` by the norm of its modality, a joint batch by halves.
+    """Normalise a batch of ``layer`` by the norm of its modality, a joint batch by its parts.
 
     Raises:
-        InputError: the modality is not known in eval mode, or a joint batch has an odd number of images.
+        InputError: the modality is not known in eval mode, or a joint batch does not divide into its parts.
     """
     modality = layer.modality()
     if modality != BOTH:
         output: torch.Tensor = (visible, infrared)[MODALITIES.index(modality)](x)
         return output
-    check_joint(layer, x)
-    # chunk, whose backward pass writes both gradients into one tensor.
-    first, second = x.chunk(2)
+    length = check_joint(layer, x)
+    # split, whose backward pass writes both gradients into one tensor.
+    first, second = torch.split(x, (length, x.shape[0] - length))
     return torch.cat((visible(first), infrared(second)))
 
 
@@ -151,7 +151,7 @@ class MixedNorm(ModalityLayer):
         """Normalise a batch.
 
         Raises:
-            InputError: the modality is not known in eval mode, or a joint batch has an odd number of images.
+            InputError: the modality is not known in eval mode, or a joint batch does not divide into its parts.
         """
         if self.choice == SHARE:
             output: torch.Tensor = self.share(x)
@@ -161,9 +161,10 @@ class MixedNorm(ModalityLayer):
         modality, probabilities = self.modality(), self.probabilities()
         if modality != BOTH:
             return self._effective(x, getattr(self, modality), probabilities)
-        check_joint(self, x)
+        length = check_joint(self, x)
+        sizes = length, x.shape[0] - length
         return torch.cat([
-            self._effective(part, norm, probabilities) for part, norm in zip(x.chunk(2), (self.visible, self.infrared))
+            self._effective(part, norm, probabilities) for part, norm in zip(torch.split(x, sizes), (self.visible, self.infrared))
         ])
 
     def _effective(self, x: torch.Tensor, norm: nn.Module, probabilities: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Visible-infrared re-identification with two-stream networks: CM-NAS (Fu et al., ICCV 2021)."""
+"""Visible-infrared re-identification with two-stream networks: CM-NAS (Fu et al., ICCV 2021), and AGW and CAJ beside it."""
 from __future__ import annotations
 
 __all__ = ["CMNASMethod"]
@@ -23,12 +23,13 @@ class CMNASMethod(BaseMethod):
     factories = {
         name: ("torchreid_nas.models.two_stream", name)
         for name in ("two_stream", "two_stream_resnet18", "two_stream_resnet50", "two_stream_mobilenetv2", "two_stream_cdnet")
-    }
+    } | {name: ("torchreid_nas.models.agw", name) for name in ("agw_resnet18", "agw_resnet50")}
     spaces = (BN_SPACE,)
     plain_architecture = SHARE
     own_keys = (
         "model.last_stride", "model.classifier_dropout", "model.separate",
-        "loss.triplet", "loss.c3mmd", "sampler", "search", "search.method", "search.paths", "search.margin",
+        "data.channels", "loss.triplet", "loss.triplet.kind", "loss.triplet.alpha", "loss.triplet.gamma", "loss.c3mmd",
+        "sampler", "search", "search.method", "search.paths", "search.margin",
         "search.sampling", "search.split", "search.val_fraction", "search.split_cost", "search.train_affine",
     )
     standardizes = True
@@ -39,8 +40,15 @@ class CMNASMethod(BaseMethod):
 
     @classmethod
     def reads(cls, model: str) -> Sequence[str]:
-        """Return the own keys; CDNet's backbone has no ``model.last_stride``."""
-        return [key for key in cls.own_keys if key != "model.last_stride" or model != "two_stream_cdnet"]
+        """Return the own keys; CDNet's backbone has no ``model.last_stride``, and AGW's stem is separate in any case."""
+        without = "model.last_stride" if model == "two_stream_cdnet" else "model.separate" if model.startswith("agw_") else ""
+        return [key for key in cls.own_keys if key != without]
+
+    def data_options(self, for_test: bool) -> dict[str, Any]:
+        """Return what becomes of the channels of training images."""
+        from torchreid_nas.data import Channels
+
+        return {"channels": Channels(**self.cfg.data.channels)}
 
     def check_batch(self) -> None:
         """Refuse a batch without whole identities in both modalities, or of one identity."""
@@ -79,6 +87,11 @@ class CMNASMethod(BaseMethod):
         if pretrained and cfg.pretrained == "imagenet" and cfg.width != 1:
             raise InputError(
                 f"model.pretrained imagenet fits model.width 1 only, got {cfg.width}; set model.pretrained False"
+            )
+        if cfg.separate != "norms" and "model.separate" not in self.reads(cfg.name):
+            raise InputError(
+                f"model.separate is {cfg.separate}, which model.name {cfg.name}, whose stem alone is separate, would not heed; "
+                "set it norms, or a two_stream network as model.name"
             )
         model: Any = self.factory()(
             num_classes, architecture, pretrained=pretrained and self.pretrained(), **self.model_options(),
@@ -123,6 +136,7 @@ class CMNASMethod(BaseMethod):
         loss = self.cfg.loss
         weights = CrossModalityLossWeights(
             loss.triplet.weight_x, loss.triplet.weight_t, loss.triplet.margin, loss.c3mmd.weight_correlation,
-            loss.c3mmd.weight_mmd, loss.softmax.label_smooth, loss.triplet.normalize,
+            loss.c3mmd.weight_mmd, loss.softmax.label_smooth, loss.triplet.normalize, loss.triplet.kind, loss.triplet.alpha,
+            loss.triplet.gamma,
         )
         return {"num_instances": self.cfg.sampler.num_instances, "losses": weights}

@@ -5,19 +5,19 @@ Ye, Ruan, Du, Shou. "Channel Augmented Joint Learning for Visible-Infrared Recog
 """
 from __future__ import annotations
 
-__all__ = ["AGW_MODELS", "AGW_ARCHITECTURE", "AGWBackbone", "agw_resnet18", "agw_resnet50"]
+__all__ = ["AGW_ARCHITECTURE", "AGWBackbone", "agw_resnet18", "agw_resnet50"]
 
 import os
+from typing import Any
 
 import torch
 from torch import nn
 
 from torchreid_nas.architecture import ArchitectureSpec
-from torchreid_nas.layers import GeMPool, NonLocal, SplitConv2d, split_batchnorm
+from torchreid_nas.layers import GeMPool, NonLocal, SplitConv2d, replace_module, split_batchnorm
 from torchreid_nas.models.resnet import Bottleneck, ResNetBackbone, resnet_backbone
 from torchreid_nas.models.two_stream import TwoStreamNetwork
 
-AGW_MODELS = ("agw_resnet18", "agw_resnet50")
 AGW_ARCHITECTURE = "stages-stem"
 """The architecture of the authors: the BatchNorm of the stem alone is split."""
 
@@ -56,8 +56,8 @@ class AGWBackbone(ResNetBackbone):
             self.add_module(f"layer{stage}", blocks)
             count = min(_NON_LOCAL.get(stage, 0), len(blocks))
             if count:
-                last = blocks[-1]
-                channels = last.conv3.out_channels if isinstance(last, Bottleneck) else last.conv2.out_channels
+                last: Any = blocks[-1]
+                channels: int = (last.conv3 if isinstance(last, Bottleneck) else last.conv2).out_channels
                 # Right behind its stage: the order of the modules is that of the slots.
                 self.add_module(f"NL_{stage}", nn.ModuleList(NonLocal(channels) for _ in range(count)))
 
@@ -84,7 +84,7 @@ def _agw(
     if pretrained:
         plain = resnet_backbone(depth, width, last_stride, pretrained)
         backbone.load_state_dict(plain.state_dict(), strict=False)
-    backbone.conv1 = SplitConv2d(backbone.conv1)
+    replace_module(backbone, "conv1", SplitConv2d(backbone.conv1))
     split_batchnorm(backbone, architecture)
     return TwoStreamNetwork(
         backbone, backbone.feature_dim, num_classes, loss, standardize_input, classifier_dropout, pool=GeMPool(3.0),
