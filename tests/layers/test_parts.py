@@ -8,7 +8,15 @@ import torch
 from torch import nn
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.layers import MixedBatchNorm2d, SplitBatchNorm2d, SplitConv2d, joint_lengths, modality_context
+from torchreid_nas.layers import (
+    MixedBatchNorm2d,
+    MixedNorm,
+    SplitBatchNorm2d,
+    SplitConv2d,
+    SplitNorm,
+    joint_lengths,
+    modality_context,
+)
 from torchreid_nas.layers.modality import visible_length
 
 LENGTHS = [(8, 4), (4, 4), (3, 5)]
@@ -43,7 +51,8 @@ def plain_split(layer, x, length):
 @pytest.mark.parametrize("lengths", LENGTHS)
 @pytest.mark.parametrize("make, plain", [
     (lambda: MixedBatchNorm2d(5), plain_mixed), (lambda: SplitBatchNorm2d(5), plain_split),
-    (lambda: SplitConv2d(nn.Conv2d(5, 5, 3, padding=1)), plain_split),
+    (lambda: SplitConv2d(nn.Conv2d(5, 5, 3, padding=1)), plain_split), (lambda: SplitNorm(nn.GroupNorm(1, 5)), plain_split),
+    (lambda: MixedNorm(nn.GroupNorm(1, 5)), plain_mixed),
 ])
 def test_values_gradients_and_statistics_equal_the_plain_form(make, plain, lengths, channels_last):
     layer = randomised(make())
