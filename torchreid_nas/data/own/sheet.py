@@ -4,6 +4,7 @@ from __future__ import annotations
 __all__ = ["own_sheet"]
 
 import os
+from collections import Counter
 from pathlib import Path
 
 from torchreid_nas.data.dataset import MODALITIES
@@ -25,7 +26,7 @@ def own_sheet(records: Records, path: str | os.PathLike[str], persons: int = 24,
         records: see :func:`~torchreid_nas.data.own.read_records`.
         path: of the PNG.
         persons: blocks at most.
-        images: columns of a block.
+        images: columns of a block at most.
 
     Raises:
         InputError: ``path`` does not end in .png or cannot be written, or an image cannot be read.
@@ -35,7 +36,8 @@ def own_sheet(records: Records, path: str | os.PathLike[str], persons: int = 24,
     for row in records.rows:
         of_person.setdefault(row.pid or row.path, []).append(row)
     shown = sorted(of_person, key=natural)[:persons]
-    columns = images if records.labelled else 1
+    most = max(Counter((pid, row.modality) for pid in shown for row in of_person[pid]).values())
+    columns = min(images, most)
 
     def row_of(pid: str, modality: str) -> list[Path | None]:
         files = [Path(row.path) for row in of_person[pid] if (row.modality or MODALITIES[0]) == modality]
