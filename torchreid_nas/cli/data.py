@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from torchreid_nas.cli.options import positive_int
+from torchreid_nas.config import load_config
 from torchreid_nas.data.own.records import Record, Records
 from torchreid_nas.errors import InputError, nearest
 
@@ -123,8 +124,20 @@ def _write(records: Records, out: Path, arguments: argparse.Namespace, cut: bool
         written = f"written: {file} ({_counts(divided.rows)})"
         targets = f'["csv:{file}", "csv_ir2vis:{file}"]' if two else f"csv:{file}"
         command += ["data.sources", f"csv:{file}", "data.targets", targets]
+    command += _batch_size(config, divide(records, seed, share))
     rule = [] if records.is_split else [f"no split was given: {RULE} (seed {seed}, share {share:g})"]
     return [*rule, written, f"next:    {shlex.join([*command, '--output', 'runs/own'])}"]
+
+
+def _batch_size(config: str, divided: Records) -> list[str]:
+    """Return the override of ``train.batch_size`` where the training persons do not fill the batch of a config."""
+    from torchreid_nas.data.own.split import lone_persons
+
+    cfg = load_config(config)
+    lone = lone_persons(divided.rows)
+    persons = len({row.pid for row in divided.rows if row.split == "train"} - lone)
+    most = persons * cfg.sampler.num_instances * len(divided.modalities)
+    return ["train.batch_size", str(most)] if most < cfg.train.batch_size else []
 
 
 def _lines(records: Records, everything: bool) -> list[str]:

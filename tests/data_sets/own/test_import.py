@@ -40,7 +40,9 @@ def test_an_unknown_layout_goes_from_import_to_figures(tmp_path, capsys, words, 
     said = capsys.readouterr().out
     assert "train: 4 persons, " in said and "shuffled by NumPy" in said
     command = shlex.split(said.split("next:")[1])
-    keys = dict(zip(command[3:7:2], command[4:7:2]))
+    keys = dict(zip(command[3:9:2], command[4:9:2]))
+    # Four persons to train on do not fill the batches of the configs.
+    assert keys.pop("train.batch_size") == str(4 * 4 * len(words))
     run = tmp_path / "run"
     call = arguments(config, tmp_path, run, "--stages", "train,test", **keys)
     assert main(call) == 0
