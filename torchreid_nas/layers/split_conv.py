@@ -41,7 +41,7 @@ class SplitConv2d(ModalityLayer):
         modality = self.modality()
         if modality == BOTH:
             length = check_joint(self, x)
-            visible, infrared = torch.split(x, (length, len(x) - length))
+            visible, infrared = torch.split(x, [length, len(x) - length])
             return torch.cat((self.visible(visible), self.infrared(infrared)))
         output: torch.Tensor = getattr(self, modality)(x)
         return output

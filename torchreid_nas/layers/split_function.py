@@ -115,7 +115,7 @@ def parts(x: Tensor, length: int) -> tuple[Tensor, Tensor]:
         (tensor([0, 1]), tensor([2, 3]))
     """
     if torch.compiler.is_compiling():
-        visible, infrared = x.split((length, x.shape[0] - length))
+        visible, infrared = torch.split(x, [length, x.shape[0] - length])
         return visible, infrared
     return x.narrow(0, 0, length), x.narrow(0, length, x.shape[0] - length)
 

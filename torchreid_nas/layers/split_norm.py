@@ -55,7 +55,7 @@ def normalize_parts(layer: ModalityLayer, x: torch.Tensor, visible: nn.Module, i
         return output
     length = check_joint(layer, x)
     # split, whose backward pass writes both gradients into one tensor.
-    first, second = torch.split(x, (length, x.shape[0] - length))
+    first, second = torch.split(x, [length, x.shape[0] - length])
     return torch.cat((visible(first), infrared(second)))
 
 
@@ -162,7 +162,7 @@ class MixedNorm(ModalityLayer):
         if modality != BOTH:
             return self._effective(x, getattr(self, modality), probabilities)
         length = check_joint(self, x)
-        sizes = length, x.shape[0] - length
+        sizes = [length, x.shape[0] - length]
         return torch.cat([
             self._effective(part, norm, probabilities) for part, norm in zip(torch.split(x, sizes), (self.visible, self.infrared))
         ])

@@ -123,7 +123,7 @@ class CorrelationConsistencyLoss(nn.Module):
         """
         with full_precision_parts(visible, infrared) as (visible, infrared):
             of_infrared = _normalize_rows(infrared @ infrared.mT)
-            copies = visible.split(len(infrared))
+            copies = torch.split(visible, len(infrared))
             return torch.stack([(_normalize_rows(v @ v.mT) - of_infrared).square().mean() for v in copies]).mean()
 
 
