@@ -13,7 +13,17 @@ sys.path.insert(0, str(ROOT))
 
 from tools.site.equations import with_equations  # noqa: E402
 from tools.site.links import OUTSIDE, rewrite, with_files  # noqa: E402
+from tools.site.menu import unnamed  # noqa: E402
 from tools.site.notebook_pages import notebook_page  # noqa: E402
+
+
+def on_config(config: Any) -> Any:
+    """Put pages that the menu does not name into a last section of it."""
+    pages = [page.relative_to(ROOT / "docs").as_posix() for page in sorted((ROOT / "docs").rglob("*.md"))]
+    missing = unnamed(config.nav, pages)
+    if missing:
+        config.nav.append({"More": missing})
+    return config
 
 
 def on_files(files: Any, config: Any) -> Any:
