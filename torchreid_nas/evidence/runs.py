@@ -24,8 +24,8 @@ from torchreid_nas.run.folder import RunFolder
 # Two runs that differ in nothing but these keys are two trainings of one method, on one split or on two.
 _NOT_THE_METHOD = (
     "train.seed", "data.split_id", "data.root", "data.save_dir", "data.cache_dir", "data.cache", "data.workers", "device",
-    "logger", "report.enabled", "test.batch_size", "test.compile", "test.keep_features", "test.matrix_gib", "test.protocol", "test.ranks",
-    "test.trapezoid_map", "test.visrank", "test.visrank_topk",
+    "logger", "report.enabled", "test.batch_size", "test.compile", "test.keep_features", "test.matrix_gib", "test.protocol",
+    "test.ranks", "test.trapezoid_map", "test.visrank", "test.visrank_topk",
 )
 _LISTS = ("query", "gallery", "galleries")
 _FURTHER = ": "  # between the name of a target and a protocol beside the first one
