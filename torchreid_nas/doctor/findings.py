@@ -3,10 +3,10 @@ from __future__ import annotations
 
 __all__ = ["Finding", "Group", "are", "counted", "in_order", "listed", "worst_first"]
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from torchreid_nas.data.own.records import natural
 from torchreid_nas.doctor.kinds import KINDS, Kind, Severity
 from torchreid_nas.errors import printable
 
@@ -94,7 +94,7 @@ def in_order(names: Iterable[str]) -> list[str]:
     >>> in_order(["p10", "p9", "anna"])
     ['anna', 'p9', 'p10']
     """
-    return sorted(names, key=lambda name: [(part.isdigit(), part.zfill(18)) for part in re.split(r"(\d+)", name) if part])
+    return sorted(names, key=natural)
 
 
 def listed(names: Sequence[str] | Iterable[str], most: int = 5) -> str:

@@ -20,7 +20,12 @@ _TIMM_RMS = frozenset({"RmsNorm", "RmsNormFp32", "RmsNorm2d", "RmsNorm2dFp32"})
 
 
 def is_batchnorm(module: Any) -> bool:
-    """Return whether ``module`` is a BatchNorm2d or a BatchNorm1d, timm's with activation among them."""
+    """Return whether ``module`` is a BatchNorm2d or a BatchNorm1d, timm's with activation among them.
+
+    Example:
+        >>> is_batchnorm(nn.BatchNorm2d(4)), is_batchnorm(nn.LayerNorm(4))
+        (True, False)
+    """
     return isinstance(module, (nn.BatchNorm2d, nn.BatchNorm1d))
 
 
@@ -85,6 +90,13 @@ def _slots(model: nn.Module, fits: Callable[[Any], bool]) -> tuple[str, ...]:
 
 
 def replace_module(model: nn.Module, path: str, module: nn.Module) -> None:
-    """Put ``module`` at the dotted ``path`` of ``model``."""
+    """Put ``module`` at the dotted ``path`` of ``model``.
+
+    Example:
+        >>> model = nn.Sequential(nn.Sequential(nn.ReLU()))
+        >>> replace_module(model, "0.0", nn.Identity())
+        >>> model[0][0]
+        Identity()
+    """
     parent, _, name = path.rpartition(".")
     setattr(model.get_submodule(parent), name, module)

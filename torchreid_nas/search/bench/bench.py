@@ -20,8 +20,8 @@ from torchreid_nas.search.bench.predictor import SplitPredictor
 from torchreid_nas.search.bench.table import Row, Table, read_table
 from torchreid_nas.slots import stages
 
-TABLES = {name: Path(__file__).with_name(f"{name}.csv") for name in ("imagenet",)}
-"""The shipped tables: MobileNetV2 from ImageNet weights."""
+TABLES = {name: Path(__file__).with_name(f"{name}.csv") for name in ("imagenet", "scratch")}
+"""The shipped tables: MobileNetV2 from ImageNet weights, and ResNet-18 of half width from scratch."""
 
 SCORES = ("mAP", "rank1")
 
