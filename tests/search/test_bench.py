@@ -80,7 +80,7 @@ def test_a_damaged_table_is_refused_with_the_place(tmp_path, damage, said):
 
 
 @pytest.mark.parametrize(("name", "said"), [
-    ("imagnet", 'no table "imagnet", expected imagenet or a file; did you mean "imagenet"'),
+    ("imagnet", 'no table "imagnet", expected imagenet, scratch or a file; did you mean "imagenet"'),
     ("none.csv", "cannot be read"),
 ])
 def test_a_table_that_is_not_there_is_named(name, said):
