@@ -79,7 +79,7 @@ class SplitBench:
         if not isinstance(table, Table):
             path = TABLES.get(str(table), Path(table))
             if str(table) not in TABLES and not path.suffix:
-                known = f"expected {' or '.join(TABLES)} or a file{nearest(str(table), TABLES)}"
+                known = f"expected {', '.join(TABLES)} or a file{nearest(str(table), TABLES)}"
                 raise InputError(f'there is no table "{table}", {known}')
             table = read_table(path)
         self.table, self.score = table, score
