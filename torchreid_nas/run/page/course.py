@@ -111,7 +111,8 @@ def _outlook(history: Sequence[Mapping[str, Any]]) -> str:
         decided = sum("architecture" in row for row in history)
         said = "At the pace of its last epochs, no choice would change within as many epochs as the search had."
         if decided < LEAST_EPOCHS:
-            said = f"Not known: the search has {decided} epochs after its warm-up, and a pace takes {LEAST_EPOCHS}."
+            epochs = "1 epoch" if decided == 1 else f"{decided} epochs"
+            said = f"Not known: the search has {epochs} after its warm-up, and a pace needs {LEAST_EPOCHS}."
         return f'<h3>If the search went on</h3><p class="wide">{said}</p>'
     rows = [
         {"slot": one.slot, "chosen": one.choice, "would become": one.other, "lead (points)": f"{100 * one.lead:.2f}",
