@@ -1,6 +1,6 @@
 """Draw docs/match.png: infrared persons that the network of ``make demo`` was not trained on, and their nearest visible images.
 
-``python docs/draw_match.py 17 161 12`` draws the first image of these persons; default: an easy, a middling and a hard one.
+``python docs/draw_match.py 161 12 17`` draws the first image of these persons; default: an easy, a middling and a hard one.
 """
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torchreid_nas.__main__ import main as torchreid_nas
 from torchreid_nas.data.synthetic.store import MARKER
 
 DOCS = Path(__file__).resolve().parent
-PERSONS = ("17", "161", "12")
+PERSONS = ("161", "12", "17")
 
 
 def main() -> int:

@@ -104,6 +104,8 @@ def test_indexes_merge_into_one(index, gallery, tmp_path):
     rest = FeatureSet.concatenate([gallery, more.take([place for place in range(40) if more.labels[place] != "101"])])
     queries = FeatureSet.concatenate([gallery.take([5]), more.take([0, 4])])
     assert index.search(queries, 6).paths == by_match(queries, rest, 6).paths
+    with pytest.raises(InputError, match="expected a folder for the index"):
+        GalleryIndex.create(index.store.vectors_file, gallery)
     with pytest.raises(InputError, match="cannot be merged with itself"):
         index.merge([index.path])
 

@@ -144,12 +144,13 @@ def _info(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(info, indent=2))
         return
-    times = [datetime.datetime.fromtimestamp(info[name]).isoformat(" ", "seconds") for name in ("first", "last") if info[name]]
+    known = [info[name] for name in ("first", "last") if info[name] is not None]
+    times = [datetime.datetime.fromtimestamp(time).isoformat(" ", "seconds") for time in known]
     chosen = info["calibration"]
     kinds = ", ".join(f"{count:,} {name or 'without modality'}" for name, count in info["modality"].items())
     cameras = len([camid for camid in info["camid"] if camid != -1])
     print(
-        f'{info["images"]:,} images ({kinds}) of {info["identities"]:,} identities, {info["unlabelled"]:,} of them unlabelled; '
+        f'{info["images"]:,} images ({kinds}) of {info["identities"]:,} identities, {info["unlabelled"]:,} without one; '
         f"{cameras:,} cameras\n"
         + (f"files changed between {times[0]} and {times[1]}\n" if times else "")
         + f'features of length {info["dim"]} of the model {info["model"]}\n'

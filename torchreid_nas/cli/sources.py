@@ -4,6 +4,7 @@ from __future__ import annotations
 __all__ = ["feature_blocks"]
 
 import dataclasses
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,22 +87,29 @@ def _own_blocks(
     import numpy as np
 
     from torchreid_nas.data.own.reading import read_records
-    from torchreid_nas.data.own.records import natural
-    from torchreid_nas.features.labels import NO_CAMERA
 
-    records = read_records(source)
     if boxes is not None:
         raise InputError(
             f'{boxes_option}: "{source}" names images of single persons; give the scenes by their path, or leave the option out'
         )
+    records = read_records(source)
     rows = [row for row in records.rows if extractor.modality is None or (row.modality or "visible") == extractor.modality]
     if not rows:
         raise InputError(
             f'"{source}" has {records.modalities[0]} images only, and {what} needs {extractor.modality} ones; name another source'
         )
-    cameras = {name: number for number, name in enumerate(sorted({row.camid for row in records.rows}, key=natural))}
     of_path = {row.path: row for row in rows}
     for block in extractor.batches([row.path for row in rows]):
         own = [of_path[path] for path in block.paths]
-        camids = np.array([cameras[row.camid] if row.camid else NO_CAMERA for row in own], dtype=np.int64)
+        camids = np.array([_camera(row.camid) for row in own], dtype=np.int64)
         yield dataclasses.replace(block, labels=tuple(row.pid for row in own), camids=camids)
+
+
+def _camera(name: str) -> int:
+    """Return the number of a camera, the same in every source: 0-based where the name is a number, else a digest of the name."""
+    from torchreid_nas.features.labels import NO_CAMERA
+
+    if not name:
+        return NO_CAMERA
+    is_number = name.isascii() and name.isdecimal() and len(name) < 10 and int(name) > 0
+    return int(name) - 1 if is_number else zlib.crc32(name.encode("utf-8", "surrogateescape"))

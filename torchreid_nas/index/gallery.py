@@ -5,7 +5,7 @@ __all__ = ["Calibration", "GalleryIndex"]
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ class GalleryIndex:
     @staticmethod
     def is_index(path: str | os.PathLike[str]) -> bool:
         """Return whether a folder holds an index."""
-        return (Path(path) / "index.sqlite").is_file()
+        return Store.is_store(path)
 
     @property
     def path(self) -> Path:
@@ -172,15 +172,9 @@ class GalleryIndex:
                     f'the index "{source.path}" is of the model "{source.store.meta["model"]}", expected that of "{self.path}", '
                     f'"{self.store.meta["model"]}"; extract its images again'
                 )
-        added = 0
         with self.store.writing():
-            for source in sources:
-                vectors, rows = source.store.vectors(), np.flatnonzero(source._ranking.columns.alive)
-                for start in range(0, len(rows), _ROWS):
-                    part = rows[start:start + _ROWS]
-                    records = source.store.records(part)
-                    self.store.append(vectors[part], [records[int(row)] for row in part])
-                    added += len(part)
+            # All or none: a merge that was killed and is repeated adds nothing twice.
+            added = self.store.append(block for source in sources for block in source._blocks())
             self.store.compact()
             self._ranking = StoreRanking(self.store)
             self._renew_engine()
@@ -274,6 +268,14 @@ class GalleryIndex:
     def _model(self) -> tuple[str, int]:
         return self.store.meta["fingerprint"] or self.store.meta["model"], self.store.dim
 
+    def _blocks(self) -> Iterator[tuple[np.ndarray, list[Record]]]:
+        """Yield the features and records of the images that are there."""
+        vectors, rows = self.store.vectors(), np.flatnonzero(self._ranking.columns.alive)
+        for start in range(0, len(rows), _ROWS):
+            part = rows[start:start + _ROWS]
+            records = self.store.records(part)
+            yield vectors[part], [records[int(row)] for row in part]
+
     def _append(self, waiting: list[FeatureSet]) -> int:
         whole = FeatureSet.concatenate(waiting)
         modalities = [part.modality for part in waiting for _ in range(len(part))]
@@ -282,7 +284,7 @@ class GalleryIndex:
             Record(path, label, int(camid), modality, _changed_at(file, times), file)
             for path, label, camid, modality, file in zip(whole.paths, whole.labels, whole.camids, modalities, whole.files)
         ]
-        self.store.append(unit(whole.features).float().numpy(), records)
+        self.store.append([(unit(whole.features).float().numpy(), records)])
         waiting.clear()
         self._ranking = StoreRanking(self.store)
         return len(records)

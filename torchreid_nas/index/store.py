@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,7 +85,7 @@ class Store:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        if not (self.path / _DATABASE).is_file():
+        if not self.is_store(self.path):
             raise InputError(f'"{self.path}" holds no index; make one: torchreid-nas index build GALLERY --out "{self.path}"')
         with self._reading():
             self.meta = self._read_meta()
@@ -107,6 +107,8 @@ class Store:
             InputError: the folder holds an index or other files, or cannot be written.
         """
         path = Path(path)
+        if path.exists() and not path.is_dir():
+            raise InputError(f'"{path}" is a file, expected a folder for the index; name another one')
         if path.exists() and any(entry.name != _LOCK for entry in path.iterdir()):
             raise InputError(f'"{path}" is not empty; name another folder, or add to the index there: torchreid-nas index add')
         try:
@@ -230,21 +232,29 @@ class Store:
         finally:
             lock.release()
 
-    def append(self, vectors: np.ndarray, records: Sequence[Record]) -> None:
-        """Add features, (N, D), and their records; when the method returns, they are on the disk."""
-        start = self.rows
-        with self.vectors_file.open("r+b") as file:
+    def append(self, blocks: Iterable[tuple[np.ndarray, Sequence[Record]]]) -> int:
+        """Add features, (N, D), and their records block by block, all or none, and return how many; they are on the disk then."""
+        start = end = self.rows
+        with self._changing() as base, self.vectors_file.open("r+b") as file:
             file.truncate(start * self.dim * 4)
             file.seek(0, os.SEEK_END)
-            file.write(np.ascontiguousarray(vectors, dtype="<f4").tobytes())
+            for vectors, records in blocks:
+                file.write(np.ascontiguousarray(vectors, dtype="<f4").tobytes())
+                base.executemany(
+                    "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    ((end + place, *record) for place, record in enumerate(records)),
+                )
+                end += len(records)
             file.flush()
             os.fsync(file.fileno())
-        with self._changing() as base:
-            base.executemany(
-                "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)",
-                ((start + place, *record) for place, record in enumerate(records)),
-            )
-            self._set(base, rows=start + len(records))
+            _write_meta(base, {"rows": end})
+        self.meta["rows"] = end
+        return end - start
+
+    @classmethod
+    def is_store(cls, path: str | os.PathLike[str]) -> bool:
+        """Return whether a folder holds a store."""
+        return (Path(path) / _DATABASE).is_file()
 
     def remove(self, rows: Sequence[int]) -> None:
         """Remove rows; when the method returns, no byte of their features or records is in the folder.

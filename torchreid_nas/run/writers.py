@@ -79,8 +79,10 @@ class Writer(ABC):
     def close(self) -> None:
         """Hand over what is left, and close the client, if it was opened."""
         if self._client is not None:
+            # A client that failed is closed too: left open, it would take the next stage's figures for this one's.
+            broken, self._broken = self._broken, False
             self._attempt(self._close)
-            self._client = None
+            self._client, self._broken = None, self._broken or broken
 
     def _attempt(self, action: Callable[[], object]) -> None:
         if self._broken:
@@ -173,7 +175,11 @@ class _MLflow(Writer):
 
         mlflow.set_experiment("torchreid-nas")
         mlflow.start_run(run_name=f"{self.run}/{self.stage}", tags={"run": self.run, "stage": self.stage})
-        mlflow.log_params(dict(self.params))
+        try:
+            mlflow.log_params(dict(self.params))
+        except Exception:
+            mlflow.end_run()
+            raise
         return mlflow
 
     def _scalar(self, name: str, value: float, step: int) -> None:

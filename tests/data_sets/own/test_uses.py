@@ -162,6 +162,13 @@ def test_features_and_matches_take_the_names_of_own_images(two, tmp_path, capsys
     assert main(["features", f"csv:{table}", "--modality", "infrared", "--out", str(tmp_path / "f.npz"), *model]) == 0
     features = FeatureSet.load(tmp_path / "f.npz")
     assert len(features) == 32 and features.known_identities() == {f"p{n}" for n in range(8)} and set(features.camids) == {2, 3}
+    # A camera has one number in every source.
+    part = tmp_path / "mine" / "part.csv"
+    head, *rows = table.read_text().splitlines(keepends=True)
+    camera = head.strip().split(",").index("camid")
+    part.write_text("".join([head, *(row for row in rows if row.split(",")[camera] == "4")]))
+    assert main(["features", f"csv:{part}", "--modality", "infrared", "--out", str(tmp_path / "g.npz"), *model]) == 0
+    assert set(FeatureSet.load(tmp_path / "g.npz").camids) == {3}
     capsys.readouterr()
     call = ["match", f"csv:{table}", f"csv:{table}", "--query-modality", "infrared", "--gallery-modality", "visible", *model]
     assert main(call) == 0
