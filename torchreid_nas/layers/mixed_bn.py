@@ -28,7 +28,7 @@ from torchreid_nas.layers.modality import BOTH
 from torchreid_nas.layers.norms import has_activation
 from torchreid_nas.layers.split_bn import SplitBatchNorm2d, normalize_by_modality
 from torchreid_nas.layers.split_function import TrackedBatchNorm, count_batch, dense, finish, parts
-from torchreid_nas.layers.split_norm import MixedNorm, SplitNorm, check_joint, normalize_parts
+from torchreid_nas.layers.split_norm import MixedNorm, SplitNorm, check_joint, forward_parts
 
 
 class MixedBatchNorm2d(MixedNorm):
@@ -171,7 +171,7 @@ class MixedBatchNorm1d(MixedBatchNorm2d):
             output: torch.Tensor = self.share(x)
             return output
         if self.choice == SPLIT:
-            return normalize_parts(self, x, self.visible, self.infrared)
+            return forward_parts(self, x, self.visible, self.infrared)
         return self._weighted_sum(x.reshape(*x.shape[:2], -1, 1)).reshape(x.shape)
 
     def _forward_plain(self, x: torch.Tensor, probabilities: torch.Tensor, length: int) -> torch.Tensor:

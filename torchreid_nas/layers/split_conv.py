@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.layers.modality import BOTH, ModalityLayer
+from torchreid_nas.layers.modality import ModalityLayer
 from torchreid_nas.layers.norms import replace_module
-from torchreid_nas.layers.split_norm import SplitNorm, check_joint
+from torchreid_nas.layers.split_norm import SplitNorm, forward_parts
 
 
 class SplitConv2d(ModalityLayer):
@@ -38,13 +38,7 @@ class SplitConv2d(ModalityLayer):
         Raises:
             InputError: the modality is not known in eval mode, or a joint batch does not divide into its parts.
         """
-        modality = self.modality()
-        if modality == BOTH:
-            length = check_joint(self, x)
-            visible, infrared = torch.split(x, [length, len(x) - length])
-            return torch.cat((self.visible(visible), self.infrared(infrared)))
-        output: torch.Tensor = getattr(self, modality)(x)
-        return output
+        return forward_parts(self, x, self.visible, self.infrared)
 
 
 def split_convolutions(model: nn.Module) -> nn.Module:

@@ -13,7 +13,7 @@ None of the papers has it; it is ours.
 """
 from __future__ import annotations
 
-__all__ = ["MixedNorm", "SplitNorm", "check_joint", "normalize_parts"]
+__all__ = ["MixedNorm", "SplitNorm", "check_joint", "forward_parts"]
 
 import copy
 from typing import Any
@@ -43,8 +43,8 @@ def check_joint(layer: nn.Module, x: torch.Tensor) -> int:
     return visible_length(x.shape[0])
 
 
-def normalize_parts(layer: ModalityLayer, x: torch.Tensor, visible: nn.Module, infrared: nn.Module) -> torch.Tensor:
-    """Normalise a batch of ``layer`` by the norm of its modality, a joint batch by its parts.
+def forward_parts(layer: ModalityLayer, x: torch.Tensor, visible: nn.Module, infrared: nn.Module) -> torch.Tensor:
+    """Pass a batch through the module of ``layer`` that its modality has, a joint batch by its parts.
 
     Raises:
         InputError: the modality is not known in eval mode, or a joint batch does not divide into its parts.
@@ -89,7 +89,7 @@ class SplitNorm(ModalityLayer):
             InputError: the modality is not known in eval mode, or a joint
                 batch has an odd number of images.
         """
-        return normalize_parts(self, x, self.visible, self.infrared)
+        return forward_parts(self, x, self.visible, self.infrared)
 
 
 class MixedNorm(ModalityLayer):
@@ -157,7 +157,7 @@ class MixedNorm(ModalityLayer):
             output: torch.Tensor = self.share(x)
             return output
         if self.choice == SPLIT:
-            return normalize_parts(self, x, self.visible, self.infrared)
+            return forward_parts(self, x, self.visible, self.infrared)
         modality, probabilities = self.modality(), self.probabilities()
         if modality != BOTH:
             return self._effective(x, getattr(self, modality), probabilities)

@@ -1,7 +1,7 @@
 """Batch-hard triplet losses, of one set of images and within and across two modalities."""
 from __future__ import annotations
 
-__all__ = ["BatchHardTripletLoss", "CrossModalityTripletLoss", "same_identity"]
+__all__ = ["BatchHardTripletLoss", "BatchLoss", "CrossModalityTripletLoss", "same_identity"]
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,30 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.losses.halves import check_nonnegative, full_precision_halves, full_precision_parts
 
 
-class BatchHardTripletLoss(nn.Module):
+class BatchLoss(nn.Module):
+    """A loss of all images of a batch, computed in float32 or better; a subclass says its formula in ``_loss``."""
+
+    def forward(self, features: Tensor, pids: Tensor) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            features: (B, D) of all images of the batch, any floating dtype.
+            pids: (B,) identities. Identities on the CPU spare the GPU a synchronisation.
+
+        Returns:
+            Scalar, float32 (float64 for float64 features).
+
+        Raises:
+            InputError: shapes do not fit, or the batch holds one identity only.
+        """
+        with full_precision_halves(features, features) as (features, _):
+            return self._loss(features, pids)
+
+    def _loss(self, features: Tensor, pids: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class BatchHardTripletLoss(BatchLoss):
     r"""Batch-hard triplet loss of one set of images.
 
     Hermans, Beyer, Leibe. "In Defense of the Triplet Loss for Person
@@ -42,23 +65,10 @@ class BatchHardTripletLoss(nn.Module):
         self.normalize = normalize
         self.margin = check_nonnegative("margin", margin)
 
-    def forward(self, features: Tensor, pids: Tensor) -> Tensor:
-        """Compute the loss.
-
-        Args:
-            features: (B, D), any floating dtype.
-            pids: (B,) identities. Identities on the CPU spare the GPU a synchronisation.
-
-        Returns:
-            Scalar, float32 (float64 for float64 features).
-
-        Raises:
-            InputError: shapes do not fit, or the batch holds one identity only.
-        """
-        with full_precision_halves(features, features) as (features, _):
-            features = F.normalize(features) if self.normalize else features
-            same = same_identity(pids, features)[:, None]
-            return _mean_hinge(features, _hardest(features.detach(), same), self.margin)
+    def _loss(self, features: Tensor, pids: Tensor) -> Tensor:
+        features = F.normalize(features) if self.normalize else features
+        same = same_identity(pids, features)[:, None]
+        return _mean_hinge(features, _hardest(features.detach(), same), self.margin)
 
     def extra_repr(self) -> str:
         """Return margin and normalisation, for ``repr``."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 __all__ = ["EnhancedSquaredDifferenceLoss", "WeightedRegularizedTripletLoss"]
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from torchreid_nas.losses.halves import check_nonnegative, full_precision_halves
-from torchreid_nas.losses.triplet import same_identity
+from torchreid_nas.losses.halves import check_nonnegative
+from torchreid_nas.losses.triplet import BatchLoss, same_identity
 
 # The authors' floor of a squared distance is 1e-12, so an image lies at 1e-6 from itself.
 _SMALLEST_DISTANCE = 1e-6
@@ -17,30 +17,7 @@ _DENOMINATOR = 1e-6
 _LARGEST_EXPONENT = 88.0
 
 
-class _FullPrecisionLoss(nn.Module):
-    """A loss of all images of a batch, computed in float32 or better; a subclass says its formula in ``_loss``."""
-
-    def forward(self, features: Tensor, pids: Tensor) -> Tensor:
-        """Compute the loss.
-
-        Args:
-            features: (B, D) of all images of the batch, any floating dtype.
-            pids: (B,) identities. Identities on the CPU spare the GPU a synchronisation.
-
-        Returns:
-            Scalar, float32 (float64 for float64 features).
-
-        Raises:
-            InputError: shapes do not fit, or the batch holds one identity only.
-        """
-        with full_precision_halves(features, features) as (features, _):
-            return self._loss(features, pids)
-
-    def _loss(self, features: Tensor, pids: Tensor) -> Tensor:
-        raise NotImplementedError
-
-
-class WeightedRegularizedTripletLoss(_FullPrecisionLoss):
+class WeightedRegularizedTripletLoss(BatchLoss):
     r"""Weighted regularised triplet loss of a batch, whatever the modality of its images.
 
     Ye, Shen, Lin, Xiang, Shao, Hoi. "Deep Learning for Person Re-identification: A Survey
@@ -77,7 +54,7 @@ class WeightedRegularizedTripletLoss(_FullPrecisionLoss):
         return f"normalize={self.normalize}"
 
 
-class EnhancedSquaredDifferenceLoss(_FullPrecisionLoss):
+class EnhancedSquaredDifferenceLoss(BatchLoss):
     r"""Weighted regularised triplet loss with a squared difference of the two distances.
 
     Ye, Ruan, Du, Shou. "Channel Augmented Joint Learning for Visible-Infrared

@@ -17,6 +17,7 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.files import load_checkpoint
 from torchreid_nas.layers import norm_slots, replace_module
 from torchreid_nas.models.host_networks import build_host_network
+from torchreid_nas.models.imagenet import load_fitting
 from torchreid_nas.models.timm_network import PREFIX, build_timm
 from torchreid_nas.models.torchvision_weights import in_torchreids_layout
 from torchreid_nas.state_dicts import find_state
@@ -235,14 +236,5 @@ def _load(network: nn.Module, path: str | os.PathLike[str], name: str) -> None:
     Raises:
         InputError: the file cannot be read, or it is of another network.
     """
-    own = network.state_dict()
-    given = in_torchreids_layout(find_state(load_checkpoint(path), f'the file of weights "{path}"'), own)
-    for key, value in own.items():
-        found = given.get(key, value if key.endswith("num_batches_tracked") else None)
-        if found is None or found.shape != value.shape:
-            raise InputError(
-                f'the weights "{path}" do not fit model.backbone {name}: "{key}" is '
-                + (f"{tuple(found.shape)}, expected {tuple(value.shape)}" if found is not None else "missing")
-            )
-        own[key] = found
-    network.load_state_dict(own)
+    given = in_torchreids_layout(find_state(load_checkpoint(path), f'the file of weights "{path}"'), network.state_dict())
+    load_fitting(network, given, f'"{path}"', f"model.backbone {name}")

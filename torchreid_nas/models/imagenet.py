@@ -1,11 +1,11 @@
 """A start from torchvision's ImageNet weights, for backbones of this package."""
 from __future__ import annotations
 
-__all__ = ["check_full_width", "load_imagenet"]
+__all__ = ["check_full_width", "load_fitting", "load_imagenet"]
 
 import os
 import urllib.error
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -51,8 +51,26 @@ def load_imagenet(
         InputError: the weights cannot be downloaded or read, or they are of another network.
     """
     state, name = _torchvisions(model) if source is True else _from_file(source)
+    load_fitting(backbone, state, name, title, theirs)
+
+
+def load_fitting(
+    network: nn.Module, state: Mapping[str, torch.Tensor], name: str, title: str, theirs: Callable[[str], str] = str,
+) -> None:
+    """Load weights into a network without head; what they have beside its keys is left out.
+
+    Args:
+        network: keeps its step counters where the weights lack them.
+        state: the weights.
+        name: of the weights, for a message.
+        title: of the network, for a message.
+        theirs: gives the name that the weights have for a key of the network.
+
+    Raises:
+        InputError: a key is missing or of another shape.
+    """
     given = {}
-    for key, value in backbone.state_dict().items():
+    for key, value in network.state_dict().items():
         found = state.get(theirs(key), value if key.endswith("num_batches_tracked") else None)
         if found is None or found.shape != value.shape:
             raise InputError(
@@ -60,7 +78,7 @@ def load_imagenet(
                 + (f"{tuple(found.shape)}, expected {tuple(value.shape)}" if found is not None else "missing")
             )
         given[key] = found
-    backbone.load_state_dict(given)
+    network.load_state_dict(given)
 
 
 def _torchvisions(model: str) -> tuple[dict[str, torch.Tensor], str]:
