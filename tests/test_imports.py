@@ -28,7 +28,7 @@ ORDER = [
     "architecture",
     "bn_choices genotypes neck_names",
     "architecture_format",
-    "files device host state_dicts slots",
+    "files device distributed host state_dicts slots",
     "log",
     "errors lazy process aten",
 ]
