@@ -44,7 +44,7 @@ def test_only_places_tests_and_reports_decide_no_stage():
 
 def test_a_search_follows_from_its_own_section_and_from_the_batches():
     train = [name.removeprefix("train.") for name in keys_that_decide("search") if name.startswith("train.")]
-    assert train == ["seed", "batch_size", "num_batches", "amp", "channels_last", "fused", "accumulate", "compile"]
+    assert train == ["seed", "batch_size", "num_batches", "amp", "channels_last", "fused", "accumulate", "sync_bn", "compile"]
     own = {name for name in KEYS if name.startswith("search.")}
     assert own <= set(keys_that_decide("search")) - set(keys_that_decide("train"))
 

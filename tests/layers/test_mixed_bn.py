@@ -8,8 +8,8 @@ from scripts import BENCHMARKS
 from torch import nn
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.layers import MixedBatchNorm2d, SplitBatchNorm2d, mixed_function, modality_context
-from torchreid_nas.layers.mixed_function import can_mix
+from torchreid_nas.layers import MixedBatchNorm2d, SplitBatchNorm2d, affine, modality_context
+from torchreid_nas.layers.affine import can_normalize
 
 with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(str(BENCHMARKS))
@@ -71,8 +71,8 @@ def test_equals_the_plain_sum_for_a_declared_modality_in_either_mode(modality, t
 
 @pytest.mark.parametrize("lacking", ["_normalize", "_reduce"])
 def test_without_an_operator_of_torch_the_plain_sum_is_computed(lacking, monkeypatch):
-    monkeypatch.setattr(mixed_function, lacking, None)
-    assert not can_mix(distorted_batch())
+    monkeypatch.setattr(affine, lacking, None)
+    assert not can_normalize(distorted_batch().device)
     test_equals_the_plain_weighted_sum(torch.contiguous_format)
     with pytest.raises(InputError, match=r"one value per channel, \(1, 5, 1, 1\)"):
         random_mixed()(distorted_batch()[:2, :, :1, :1])

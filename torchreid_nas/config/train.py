@@ -112,6 +112,11 @@ TRAIN_KEYS = {
         "ours", AUTO_OR_BOOL, decides=TRAIN_AND_SEARCH, spellings=_BOOLEANS,
     ),
     "accumulate": Key(1, "batches per step of the optimiser", "ours", AT_LEAST_ONE, decides=TRAIN_AND_SEARCH),
+    "sync_bn": Key(
+        True, "several processes: BatchNorms take statistics over the whole batch of all processes, per modality where split, as "
+        "one process does (True), or each process over its own images, averaged after each epoch (False; fewer messages)", "ours",
+        decides=TRAIN_AND_SEARCH,
+    ),
     "compile": Key(False, "torch.compile of the network; gained nothing on a CPU", decides=TRAIN_AND_SEARCH),
     "holdout": Key(
         0.0, "share of the training identities that chooses the best epoch; 0 takes the last. A search sees them all", "ours",

@@ -32,6 +32,7 @@ from torchreid_nas.engine.readings import Readings
 from torchreid_nas.engine.scoring import ProtocolResult, ScoredFeatures, result_lines
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import save_checkpoint
+from torchreid_nas.layers import average_statistics, synchronized_norms
 from torchreid_nas.log import plain_lines
 from torchreid_nas.metrics import RankingResult
 from torchreid_nas.run.folder import StageFolder
@@ -119,10 +120,12 @@ class ResumableEngine(torchreid.engine.Engine):
         with self._progress.bar(loader, self.epoch, self.max_epoch) as bar:
             self.train_loader = bar
             try:
-                with self.precision.explained_layout(self.model):
+                with self.precision.explained_layout(self.model), synchronized_norms(self.model, self.options.sync_bn):
                     super().train(print_freq=sys.maxsize, fixbase_epoch=fixbase_epoch, open_layers=open_layers)
             finally:
                 self.train_loader = loader
+        if not self.options.sync_bn:
+            average_statistics(self.model, *([self.ema.module] if self.ema else []))
         if not len(loader):
             raise InputError("the training loader is empty; lower train.batch_size")
         row = self._readings.means()

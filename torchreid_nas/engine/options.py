@@ -27,6 +27,8 @@ class TrainingOptions:
             last step of an epoch takes the batches that are left.
         compile: compile the network for training: its ``backbone``, or the
             whole model where it has no ``backbone``.
+        sync_bn: whether BatchNorms take their statistics over the batch of all processes; see
+            :func:`torchreid_nas.layers.synchronized_norms`.
 
     Example:
         >>> TrainingOptions(amp="bf16").device
@@ -41,6 +43,7 @@ class TrainingOptions:
     eval_freq: int = 10
     accumulate: int = 1
     compile: bool = False
+    sync_bn: bool = True
 
 
 def seed_everything(seed: int, *parts: int) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 __all__ = ["MixedBatchNorm1d", "MixedBatchNorm2d"]
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -23,12 +24,14 @@ from torch.nn import functional as F
 
 from torchreid_nas.architecture import SHARE, SPLIT
 from torchreid_nas.errors import InputError
-from torchreid_nas.layers.mixed_function import can_mix, mixed_normalize
+from torchreid_nas.layers.affine import can_normalize
+from torchreid_nas.layers.mixed_function import mixed_normalize
 from torchreid_nas.layers.modality import BOTH
 from torchreid_nas.layers.norms import has_activation
 from torchreid_nas.layers.split_bn import SplitBatchNorm2d, normalize_by_modality
 from torchreid_nas.layers.split_function import TrackedBatchNorm, count_batch, dense, finish, parts
 from torchreid_nas.layers.split_norm import MixedNorm, SplitNorm, check_joint, forward_parts
+from torchreid_nas.layers.sync_norm import are_synchronized, normalize_with, track, uncompiled, whole_statistics
 
 
 class MixedBatchNorm2d(MixedNorm):
@@ -108,8 +111,11 @@ class MixedBatchNorm2d(MixedNorm):
         length, whole = check_joint(self, x), x.shape[0]
         if not by_batch:
             return torch.cat([self._forward_single(part, bn, probabilities, False) for part, bn in zip(parts(x, length), own)])
+        parameters = [parameter for bn in (self.share, *own) for parameter in (bn.weight, bn.bias)]
+        if are_synchronized(self.share, *own):
+            return self._forward_synchronized(dense(x), probabilities, parameters, length)
         _refuse_one_value(x, min(length, whole - length))
-        if not can_mix(x):
+        if not can_normalize(x.device):
             return self._forward_plain(x, probabilities, length)
         x = dense(x)
         with torch.no_grad():
@@ -124,8 +130,23 @@ class MixedBatchNorm2d(MixedNorm):
             var = var.addcmul_(offsets[0], offsets[0]) if 2 * length == whole else var.addcmul_(*offsets, value=-1)
             _track(self.share, mean, var, count=x.numel() // x.shape[1])
             rates = torch.stack((var, var_v, var_t)).add_(self.share.eps).rsqrt_()
-        parameters = [parameter for bn in (self.share, *own) for parameter in (bn.weight, bn.bias)]
         return mixed_normalize(x, probabilities, parameters, means, offsets, rates, length)
+
+    @uncompiled
+    def _forward_synchronized(
+        self, x: torch.Tensor, probabilities: torch.Tensor, parameters: Sequence[torch.Tensor], length: int,
+    ) -> torch.Tensor:
+        """Return the weighted sum by the statistics of all processes."""
+        statistics = whole_statistics(x, (length, x.shape[0] - length), with_union=True)
+        with torch.no_grad():
+            for bn, count, mean, var in zip((self.share, self.visible, self.infrared), *statistics):
+                track(bn, mean, var, count)
+            counts, means, rates = (
+                value.to(probabilities.dtype)
+                for value in (statistics.counts, statistics.means, (statistics.variances + self.share.eps).rsqrt())
+            )
+            offsets = (statistics.means[1:] - statistics.means[0]).to(probabilities.dtype)
+        return mixed_normalize(x, probabilities, parameters, means[1:], offsets, rates, length, counts)
 
     def _forward_plain(self, x: torch.Tensor, probabilities: torch.Tensor, length: int) -> torch.Tensor:
         """Return the weighted sum as the formula has it, by public functions of torch."""
@@ -141,11 +162,17 @@ class MixedBatchNorm2d(MixedNorm):
         share, split = probabilities
         if by_batch:
             # Both candidates have the statistics of x: they differ by their parameters alone.
+            weight, bias = share * self.share.weight + split * bn.weight, share * self.share.bias + split * bn.bias
+            if are_synchronized(self.share, bn):
+                x = dense(x)
+                statistics = whole_statistics(x, (len(x),))
+                for layer in (self.share, bn):
+                    track(layer, statistics.means[0], statistics.variances[0], statistics.counts[0])
+                return normalize_with(x, (len(x),), statistics, bn.eps, [weight], [bias])
             _refuse_one_value(x, x.shape[0])
             with torch.no_grad():
                 count_batch(self.share, bn)
                 _statistics(x, self.share)
-            weight, bias = share * self.share.weight + split * bn.weight, share * self.share.bias + split * bn.bias
             return F.batch_norm(x, bn.running_mean, bn.running_var, weight, bias, True, bn.momentum, bn.eps)
         gain = share * self.share.weight * torch.rsqrt(self.share.running_var + self.share.eps)
         weight = gain * torch.sqrt(bn.running_var + bn.eps) + split * bn.weight

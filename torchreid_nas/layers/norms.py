@@ -48,7 +48,7 @@ def is_norm(module: Any) -> bool:
 
 def has_activation(module: Any) -> bool:
     """Return whether ``module`` is timm's BatchNormAct2d, a BatchNorm2d with dropout and activation behind it."""
-    return type(module).__name__ == "BatchNormAct2d" and type(module).__module__.startswith("timm.")
+    return any(kind.__name__ == "BatchNormAct2d" and kind.__module__.startswith("timm.") for kind in type(module).__mro__)
 
 
 def norm_slots(model: nn.Module) -> tuple[str, ...]:

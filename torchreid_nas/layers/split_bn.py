@@ -9,6 +9,7 @@ from torch import nn
 from torchreid_nas.layers.modality import BOTH, MODALITIES, ModalityLayer
 from torchreid_nas.layers.split_function import finish, is_plain, parts, split_batch_norm
 from torchreid_nas.layers.split_norm import SplitNorm, check_joint
+from torchreid_nas.layers.sync_norm import are_synchronized, normalize_parts
 
 
 class SplitBatchNorm2d(SplitNorm):
@@ -66,6 +67,8 @@ def normalize_by_modality(
         output: torch.Tensor = (visible, infrared)[MODALITIES.index(modality)](x)
         return output
     length = check_joint(layer, x)
+    if are_synchronized(visible, infrared):
+        return finish(visible, normalize_parts(x, (visible, infrared), (length, len(x) - length)))
     if is_plain(x, visible, infrared, length=length):
         return finish(visible, split_batch_norm(x, visible, infrared, length))
     first, second = parts(x, length)

@@ -179,7 +179,7 @@ class BaseMethod(Method):
         train = self.cfg.train
         return TrainingOptions(
             self.device, train.seed, train.amp, train.channels_last, train.ema, train.eval_freq, train.accumulate,
-            train.compile,
+            train.compile, train.sync_bn,
         )
 
     def pretrained(self) -> bool | Path:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from torchreid_nas.errors import InputError
+from torchreid_nas.layers import synchronized_norms
 
 
 @torch.no_grad()
@@ -23,7 +24,8 @@ def recalibrate(model: nn.Module, forward: Callable[[torch.Tensor], object], bat
     Args:
         model: the network; its BatchNorms are all in train mode during the passes.
         forward: passes a batch through ``model``.
-        batches: images (N, C, H, W), joint batches where a BatchNorm is split.
+        batches: images (N, C, H, W), joint batches where a BatchNorm is split; of several processes each passes its share of
+            every batch.
 
     Raises:
         InputError: there is no batch.
@@ -40,12 +42,13 @@ def recalibrate(model: nn.Module, forward: Callable[[torch.Tensor], object], bat
     model.train()
     count = 0
     try:
-        for images in batches:
-            count += 1
-            for norm in norms:
-                # 1/n for the n-th batch makes the running average the mean; None does, too, but has no fast kernel.
-                norm.momentum = 1 / count
-            forward(images)
+        with synchronized_norms(model):
+            for images in batches:
+                count += 1
+                for norm in norms:
+                    # 1/n for the n-th batch makes the running average the mean; None does, too, but has no fast kernel.
+                    norm.momentum = 1 / count
+                forward(images)
     finally:
         for norm, momentum in zip(norms, momenta):
             norm.momentum = momentum
