@@ -2,9 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # One process of one thread per core. The tests of one file run in one process, because they share runs.
-PARALLEL := --numprocesses auto --dist loadfile
+# tests/conftest.py orders the files.
+PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo demo-scratch test test-fast test-gpu lint type coverage matrix matrix-oldest matrix-newest bench docs setup clean
+.PHONY: demo demo-scratch test test-fast test-long test-gpu lint type coverage matrix matrix-oldest matrix-newest bench docs setup clean
 
 # Where the ImageNet weights can be had neither from their address nor from the package index, the demo of before runs.
 demo: setup
@@ -26,6 +27,10 @@ test: lint type
 # The tests that need no training: after each change of a loss, a layer, a metric, a reader or a config key.
 test-fast: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m "not slow" tests
+
+# All tests, with the long forms of those that the suite runs in short: more seeds, and 2,000 examples of each property.
+test-long: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --long tests
 
 # The tests that need a CUDA device; pytest skips them where torch finds none. All other tests run on the CPU.
 test-gpu: setup

@@ -23,6 +23,14 @@ SLOW = (
 )
 # Fixtures that train: whole runs of the command line.
 TRAININGS = {"finished", "copied"}
+# Files that take longest, in the order in which the processes of the suite start them, so that all processes end together.
+FIRST = (
+    "cli/test_cli_cdnet.py", "cli/test_cli.py", "stand_in_gpu/", "models/test_backbones.py", "cli/test_cli_ecn.py",
+    "search/test_depth_space.py", "deploy/test_fold.py", "test_registry.py", "test_wheel.py", "cli/", "export/", "run/",
+    "search/", "site/", "study/", "zoo/",
+)
+# Examples of a property test: in the suite, and in `make test-long`.
+EXAMPLES = {"suite": 200, "long": 2000}
 
 
 @pytest.fixture(scope="session")
@@ -36,23 +44,33 @@ def golden() -> Callable[[str], dict[str, np.ndarray]]:
     return load
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--long``."""
+    parser.addoption("--long", action="store_true", help="also the tests marked `long`, and 2,000 examples of each property")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Compare numbers on the CPU also where there is a GPU, which only ``-m gpu`` lets torch see."""
     if config.option.markexpr != "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     # The same examples in every run. To look for others: --hypothesis-profile default.
-    settings.register_profile("suite", derandomize=True, deadline=None)
-    settings.load_profile(config.getoption("hypothesis_profile", None) or "suite")
+    for name, examples in EXAMPLES.items():
+        settings.register_profile(name, derandomize=True, deadline=None, max_examples=examples)
+    settings.load_profile(config.getoption("hypothesis_profile", None) or ("long" if config.option.long else "suite"))
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow, before pytest chooses by marks."""
-    for item in items:
-        name = item.path.relative_to(TESTS).as_posix()
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what is slow, before pytest chooses by marks; leave out what is long; put the longest files first."""
+    names = {item: item.path.relative_to(TESTS).as_posix() for item in items}
+    for item, name in names.items():
         many_examples = "propert" in name or "fuzz" in name
         if many_examples or name.startswith(SLOW) or TRAININGS & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
+    if not config.option.long:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("long")])
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+    items.sort(key=lambda item: next((n for n, start in enumerate(FIRST) if names[item].startswith(start)), len(FIRST)))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -13,7 +13,7 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.genotypes import BLOCK_SLOTS, CANDIDATES
 
 MANY = settings(
-    max_examples=2000, deadline=None, database=None, derandomize=True,
+    database=None, derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 SLOTS = ("bn1", "layer1.0.bn1", "layer1.0.bn2")

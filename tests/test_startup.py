@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fresh import fresh_processes
 
 ROOT = Path(__file__).resolve().parents[1]
 HELP = [
@@ -17,14 +18,16 @@ HELP = [
 REFUSED = [["--config", "nowhere.yaml"], ["train.lrr", "0.1"], ["train.lr", "-1"], ["--stages", "tset"], ["train.lr"]]
 
 
-def python(code: str, *argv: str) -> str:
-    """Run code in a fresh interpreter that finds the package as an installed one would, and return what it prints."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", code, *argv], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture(scope="module")
+def python():
+    """A function that runs code where torch alone is imported and returns what the code prints."""
+    with fresh_processes("torch", "torchvision", "torch.utils.tensorboard", path=[str(ROOT)]) as fresh:
+        def run(code: str) -> str:
+            done = fresh(code)
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        yield run
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +103,7 @@ def test_a_users_program_registers_by_the_import_alone(start, tmp_path):
 @pytest.mark.parametrize("imports", [
     "import torchreid_nas, torchreid", "import torchreid, torchreid_nas", "import torchreid_nas.config",
 ])
-def test_any_import_of_the_package_registers(imports):
+def test_any_import_of_the_package_registers(python, imports):
     code = f"""
 import warnings
 warnings.simplefilter("ignore")
@@ -112,7 +115,7 @@ print(type(model).__name__, torchreid.losses.C3MMDLoss.__name__, "cdnet" in vars
     assert python(code) == "CDNet C3MMDLoss True\n"
 
 
-def test_an_import_draws_no_random_number():
+def test_an_import_draws_no_random_number(python):
     code = """
 import pickle, random
 import numpy, torch
@@ -124,7 +127,7 @@ print(states() == before)
     assert python(code) == "True\n"
 
 
-def test_an_import_of_the_package_is_enough_for_the_calls_of_the_readme():
+def test_an_import_of_the_package_is_enough_for_the_calls_of_the_readme(python):
     code = """
 import torchreid_nas
 print(torchreid_nas.checkpoints.load_weights.__name__, torchreid_nas.zoo.build.__name__,
@@ -133,7 +136,7 @@ print(torchreid_nas.checkpoints.load_weights.__name__, torchreid_nas.zoo.build._
     assert python(code) == "load_weights build register_trained use_fast_ranking\n"
 
 
-def test_the_old_name_of_checkpoints_works_and_warns():
+def test_the_old_name_of_checkpoints_works_and_warns(python):
     code = """
 import warnings
 import torchreid_nas

@@ -5,7 +5,7 @@ import io
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from torchreid_nas.camstyle.images import CameraImages
@@ -38,7 +38,6 @@ def state():
     return torch.load(io.BytesIO(finished_state()[1]), weights_only=True)
 
 
-@settings(max_examples=1000, deadline=None)
 @given(st.dictionaries(st.sampled_from(NAMES), PLAIN, max_size=4), st.sets(st.sampled_from(NAMES), max_size=1), st.booleans())
 def test_settings_of_any_values_are_taken_or_refused(changed, missing, extra):
     values = {name: value for name, value in {**dataclasses.asdict(TINY), **changed}.items() if name not in missing}
@@ -52,14 +51,12 @@ def test_settings_of_any_values_are_taken_or_refused(changed, missing, extra):
         assert 0 <= made.learning_rate(made.iterations - 1) <= made.lr
 
 
-@settings(max_examples=300, deadline=None)
 @given(PLAIN)
 def test_settings_that_are_no_dict_are_refused(values):
     with pytest.raises(InputError, match="settings of a StarGAN are height, width"):
         StarGANSettings.from_dict(values)
 
 
-@settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_a_state_with_any_values_is_loaded_or_refused(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "state.pth"
@@ -79,7 +76,6 @@ def test_a_state_with_any_values_is_loaded_or_refused(tmp_path_factory, data):
         assert 0 <= trainer.iteration <= TINY.iterations
 
 
-@settings(max_examples=300, deadline=None)
 @given(PLAIN)
 def test_a_checkpoint_of_another_content_is_refused_by_its_name(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "other.pth"

@@ -3,7 +3,7 @@ import io
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -49,7 +49,6 @@ def test_a_file_that_torchs_reader_stumbles_on_is_one_sentence(content, tmp_path
         load_weights(Tiny(), tmp_path / "a.pth")
 
 
-@settings(max_examples=700, deadline=None)
 @given(
     st.sampled_from(FILES), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=4), st.floats(0, 2),
 )
@@ -82,7 +81,6 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=700, deadline=None)
 @given(VALUES)
 def test_a_file_of_any_values_is_read_or_refused_in_one_sentence(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "values.pth"
@@ -90,7 +88,6 @@ def test_a_file_of_any_values_is_read_or_refused_in_one_sentence(tmp_path_factor
     read_in_every_way(path)
 
 
-@settings(max_examples=600, deadline=None)
 @given(st.binary(max_size=40).map(lambda end: b"\x80\x02" + end))
 def test_a_short_pickle_is_refused_in_one_sentence(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "short.pth"

@@ -3,13 +3,12 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from torchreid_nas.config import KEYS, config_to_yaml, load_config
 from torchreid_nas.errors import InputError
 
-EXAMPLES = settings(max_examples=2000, deadline=None)
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(), st.integers(-10**400, 10**400), st.floats(), st.text(max_size=40), st.dates(),
 )
@@ -43,14 +42,12 @@ def path(tmp_path_factory):
     return tmp_path_factory.mktemp("config") / "config.yaml"
 
 
-@EXAMPLES
 @given(content=st.binary(max_size=200))
 def test_any_bytes_are_a_config_or_one_sentence(path, content):
     path.write_bytes(content)
     reads(path)
 
 
-@EXAMPLES
 @given(name=NAMES, value=st.one_of(VALUES.map(lambda value: yaml.safe_dump(value, default_flow_style=True)), ODD))
 def test_any_value_in_a_file_is_taken_or_answered_by_one_sentence(path, name, value):
     *sections, last = name.split(".")
@@ -60,7 +57,6 @@ def test_any_value_in_a_file_is_taken_or_answered_by_one_sentence(path, name, va
     reads(path)
 
 
-@EXAMPLES
 @given(name=NAMES, text=st.one_of(st.text(max_size=60), VALUES.map(repr), ODD))
 def test_any_override_is_taken_or_answered_by_one_sentence(path, name, text):
     path.write_text("")

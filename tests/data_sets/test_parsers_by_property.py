@@ -11,7 +11,7 @@ from torchreid_nas.data.regdb import _read_list
 from torchreid_nas.errors import InputError
 
 pytestmark = pytest.mark.slow
-MANY = settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MANY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 # Pieces that real names and lines are made of, in any order and with anything between.
 PIECES = st.sampled_from([
     "0002", "-1", "_", "_c", "1", "s1", ".jpg", ".png", "/", " ", "\t", ",", "\n", "Visible", "\\", "٣", "²", "9" * 20,

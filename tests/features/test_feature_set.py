@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from torchreid_nas.errors import InputError
@@ -69,7 +69,6 @@ def npz_bytes():
 WHOLE = npz_bytes()
 
 
-@settings(max_examples=1500, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(0, 255)), min_size=1, max_size=4),
     st.integers(0, len(WHOLE)),
@@ -86,7 +85,6 @@ def test_damaged_features_are_read_or_refused_in_one_sentence(tmp_path_factory, 
         assert "damaged.npz" in str(error) and "\n" not in str(error)
 
 
-@settings(max_examples=500, deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted(GOOD)), st.one_of(
     st.none(), st.integers(-9, 9), st.text(max_size=3), st.lists(st.integers(-9, 9) | st.floats(width=16), max_size=3),
     st.lists(st.text(max_size=3), max_size=3), st.lists(st.booleans(), min_size=2, max_size=2),

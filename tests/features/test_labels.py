@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from torchreid_nas.features import FeatureSet, Label, read_label
@@ -67,7 +67,6 @@ def test_a_number_alone_is_no_identity_of_its_source_folder(image_in):
     assert read_label(path, path.parent) == Label() and read_label(path, path.parents[1]).identity == "17"
 
 
-@settings(max_examples=1000, deadline=None)
 @given(st.lists(st.text("0123456789²٣c_s-.camx", min_size=1, max_size=40), min_size=1, max_size=4), st.booleans())
 def test_every_name_has_a_label_that_a_file_of_features_can_hold(parts, below):
     label = read_label(Path(*parts), Path(parts[0]) if below else None)

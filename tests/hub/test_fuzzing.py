@@ -20,7 +20,6 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=1000, deadline=None)
 @given(st.dictionaries(st.sampled_from([*GOOD, "unknown"]), VALUES, min_size=1, max_size=3))
 def test_an_entry_with_any_values_is_read_or_refused_in_one_sentence(changes):
     try:
@@ -36,7 +35,7 @@ TEXTS = st.one_of(
 )
 
 
-@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TEXTS)
 def test_a_zoo_file_of_any_text_is_read_or_refused_in_one_sentence(tmp_path_factory, monkeypatch, content):
     path = tmp_path_factory.getbasetemp() / "fuzz.yaml"

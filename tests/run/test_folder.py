@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from torchreid_nas.architecture import Architecture
@@ -16,7 +16,6 @@ from torchreid_nas.run import lock
 from torchreid_nas.run.folder import RunFolder, StageFolder
 from torchreid_nas.run.setup import _read_saved
 
-EXAMPLES = settings(max_examples=2000, deadline=None)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["epoch", "results", "pid", "host", "a"]), inner),
@@ -31,7 +30,6 @@ def path(tmp_path_factory):
 
 
 @given(st.lists(CONTENTS, max_size=4).map(b"\n".join), st.integers(0, 4))
-@EXAMPLES
 def test_a_history_of_any_content_is_rows_or_one_sentence(path, content, epochs):
     folder = StageFolder(path.parent)
     folder.history.write_bytes(content)
@@ -41,7 +39,6 @@ def test_a_history_of_any_content_is_rows_or_one_sentence(path, content, epochs)
 
 
 @given(CONTENTS)
-@EXAMPLES
 def test_results_of_any_content_are_rows_or_one_sentence(path, content):
     folder = RunFolder(path.parent)
     folder.results.write_bytes(content)
@@ -50,7 +47,6 @@ def test_results_of_any_content_are_rows_or_one_sentence(path, content):
 
 
 @given(CONTENTS | st.text("{}[]:-&*a1 \n", max_size=40).map(str.encode))
-@EXAMPLES
 def test_a_saved_config_of_any_content_is_keys_or_one_sentence(path, content):
     path.write_bytes(content)
     with contextlib.suppress(InputError):
@@ -58,7 +54,6 @@ def test_a_saved_config_of_any_content_is_keys_or_one_sentence(path, content):
 
 
 @given(CONTENTS)
-@EXAMPLES
 def test_a_holder_of_any_content_is_named_somehow(path, content):
     folder = RunFolder(path.parent)
     folder.holder.write_bytes(content)
@@ -67,7 +62,6 @@ def test_a_holder_of_any_content_is_named_somehow(path, content):
 
 
 @given(VALUES)
-@settings(max_examples=200, deadline=None)
 def test_a_state_of_any_content_has_epochs_or_one_sentence(path, value):
     folder = StageFolder(path.parent)
     save_checkpoint(folder.checkpoint, value)

@@ -1,4 +1,4 @@
-"""Top-k Sample Search finds the one sound candidate of twelve in nine of ten seeds."""
+"""Top-k Sample Search finds the one sound candidate of twelve: in nine of ten seeds in the long form."""
 from __future__ import annotations
 
 import pytest
@@ -14,11 +14,12 @@ def planted():
         yield module
 
 
-def test_top_2_chooses_the_sound_candidate(planted):
-    outcomes = [planted.search(TopK(), seed) for seed in range(10)]
-    assert sum(outcome.found for outcome in outcomes) >= 9, outcomes
+@pytest.mark.parametrize(("seeds", "found", "different"), [(3, 3, 3), pytest.param(10, 9, 5, marks=pytest.mark.long)])
+def test_top_2_chooses_the_sound_candidate(planted, seeds, found, different):
+    outcomes = [planted.search(TopK(), seed) for seed in range(seeds)]
+    assert sum(outcome.found for outcome in outcomes) >= found, outcomes
     # The seeds plant candidates that differ, so that no order of the candidates explains it.
-    assert len({outcome.sound for outcome in outcomes}) >= 5, outcomes
+    assert len({outcome.sound for outcome in outcomes}) >= different, outcomes
 
 
 def test_a_search_is_determined_by_its_seed(planted):

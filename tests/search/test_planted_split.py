@@ -1,4 +1,4 @@
-"""The search finds a planted sensor gap: nine of ten seeds at the beginning, in the middle and at the end."""
+"""The search finds a planted sensor gap at the beginning, in the middle and at the end: nine of ten seeds in the long form."""
 from __future__ import annotations
 
 import pytest
@@ -18,9 +18,10 @@ def planted():
 @pytest.mark.parametrize(
     ("name", "method"), [("beginning", "gradient"), ("middle", "gradient"), ("end", "gradient"), ("middle", "paths")],
 )
-def test_the_planted_slot_ends_first_in_preference_for_split(planted, name, method):
-    outcome = planted.run(planted.POSITIONS[name], seeds=10, method=method)
-    assert outcome.wins >= 9, outcome
+@pytest.mark.parametrize(("seeds", "wins"), [(2, 2), pytest.param(10, 9, marks=pytest.mark.long)])
+def test_the_planted_slot_ends_first_in_preference_for_split(planted, name, method, seeds, wins):
+    outcome = planted.run(planted.POSITIONS[name], seeds=seeds, method=method)
+    assert outcome.wins >= wins, outcome
 
 
 def test_splitting_the_planted_slot_alone_undoes_the_distortion(planted):

@@ -3,7 +3,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from torchreid_nas.data.camstyle import CamstyleNames, FileStyler, camstyle_folder, camstyle_name
@@ -29,7 +29,6 @@ def files(items, msmt17):
     )
 
 
-@settings(max_examples=2000, deadline=None)
 @given(ITEMS, st.booleans())
 def test_images_that_share_a_file_are_found_before_an_identity_gets_anothers(items, msmt17):
     shared = shared_camstyle_file(items, msmt17)
@@ -42,7 +41,6 @@ def test_images_that_share_a_file_are_found_before_an_identity_gets_anothers(ite
         assert len(same) >= count > 1
 
 
-@settings(max_examples=500, deadline=None)
 @given(ITEMS, st.booleans())
 def test_a_styler_takes_any_names_or_says_in_one_sentence_why_not(tmp_path_factory, items, msmt17):
     root = tmp_path_factory.getbasetemp()
@@ -53,7 +51,6 @@ def test_a_styler_takes_any_names_or_says_in_one_sentence_why_not(tmp_path_facto
     assert any(part in str(caught.value) for part in ("does not exist", "would share a file", "at least 2 cameras"))
 
 
-@settings(max_examples=500, deadline=None)
 @given(STEMS, st.integers(0, 20), st.integers(0, 20))
 def test_a_name_tells_image_and_cameras_counted_from_one(stem, own, new):
     assert camstyle_name(f"{stem}.png", own, new) == f"{stem}_fake_{own + 1}to{new + 1}.jpg"

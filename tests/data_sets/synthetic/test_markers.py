@@ -2,7 +2,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from torchreid_nas.data.synthetic import LAYOUTS, SyntheticSettings, contact_sheet, write_dataset
@@ -44,7 +44,6 @@ def test_a_damaged_marker_is_refused_in_one_sentence(tmp_path, marker, sentence)
         contact_sheet(tmp_path, tmp_path / "sheet.png")
 
 
-@settings(max_examples=400, deadline=None)
 @given(
     st.sampled_from([*LAYOUTS, "cuhk03"]) | PLAIN,
     st.dictionaries(NAMES, PLAIN, max_size=3), st.sets(NAMES, max_size=2), st.sampled_from([1, 1, 2, None, "1"]),
@@ -55,7 +54,6 @@ def test_any_values_in_a_marker_are_read_or_refused(regdb, tmp_path_factory, lay
     in_every_way(regdb, tmp_path_factory.getbasetemp() / "sheet.png")
 
 
-@settings(max_examples=600, deadline=None)
 @given(st.binary(max_size=80) | PLAIN.map(lambda value: json.dumps(value).encode()) | st.just(b"[" * 5000))
 def test_a_marker_of_any_bytes_is_read_or_refused(tmp_path_factory, content):
     folder = tmp_path_factory.getbasetemp() / "bytes"
@@ -68,7 +66,6 @@ def test_a_marker_of_any_bytes_is_read_or_refused(tmp_path_factory, content):
         assert MARKER in str(error) and "\n" not in str(error)
 
 
-@settings(max_examples=1000, deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted(vars(SMALL))), PLAIN, max_size=4))
 def test_settings_of_any_values_are_taken_or_refused(values):
     try:
