@@ -14,8 +14,8 @@ Without a process group every function returns its argument and costs one look-u
 from __future__ import annotations
 
 __all__ = [
-    "agree", "all_gather_object", "all_sum", "average", "barrier", "broadcast_object", "gather", "gather_batch", "is_main",
-    "process_group", "processes", "rank",
+    "agree", "all_gather_object", "all_max", "all_sum", "average", "barrier", "broadcast_object", "collect", "gather",
+    "gather_batch", "is_main", "process_group", "processes", "rank",
 ]
 
 import contextlib
@@ -205,6 +205,46 @@ class _AllSum(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         return all_sum(grad)
+
+
+def all_max(x: Tensor) -> Tensor:
+    """Return the largest value of ``x`` over all processes, element by element, without a gradient.
+
+    >>> all_max(torch.tensor([1.0, 2.0]))
+    tensor([1., 2.])
+    """
+    if processes() == 1:
+        return x
+    largest = x.detach().clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(largest, op=dist.ReduceOp.MAX)
+    return largest
+
+
+def collect(x: Tensor, lengths: Sequence[int]) -> Tensor:
+    """Return the rows of all processes on the process 0, and no rows on the others: one process holds them once.
+
+    Args:
+        x: (n, …), on the CPU.
+        lengths: n of each process.
+
+    Returns:
+        (sum of n, …) on the process 0, (0, …) on the others.
+
+    >>> collect(torch.tensor([1.0, 2.0]), [2])
+    tensor([1., 2.])
+    """
+    if processes() == 1:
+        return x
+    x = x.contiguous()
+    if not is_main():
+        dist.send(x, dst=0)
+        return x[:0].clone()
+    whole = x.new_empty(sum(lengths), *x.shape[1:])
+    own, *others = whole.split(list(lengths))
+    own.copy_(x)
+    for number, part in enumerate(others, start=1):
+        dist.recv(part, src=number)
+    return whole
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ averaged over the processes, as DistributedDataParallel averages them, and stati
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from unittest import mock
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from torchreid_nas import distributed
 from torchreid_nas.engine.ema import ExponentialMovingAverage
+from torchreid_nas.engine.positives import SourcePositives
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers import (
     BNNeck,
@@ -31,7 +33,10 @@ from torchreid_nas.losses import (
     CorrelationConsistencyLoss,
     CrossModalityTripletLoss,
     EnhancedSquaredDifferenceLoss,
+    ExemplarMemory,
+    InvarianceLoss,
     WeightedRegularizedTripletLoss,
+    memory_walk,
 )
 
 Result = dict[str, Tensor]
@@ -210,6 +215,90 @@ def unequal_shares() -> Result:
     return {
         "output": distributed.gather(output.detach(), lengths), "gradient x": distributed.gather(images.grad / count, lengths),
         **averaged(norm),
+    }
+
+
+# -- the memory of ECN, in parts ----------------------------------------------------------------------------------------------
+
+ENTRIES, DIM = 17, 5
+# Entries that occur several times, in one share and in several.
+OCCURRING = torch.tensor([3, 16, 3, 0, 5, 9, 3, 9, 11, 12, 3, 0])
+
+
+class EveryOther:
+    """Judges candidates by their own values, as a network of positives does."""
+
+    num_candidates = 7
+
+    def positives(self, anchors: Tensor, candidates: Tensor) -> Tensor:
+        return (anchors[:, None] * candidates).sum(2) > candidates.mean(2)
+
+
+def of_memory(start: bool, dtype: torch.dtype = torch.float64, **options: object) -> Result:
+    """Return the losses, gradients and entries of three steps with an update after each, and what a state restores."""
+    memory = ExemplarMemory(ENTRIES, DIM, dtype, sharded=True)
+    if start:
+        memory.initialize(numbers(ENTRIES, DIM, seed=60))
+    criterion = InvarianceLoss(memory, temperature=0.3, chunk_size=4, **options)
+    model, own_parts, found = network(DIM), [PART // distributed.processes()], {}
+    own = share(OCCURRING, [PART])
+    for step in range(3):
+        local = nn.functional.normalize(model(share(numbers(PART, 4, seed=61 + step), [PART])))
+        features, entries = distributed.gather_batch(local, own_parts), distributed.gather_batch(own, own_parts)
+        loss = criterion(features, entries, neighbours=step > 0)
+        loss.backward()
+        memory.update(features, entries, momentum=0.4)
+        found[f"loss {step}"] = loss.detach()
+        found[f"entries {step}"] = memory.rows(torch.arange(ENTRIES)[None], torch.float64)[0]
+    nearest, order = criterion.neighbours(features.detach())[0].sort(dim=1)
+    positive = criterion.neighbours(features.detach())[1].gather(1, order)
+    state = distributed.broadcast_object(memory.state_dict())
+    restored = ExemplarMemory(ENTRIES, DIM, dtype, sharded=True)
+    restored.load_state_dict(state)
+    assert len(restored.features) < ENTRIES or distributed.processes() == 1
+    return {
+        **found, **averaged(model), "neighbours": nearest, "positive": positive, "state": state["features"],
+        "restored": restored.rows(torch.arange(ENTRIES)[None], torch.float64)[0],
+    }
+
+
+GROUPS = (torch.arange(ENTRIES) > 11).long()
+for title, options in {
+    "ECN's memory: invariance, updates, state": {"start": True, "num_neighbours": 6},
+    "ECN's memory from zeros": {"start": False, "num_neighbours": 0},
+    "ECN's memory of two modalities": {"start": True, "num_neighbours": 6, "groups": GROUPS},
+    "ECN's memory, all entries neighbours": {"start": True, "num_neighbours": ENTRIES},
+    "ECN++'s memory, positives chosen": {"start": True, "num_neighbours": 6, "positive_prediction": EveryOther()},
+}.items():
+    piece(title)(lambda options=options: of_memory(**options))
+
+
+@piece("ECN's memory in bfloat16, multiplied in bfloat16")
+def half_memory() -> Result:
+    with mock.patch.object(memory_walk, "computes_bfloat16", lambda device: True):
+        found = of_memory(start=True, dtype=torch.bfloat16, num_neighbours=4)
+    # The mean entry is a sum in bfloat16, relative to the peak of each part: the gradient differs by that rounding.
+    return {name: value for name, value in found.items() if not name.startswith("gradient")}
+
+
+@piece("ECN++'s graph network and its memory of the source")
+def source_positives() -> Result:
+    torch.manual_seed(0)
+    items = [(f"{entry}.jpg", entry % 4) for entry in range(ENTRIES)]
+    positives = SourcePositives(items, DIM, num_candidates=6, threshold=0.5, lr=0.01, device=torch.device("cpu"))
+    positives.network.double()
+    # Of entries that are zero any may be the nearest.
+    positives.memory.double().initialize(numbers(ENTRIES, DIM, seed=69))
+    entries = positives.entries([f"{entry}.jpg" for entry in OCCURRING.tolist()])
+    losses = []
+    for step, momentum in enumerate((0.0, 0.3, 0.3)):
+        features = nn.functional.normalize(numbers(PART, DIM, seed=70 + step))
+        positives.see(share(features, [PART]), share(entries, [PART]))
+        loss = positives.step(momentum)
+        losses += [] if loss is None else [mean_over_processes(loss)]
+    return {
+        "losses": torch.stack(losses), "entries": positives.memory.rows(torch.arange(ENTRIES)[None], torch.float64)[0],
+        **positives.network.state_dict(),
     }
 
 

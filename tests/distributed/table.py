@@ -47,6 +47,8 @@ def difference(found: torch.Tensor, expected: torch.Tensor) -> float:
     """Return the largest difference of two tensors, infinite where their shapes differ."""
     if found.shape != expected.shape:
         return float("inf")
+    if not expected.numel():
+        return 0.0
     found, expected = found.double(), expected.double()
     largest = (found - expected).abs().max() / expected.abs().max().clamp(min=SMALLEST)
     return float(largest) if largest.isfinite() else float("inf")

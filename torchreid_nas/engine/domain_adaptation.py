@@ -4,7 +4,7 @@ from __future__ import annotations
 __all__ = ["AdaptationOptions", "DomainAdaptationEngine"]
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -19,6 +19,7 @@ from torchreid_nas.data.interface import DataManager
 from torchreid_nas.data.joint_loader import JointLoader
 from torchreid_nas.data.manager import ImageLoader
 from torchreid_nas.device import move
+from torchreid_nas.distributed import gather_batch, processes
 from torchreid_nas.engine.base import total
 from torchreid_nas.engine.interface import EmbeddingModel
 from torchreid_nas.engine.options import TrainingOptions
@@ -113,7 +114,8 @@ class DomainAdaptationEngine(RetrievalEngine):
         label_smooth: whether the cross-entropy of the source smooths its labels; not in the paper.
 
     Attributes:
-        memory: the :class:`ExemplarMemory`, saved and resumed with the run; None without a target.
+        memory: the :class:`ExemplarMemory`, saved and resumed with the run, of which each of several processes holds a part;
+            None without a target.
 
     Raises:
         InputError: an option out of range, or a loader without a batch.
@@ -157,7 +159,10 @@ class DomainAdaptationEngine(RetrievalEngine):
             target = data["target"]
             with self.precision.autocast(), self._modality_of(target):
                 features = self._target_feature(self.precision.to_device(target["img"]))
-            entries = self._entries_of(features, target["impath"])
+            # Each process computes the loss of the whole batch and brings the whole batch into the memory.
+            parts = _parts(target)
+            features = gather_batch(features, parts)
+            entries = self._entries_of(features, target["impath"], parts)
             neighbours = self.epoch >= self.adaptation.neighbour_epoch
             terms["invariance"] = weight * self.criterion_t(features.float(), entries, neighbours)
             self._seen = features.detach(), entries
@@ -171,10 +176,16 @@ class DomainAdaptationEngine(RetrievalEngine):
         embedding = model.embedding(images)
         return [model.classify(embedding)], embedding
 
-    def _entries_of(self, features: torch.Tensor, paths: Iterable[str]) -> torch.Tensor:
-        """Return the entries of the images of a batch, (B,) int64; without a memory the entries are the batch itself."""
+    def _entries_of(self, features: torch.Tensor, paths: Iterable[str], parts: Sequence[int]) -> torch.Tensor:
+        """Return the entries of the whole batch, (B,) int64; without a memory the entries are the batch itself.
+
+        Args:
+            features: (B, D), of the whole batch.
+            paths: of this process's share of the batch.
+            parts: images of each modality in the share.
+        """
         if self.adaptation.exemplars == "memory":
-            return torch.tensor([self._entries[path] for path in paths])
+            return gather_batch(torch.tensor([self._entries[path] for path in paths]), parts)
         assert self.memory is not None
         self.memory.initialize(features.detach())
         return torch.arange(len(features))
@@ -284,12 +295,11 @@ class DomainAdaptationEngine(RetrievalEngine):
         Raises:
             InputError: BatchNorms are split, and the batch is neither of one modality nor ``[visible; infrared]``.
         """
-        modalities = batch.get("modality", torch.zeros(len(batch["img"]), dtype=torch.int64))
+        modalities = _modalities(batch)
         present = modalities.unique().tolist()
         if len(present) == 1:
             return modality_context(MODALITIES[present[0]])
-        halves = torch.arange(2).repeat_interleave(len(modalities) // 2)
-        if self._splits and not torch.equal(modalities, halves):
+        if self._splits and len(_parts(batch)) == 1:
             raise InputError(
                 "a batch has visible and infrared images in no order, expected [visible; infrared] in equal halves for a "
                 "network with split BatchNorms; draw the batches as DomainAdaptationDataManager does, or set "
@@ -308,8 +318,8 @@ class DomainAdaptationEngine(RetrievalEngine):
         manager: Any = self.datamanager
         dim = self.model.embedding_dim if self._embeds else eval_dim(self.model, manager.height, manager.width)
         in_batch = options.exemplars == "batch"
-        count = loader.batch_size if in_batch else len(items)
-        self.memory = ExemplarMemory(count, dim, _DTYPES[options.memory_dtype], device)
+        count = loader.batch_size * processes() if in_batch else len(items)
+        self.memory = ExemplarMemory(count, dim, _DTYPES[options.memory_dtype], device, sharded=not in_batch)
         modality_of = getattr(getattr(self.datamanager, "trainset_t", None), "modality_of", lambda camid: 0)
         # Ours: images of the own modality are always nearer, so each modality gives the same number of neighbours.
         modalities = torch.tensor([modality_of(item[2]) for item in items])
@@ -361,8 +371,19 @@ class DomainAdaptationEngine(RetrievalEngine):
         """Return the share of the neighbours of an entry, without itself, that have its label, over a fixed sample of entries."""
         assert self.memory is not None
         chosen = torch.linspace(0, len(self._pids) - 1, min(len(self._pids), _LOOKED_AT)).long()
-        features = self.memory.features[chosen.to(self.options.device)].float()
+        features = self.memory.rows(chosen.to(self.options.device)[None], torch.float32)[0]
         nearest, others = (part.cpu() for part in self.criterion_t.neighbours(features))
         others &= nearest != chosen[:, None]
         same = self._pids[nearest] == self._pids[chosen][:, None]
         return float((same & others).sum() / others.sum().clamp(min=1))
+
+
+def _modalities(batch: Mapping[str, Any]) -> torch.Tensor:
+    return torch.as_tensor(batch.get("modality", torch.zeros(len(batch["img"]), dtype=torch.int64)))
+
+
+def _parts(batch: Mapping[str, Any]) -> list[int]:
+    """Return the images of each modality where a batch is ``[visible; infrared]`` in equal halves, else of the one part."""
+    modalities = _modalities(batch)
+    half = len(modalities) // 2
+    return [half, half] if torch.equal(modalities, torch.arange(2).repeat_interleave(half)) else [len(modalities)]

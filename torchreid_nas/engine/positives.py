@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from torchreid_nas.device import move
+from torchreid_nas.distributed import average, gather, rank
 from torchreid_nas.losses import ExemplarMemory, InvarianceLoss, PositivePrediction
 
 
@@ -36,7 +37,7 @@ class SourcePositives:
     ) -> None:
         self._entries = {item[0]: entry for entry, item in enumerate(items)}
         self._pids = torch.tensor([item[1] for item in items], device=device)
-        self.memory = ExemplarMemory(len(items), dim, device=device)
+        self.memory = ExemplarMemory(len(items), dim, device=device, sharded=True)
         self._search = InvarianceLoss(self.memory, num_neighbours=0)
         self.network = PositivePrediction(dim, num_candidates, threshold=threshold).to(device)
         self._optimizer = torch.optim.Adam(self.network.parameters(), lr=lr)
@@ -47,7 +48,10 @@ class SourcePositives:
         return torch.tensor([self._entries[path] for path in paths])
 
     def see(self, features: Tensor, entries: Tensor) -> None:
-        """Keep the normalised features of a source batch, (B, D), and the entries of its images for :meth:`step`."""
+        """Keep the normalised features of a source batch, (B, D), and the entries of its images for :meth:`step`.
+
+        Of several processes each gives its share of the batch.
+        """
         self._seen = features, entries
 
     def step(self, momentum: float) -> Tensor | None:
@@ -56,15 +60,19 @@ class SourcePositives:
         While the momentum is 0, in the first epoch, entries are still empty and nothing is trained.
         """
         assert self._seen is not None, "see comes before step"
-        features, entries = self._seen
+        features, entries = (gather(part) for part in self._seen)
         loss = None
         if momentum:
             count = min(self.network.num_candidates, self.memory.num_samples)
             nearest = self._search.nearest(features, count)
-            positive = self._pids[nearest] == self._pids[move(entries, nearest.device)][:, None]
+            candidates = self.memory.rows(nearest, features.dtype)
+            # The memory is asked for the whole batch, and the network learns from each process's own images.
+            own = slice(rank() * len(self._seen[0]), (rank() + 1) * len(self._seen[0]))
+            positive = self._pids[nearest[own]] == self._pids[move(entries[own], nearest.device)][:, None]
             self._optimizer.zero_grad(set_to_none=True)
-            loss = self.network.loss(features, self.memory.features[nearest], positive)
+            loss = self.network.loss(features[own], candidates[own], positive)
             loss.backward()
+            average(parameter.grad for parameter in self.network.parameters() if parameter.grad is not None)
             self._optimizer.step()
         self.memory.update(features, entries, momentum)
         return loss if loss is None else loss.detach()

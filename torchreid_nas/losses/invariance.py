@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from torchreid_nas.device import move
 from torchreid_nas.errors import InputError
 from torchreid_nas.losses.memory import ExemplarMemory
-from torchreid_nas.losses.memory_walk import Found, rows_of, walk
+from torchreid_nas.losses.memory_walk import Found, kept_logits, walk
 
 
 class PositivePredictor(Protocol):
@@ -53,6 +53,9 @@ class InvarianceLoss(nn.Module):
     products with the memory, are walked in chunks with a running softmax: only
     ``B * chunk_size`` logits exist at a time, in the forward and in the backward
     pass. Second derivatives are not available.
+
+    Of several processes with a sharded memory each passes the features of the
+    whole batch, gathered, and each computes the whole loss.
 
     Args:
         memory: the entries. The memory is not a part of this module's state; save it with the run.
@@ -128,10 +131,9 @@ class InvarianceLoss(nn.Module):
         self.memory.check_batch(features, indices)
         if features.dtype != torch.float64:
             features = features.float()
-        entries = self.memory.features
-        indices = move(indices, entries.device)
+        indices = move(indices, self.memory.features.device)
         with torch.autocast(features.device.type, enabled=False):
-            loss: Tensor = _Invariance.apply(features, entries, indices, self, bool(neighbours and self.num_neighbours))
+            loss: Tensor = _Invariance.apply(features, indices, self, bool(neighbours and self.num_neighbours))
         return loss
 
     @torch.no_grad()
@@ -149,12 +151,12 @@ class InvarianceLoss(nn.Module):
         most = self.num_groups * self._smallest_group
         if k % self.num_groups or not 0 <= k <= most:
             raise InputError(f"k is {k}, expected a multiple of {self.num_groups} (the groups) from 0 to {most}")
-        features, entries = features.detach(), self.memory.features
+        features = features.detach()
         count = k // self.num_groups
         found = self.walk(features, count)
         logits = found.logits
         if found.rounded:
-            logits = torch.einsum("bd,bkd->bk", features, rows_of(entries, found.entries, features.dtype))
+            logits = torch.einsum("bd,bkd->bk", features, self.memory.rows(found.entries, features.dtype))
         return found.entries.gather(1, found.settle(logits, count)[1])
 
     @torch.no_grad()
@@ -164,7 +166,7 @@ class InvarianceLoss(nn.Module):
         nearest = self.nearest(features, self.num_candidates)
         if predictor is None:
             return nearest, torch.ones_like(nearest, dtype=torch.bool)
-        return nearest, predictor.positives(features, rows_of(self.memory.features, nearest, features.dtype))
+        return nearest, predictor.positives(features, self.memory.rows(nearest, features.dtype))
 
     @property
     def num_candidates(self) -> int:
@@ -174,8 +176,11 @@ class InvarianceLoss(nn.Module):
         return self.num_groups * min(self.positive_prediction.num_candidates // self.num_groups, self._smallest_group)
 
     def walk(self, scaled: Tensor, count: int, with_mean: bool = False) -> Found:
-        """Walk through the memory, see :func:`torchreid_nas.losses.memory_walk.walk`."""
-        return walk(scaled, self.memory.features, self.chunk_size, count, self.groups, self.num_groups, with_mean)
+        """Walk through the memory, see :func:`torchreid_nas.losses.memory_walk.walk`; of several processes through all parts."""
+        shards = self.memory.shards
+        groups = None if self.groups is None else shards.own(self.groups)
+        found = walk(scaled, self.memory.features, self.chunk_size, count, groups, self.num_groups, with_mean)
+        return shards.merge(found, kept_logits(count, found.rounded))
 
     def _check_groups(self, groups: Tensor) -> None:
         if groups.shape != (self.memory.num_samples,) or groups.dtype != torch.int64 or int(groups.min()) < 0:
@@ -202,7 +207,7 @@ class _Invariance(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, features: Tensor, entries: Tensor, indices: Tensor, loss: InvarianceLoss, with_neighbours: bool,
+        ctx: Any, features: Tensor, indices: Tensor, loss: InvarianceLoss, with_neighbours: bool,
     ) -> Tensor:
         scaled = features / loss.temperature
         predictor = loss.positive_prediction
@@ -211,7 +216,7 @@ class _Invariance(torch.autograd.Function):
         found = loss.walk(scaled, count, needs_gradient)
 
         # The own entry and the largest ones are read once, for the logits, the predictor and the gradient.
-        rows = rows_of(entries, torch.cat([indices[:, None], found.entries], dim=1), scaled.dtype)
+        rows = loss.memory.rows(torch.cat([indices[:, None], found.entries], dim=1), scaled.dtype)
         logits = torch.einsum("bd,bkd->bk", scaled, rows)
         change, nearest = found.settle(logits[:, 1:], count)
         weights = torch.zeros_like(logits)
@@ -241,6 +246,6 @@ class _Invariance(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return grad_output * gradient, None, None, None, None
+        return grad_output * gradient, None, None, None

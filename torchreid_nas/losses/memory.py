@@ -3,7 +3,8 @@ from __future__ import annotations
 
 __all__ = ["ExemplarMemory"]
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from torchreid_nas.device import move
 from torchreid_nas.errors import InputError
+from torchreid_nas.losses.memory_shards import Shards
 
 _NOT_FINITE = "a feature for the exemplar memory is not finite; lower train.lr or set train.amp none, the memory is unchanged"
 _STORAGE = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -36,9 +38,14 @@ class ExemplarMemory(nn.Module):
         dtype: of the stored entries. bfloat16 and float16 halve the memory (ours);
             updates are computed in float32 all the same.
         device: of the entries, default the CPU. ``.to(device)`` moves them.
+        sharded: whether each of several processes holds a part of the entries. All processes then call all methods together
+            and with the same arguments, those of the whole batch. ``state_dict`` has all entries on the process 0 and none
+            on the others; ``load_state_dict`` takes all entries on every process.
 
     Attributes:
-        features: (N, D) buffer, zeros at first as in the paper; see :meth:`initialize`.
+        features: (N, D) buffer, of a sharded memory this process's entries; zeros at first as in the paper, see
+            :meth:`initialize`.
+        shards: who holds which entries.
 
     Raises:
         InputError: a size is below 1, or the dtype is no floating-point type.
@@ -55,6 +62,7 @@ class ExemplarMemory(nn.Module):
 
     def __init__(
         self, num_samples: int, dim: int, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None,
+        sharded: bool = False,
     ) -> None:
         super().__init__()
         for name, value in (("num_samples", num_samples), ("dim", dim)):
@@ -63,13 +71,14 @@ class ExemplarMemory(nn.Module):
         if dtype not in _STORAGE:
             names = ", ".join(str(known).removeprefix("torch.") for known in _STORAGE)
             raise InputError(f"the exemplar memory cannot store {dtype}, expected one of {names}")
-        self.register_buffer("features", torch.zeros(num_samples, dim, dtype=dtype, device=device))
+        self.shards = Shards(num_samples, sharded)
+        self.register_buffer("features", torch.zeros(self.shards.length, dim, dtype=dtype, device=device))
         self._skipped: Tensor | None = None
 
     @property
     def num_samples(self) -> int:
-        """Number of entries."""
-        return self.features.shape[0]
+        """Number of entries, of all processes."""
+        return self.shards.total
 
     @property
     def dim(self) -> int:
@@ -86,12 +95,12 @@ class ExemplarMemory(nn.Module):
         Raises:
             InputError: the shape is another one, or a feature is not finite; the memory is then unchanged.
         """
-        if features.shape != self.features.shape:
+        if features.shape != (self.num_samples, self.dim):
             raise InputError(
-                f"features is {tuple(features.shape)}, expected {tuple(self.features.shape)}, one row per entry"
+                f"features is {tuple(features.shape)}, expected {(self.num_samples, self.dim)}, one row per entry"
             )
         self._refuse_nonfinite(features)
-        self.features.copy_(F.normalize(_at_least_single(features)))
+        self.features.copy_(F.normalize(_at_least_single(self.shards.own(features))))
 
     @torch.no_grad()
     def update(self, features: Tensor, indices: Tensor, momentum: float) -> None:
@@ -121,8 +130,8 @@ class ExemplarMemory(nn.Module):
             self._skipped = ~finite if self._skipped is None else self._skipped | ~finite
         else:
             self._refuse_nonfinite(features)
-        features = _at_least_single(features.detach())
-        for rows, entries in _rounds(indices.cpu()):
+        features, indices = self.shards.own_batch(_at_least_single(features.detach()), indices.cpu())
+        for rows, entries in _rounds(indices):
             entries = move(entries, self.features.device)
             new = features if rows is None else features.index_select(0, move(rows, features.device))
             new = (1 - momentum) * new
@@ -131,6 +140,10 @@ class ExemplarMemory(nn.Module):
                 new.add_(old, alpha=momentum)
             new = F.normalize(new).to(self.features.dtype)
             self.features[entries] = new if finite is None else torch.where(finite, new, old)
+
+    def rows(self, chosen: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return the ``chosen`` (B, K) entries, int64, as (B, K, D) in ``dtype``."""
+        return self.shards.rows(self.features, chosen, dtype)
 
     def refuse_skipped(self) -> None:
         """Raise InputError where a GPU left an update out because a feature was not finite; waits for the GPU."""
@@ -165,9 +178,20 @@ class ExemplarMemory(nn.Module):
                 f"{self.num_samples - 1}; number the target images from 0"
             )
 
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[f"{prefix}features"] = self.shards.collect(destination[f"{prefix}features"])
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
+        name = f"{prefix}features"
+        if len(state_dict.get(name, ())) == self.num_samples:
+            state_dict = {**state_dict, name: self.shards.own(state_dict[name])}
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
     def extra_repr(self) -> str:
         """Return the sizes and the dtype, for ``repr``."""
-        return f"{self.num_samples}, {self.dim}, dtype={self.features.dtype}"
+        shard = "" if self.shards.whole else f", entries {self.shards.first} to {self.shards.first + self.shards.length - 1} here"
+        return f"{self.num_samples}, {self.dim}, dtype={self.features.dtype}{shard}"
 
     @staticmethod
     def _refuse_nonfinite(features: Tensor) -> None:

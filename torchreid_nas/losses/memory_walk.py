@@ -4,7 +4,7 @@ A logit is the product of a feature, divided by the temperature, with an entry.
 """
 from __future__ import annotations
 
-__all__ = ["Found", "rows_of", "walk"]
+__all__ = ["Found", "kept_logits", "rows_of", "walk"]
 
 import functools
 
@@ -105,11 +105,11 @@ def walk(
     if compute == torch.float16:
         step = min(step, _MOST_FLOAT16)
     query = scaled.to(compute)
+    mean = scaled.new_zeros(scaled.shape) if with_mean and not len(entries) else None
     peak = scaled.new_full((batch, 1), -torch.inf)
     mass = scaled.new_zeros(batch, 1)
-    mean = None
     rounded = compute != scaled.dtype
-    kept = count + _REFINED if rounded else count
+    kept = kept_logits(count, rounded)
     best = [_Best(batch, kept, scaled) for _ in range(num_groups)] if kept else []
     for start in range(0, len(entries), step):
         chunk = entries[start : start + step].to(compute)
@@ -130,6 +130,15 @@ def walk(
             mean = part if mean is None else part.addcmul_(mean, shrink)
         peak = new_peak
     return Found(peak, mass, mean, best, rounded)
+
+
+def kept_logits(count: int, rounded: bool) -> int:
+    """Return how many of the largest logits of each group a walk keeps to find ``count`` neighbours.
+
+    >>> kept_logits(6, rounded=False)
+    6
+    """
+    return count + _REFINED if rounded else count
 
 
 def rows_of(entries: Tensor, chosen: Tensor, dtype: torch.dtype) -> Tensor:
