@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 __all__ = [
-    "as_json", "atomic_folder", "atomic_path", "check_folder", "load_checkpoint", "read_json", "remove_leftovers",
-    "save_checkpoint", "write_json", "write_text",
+    "as_json", "atomic_folder", "atomic_path", "check_archive", "check_folder", "load_checkpoint", "read_json",
+    "remove_leftovers", "save_checkpoint", "write_json", "write_text",
 ]
 
 import contextlib
@@ -22,6 +22,12 @@ from torchreid_nas.errors import InputError, shown
 
 if TYPE_CHECKING:
     import torch
+
+
+_MOST_EXPANSION = 100
+"""Times the size of its file that an archive may unpack to. Trained weights and features shrink by less than half."""
+_SMALL_ARCHIVE = 2**30
+"""Bytes that any archive may unpack to."""
 
 
 @contextlib.contextmanager
@@ -187,8 +193,8 @@ def load_checkpoint(
         way_out: end of the message: what helps where the file is broken.
 
     Raises:
-        InputError: the file is missing, truncated, damaged (a flipped bit is found), or holds more than
-            tensors and plain values (which could run code on loading).
+        InputError: the file is missing, truncated, damaged (a flipped bit is found), holds more than
+            tensors and plain values (which could run code on loading), or unpacks to far more than it is.
     """
     import torch
 
@@ -202,6 +208,7 @@ def load_checkpoint(
     damaged = InputError(
         f'the checkpoint "{path}" ({path.stat().st_size:,} bytes) is truncated, damaged or no PyTorch file; {way_out}'
     )
+    check_archive(path)
     if not _matches_checksums(path):
         raise damaged
     try:
@@ -219,6 +226,26 @@ def load_checkpoint(
     except Exception as error:
         # torch's reader meets foreign bytes with errors of many kinds, IndexError and AttributeError among them.
         raise damaged from error
+
+
+def check_archive(path: str | os.PathLike[str]) -> None:
+    """Refuse a zip archive that claims to unpack to far more than it is, before anything of it is unpacked.
+
+    Raises:
+        InputError: the archive would fill the memory. A file that is no archive is left to its reader.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(record.file_size for record in archive.infolist())
+    except Exception:
+        # zipfile answers damaged directories with errors of many kinds; the reader of the file names the damage.
+        return
+    size = Path(path).stat().st_size
+    if unpacked > max(_MOST_EXPANSION * size, _SMALL_ARCHIVE):
+        raise InputError(
+            f'"{path}" ({size:,} bytes) unpacks to {unpacked:,} bytes, more than {_MOST_EXPANSION} times its size; get the file '
+            "from a source that you trust"
+        )
 
 
 def _kind(path: Path) -> int | None:

@@ -3,9 +3,13 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import ssl
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
+# A certificate that signs itself, for 127.0.0.1, and its key. Nothing but these tests trusts it.
+CERTIFICATE = Path(__file__).with_name("server_for_tests.pem")
 PAGE = b"<!DOCTYPE html><html><body>Quota exceeded</body></html>"
 
 
@@ -20,7 +24,7 @@ class FileServer:
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.content, self.version, self.script, self.requests = b"", '"one"', [], []
-        self.url = f"http://{address[0]}:{address[1]}/weights.pth"
+        self.url = f"https://{address[0]}:{address[1]}/weights.pth"
 
 
 @contextlib.contextmanager
@@ -79,6 +83,9 @@ def serving() -> Iterator[FileServer]:
             self.wfile.write(body)
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
     state = FileServer(server.server_address)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()

@@ -6,7 +6,7 @@ import hashlib
 import pytest
 import torch
 import yaml
-from hub.file_server import serving
+from hub.file_server import CERTIFICATE, serving
 from recipe import recipe_state
 from zoo.authors import as_file
 
@@ -24,7 +24,8 @@ def home(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def server():
+def server(monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
     with serving() as state:
         yield state
 
@@ -44,7 +45,7 @@ def cdnet_file() -> bytes:
 ENTRY = {
     "name": "test_entry", "model": "cdnet", "architecture": "cdnet", "dataset": "market1501", "modality": "visible",
     "feature_dim": 768, "height": 64, "width": 32, "format": "cdnet_authors", "licence": "for tests",
-    "source": {"kind": "url", "url": "http://127.0.0.1:1/weights.pth"}, "options": {"neck": "fblneck"},
+    "source": {"kind": "url", "url": "https://127.0.0.1:1/weights.pth"}, "options": {"neck": "fblneck"},
 }
 
 

@@ -11,6 +11,7 @@ from torchreid_nas import zoo
 from torchreid_nas.errors import InputError
 from torchreid_nas.hub import download as download_module
 from torchreid_nas.hub.checks import file_digest
+from torchreid_nas.hub.errors import DownloadFailed
 
 
 def refusal(name="test_entry", **options):
@@ -160,7 +161,9 @@ def test_a_server_without_end_does_not_fill_the_disk(served, small_file, home, s
     assert files(home) == []
 
 
-@pytest.mark.parametrize("address", ["ftp://127.0.0.1/weights.pth", "file:///etc/hostname", "javascript:x"])
+@pytest.mark.parametrize("address", [
+    "http://127.0.0.1/weights.pth", "ftp://127.0.0.1/weights.pth", "file:///etc/hostname", "javascript:x",
+])
 def test_a_redirect_to_another_protocol_is_refused_and_named(served, small_file, home, address):
     server = served(small_file)
     server.script = [f"redirect to {address}"]
@@ -168,7 +171,23 @@ def test_a_redirect_to_another_protocol_is_refused_and_named(served, small_file,
     assert files(home) == []
 
 
-@pytest.mark.parametrize("address", ["http://[::1/x", "http://127.0.0.1:port/x"])
+@pytest.mark.parametrize("address", ["http://127.0.0.1/w.pth", "file:///etc/hostname", "ftp://127.0.0.1/w.pth", "/etc/hostname"])
+def test_an_address_without_https_is_neither_an_entry_nor_asked(add_entry, tmp_path, address):
+    add_entry(source={"kind": "url", "url": address})
+    assert f"sets \"source.url\" to '{address}', expected an address with https://" in refusal()
+    with pytest.raises(DownloadFailed, match="expected one with https://"):
+        download_module.download(address, tmp_path / "part")
+    assert not (tmp_path / "part").exists()
+
+
+def test_a_server_whose_certificate_nobody_signed_gives_nothing(served, small_file, home, monkeypatch):
+    server = served(small_file)
+    monkeypatch.delenv("SSL_CERT_FILE")
+    assert "cannot be reached" in refusal()
+    assert server.requests == [] and files(home) == []
+
+
+@pytest.mark.parametrize("address", ["https://[::1/x", "https://127.0.0.1:port/x"])
 def test_a_redirect_to_no_address_is_one_sentence(served, small_file, address):
     server = served(small_file)
     server.script = [f"redirect to {address}"]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
+from torchreid_nas.data.formats import readable_formats
 from torchreid_nas.errors import InputError
 
 # The largest value of a colour of 16 bits reaches this in images that use all bits. Sensors of 14 bits or fewer stay below.
@@ -85,7 +86,7 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
 def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
     """Open an image, and have what goes wrong in the block said in one sentence."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=readable_formats()) as image:
             yield image
     except InputError:
         raise

@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from torchreid_nas.data.display import stretched
+from torchreid_nas.data.formats import readable_formats
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import atomic_path
 
@@ -61,7 +62,7 @@ def draw_sheet(
                 if file is None:
                     continue
                 try:
-                    with Image.open(file) as image:
+                    with Image.open(file, formats=readable_formats()) as image:
                         picture = stretched(image) if row in stretch else image.convert("RGB")
                 except (OSError, ValueError) as error:
                     raise InputError(f'the image "{file}" cannot be read ({error}); remove or replace it') from error

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from torchreid_nas.errors import InputError
+from torchreid_nas.files import check_archive
 
 
 @contextlib.contextmanager
@@ -28,6 +29,7 @@ def read_arrays(path: Path, missing: str) -> Iterator[Any]:
     """
     if not path.is_file():
         raise InputError(f'"{path}" does not exist, so {missing}')
+    check_archive(path)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             yield arrays

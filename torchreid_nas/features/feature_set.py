@@ -14,7 +14,7 @@ import torch
 
 from torchreid_nas.errors import InputError
 from torchreid_nas.features.labels import NO_LABEL
-from torchreid_nas.files import atomic_path
+from torchreid_nas.files import atomic_path, check_archive
 
 # For each array: its dimensions, the kinds of its type, and the words of the message.
 _ARRAYS = {
@@ -132,6 +132,7 @@ class FeatureSet:
         if not Path(path).is_file():
             what = "are no regular file" if Path(path).exists() else "do not exist"
             raise InputError(f'the features "{path}" {what}; check the path')
+        check_archive(path)
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in (*_ARRAYS, *_LATER) if name in file}

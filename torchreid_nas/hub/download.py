@@ -1,4 +1,4 @@
-"""Downloads over HTTP that go on where they broke off."""
+"""Downloads over HTTPS that go on where they broke off."""
 from __future__ import annotations
 
 __all__ = ["alone", "download", "is_offline", "looks_like_html"]
@@ -44,6 +44,7 @@ _PAGE = "the server {} sent a web page instead of the file"
 
 logger = logging.getLogger(__name__)
 
+
 @contextlib.contextmanager
 def alone(path: Path, variable: str) -> Iterator[None]:
     """Keep other processes from fetching ``path`` meanwhile; make its folder.
@@ -79,7 +80,7 @@ def download(
     same, and begins again otherwise.
 
     Args:
-        url: an http(s) address; redirects to such addresses are followed.
+        url: an https address; redirects to https addresses are followed.
         part: the file that receives the bytes; complete when the function returns.
         title: of the progress bar.
         size: bytes of the file, :data:`MOST` where unknown; a longer answer is given up, and what has arrived is removed.
@@ -87,7 +88,8 @@ def download(
         timeout: see :data:`TIMEOUT`.
 
     Raises:
-        DownloadFailed: refused, moved, too long, a web page in the place of the file, or broken off ``tries`` times.
+        DownloadFailed: no https address, refused, moved, too long, a web page in the place of the file, or broken off
+            ``tries`` times.
         InputError: the disk is full or the folder cannot be written.
     """
     failures = 0
@@ -128,15 +130,14 @@ class _Again(Exception):
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to http and https alone, and from https to https alone; urllib would follow those to ftp, too."""
+    """Follows redirects to https alone; urllib would follow redirects to http and ftp, too."""
 
     def http_error_302(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: http.client.HTTPMessage,
     ) -> Any:
         """Follow one redirect."""
         target = urllib.parse.urljoin(req.full_url, headers.get("Location", ""))
-        secure = urllib.parse.urlsplit(req.full_url).scheme == "https"
-        if urllib.parse.urlsplit(target).scheme not in (("https",) if secure else ("http", "https")):
+        if not _is_secure(target):
             raise DownloadFailed(
                 f'the server {_host(req.full_url)} redirects to "{shown(target)}", expected an address with https://'
             )
@@ -150,6 +151,8 @@ def _attempt(url: str, part: Path, title: str, most: int, timeout: float) -> Non
     offset, headers = _continuation(url, part)
     opener = urllib.request.build_opener(_Redirects)
     try:
+        if not _is_secure(url):
+            raise DownloadFailed(f'the address "{shown(url)}" can be read and changed on its way, expected one with https://')
         with opener.open(urllib.request.Request(url, headers=headers), timeout=timeout) as response:
             offset = _accept(response, offset)
             _receive(response, url, part, offset, title, most)
@@ -243,6 +246,10 @@ def _marks(part: Path) -> Path:
 
 def _length(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
+
+
+def _is_secure(url: str) -> bool:
+    return urllib.parse.urlsplit(url).scheme == "https"
 
 
 def _host(url: str) -> str:

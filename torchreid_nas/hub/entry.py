@@ -224,6 +224,11 @@ def _is_line(value: Any) -> bool:
     return _is_text(value) and value.isprintable()
 
 
+def _is_name(value: Any) -> bool:
+    """Say whether a value names a file of a folder: ``..`` names the folder above."""
+    return _is_line(value) and Path(value).name == value and value != ".."
+
+
 def _is_count(value: Any) -> bool:
     return type(value) is int and 0 < value < _LARGE
 
@@ -250,7 +255,7 @@ _KEYS: dict[str, tuple[bool, Callable[[Any], bool], str]] = {
     "format": (True, lambda v: v in FORMATS, "one of " + ", ".join(FORMATS)),
     "source": (True, lambda v: isinstance(v, Mapping), "a mapping with kind: " + ", ".join(_SOURCES)),
     "licence": (True, *_TEXT),
-    "file": (False, lambda v: _is_line(v) and Path(v).name == v, "a file's name without folder"),
+    "file": (False, lambda v: _is_name(v), "a file's name without folder"),
     "architecture": (
         False, lambda v: v is None or _is_text(v) or isinstance(v, (list, Mapping)),
         f'a preset or genotype, the authors\' list, a mapping of space and choices, or "{FROM_FILE}"',
@@ -282,8 +287,12 @@ def _source(content: Mapping[str, Any], where: str) -> Source:
             f'{where} has a "source" of kind {kind} with {", ".join(map(key_text, content))}; expected text for '
             f"{', '.join(sorted(expected))}"
         )
-    if kind == "url" and not content["url"].startswith(("https://", "http://")):
+    if kind == "url" and not content["url"].startswith("https://"):
         raise InputError(f'{where} sets "source.url" to {described(content["url"])}, expected an address with https://')
+    if kind == "torchreid" and not _is_name(content["cached"]):
+        raise InputError(
+            f'{where} sets "source.cached" to {described(content["cached"])}, expected a file\'s name without folder'
+        )
     return Source(**content)
 
 
