@@ -13,6 +13,8 @@ import pickle
 import re
 import shutil
 import stat
+import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,10 +40,16 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     by it). It is flushed to disk before the rename, and removed on any failure.
     So a reader sees the old file or the new one, never a part.
 
+    Of several processes that train one network the process 0 alone gives the file its name; the others throw theirs away.
+
     Raises:
         InputError: the folder cannot be written or the disk is full.
     """
     path = Path(path)
+    if not _names_files():
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder) / path.name
+        return
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,6 +65,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _names_files() -> bool:
+    """Return whether this process is the process 0; a process that has not imported torch has joined no others."""
+    distributed = sys.modules.get("torchreid_nas.distributed")
+    return distributed is None or bool(distributed.is_main())
 
 
 @contextlib.contextmanager

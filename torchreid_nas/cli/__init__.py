@@ -6,6 +6,7 @@ __all__ = ["main"]
 import argparse
 import contextlib
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -13,6 +14,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from yacs.config import CfgNode
 
 import torchreid_nas
 from torchreid_nas.cli.faults import machine_fault
@@ -52,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        with _sigterm_as_interrupt(), plain_warnings(), plain_lines():
+        with _sigterm_as_interrupt(), plain_warnings(), _voice():
             if argv and argv[0] in _COMMANDS:
                 return importlib.import_module(_COMMANDS[argv[0]][0]).main(argv[1:])
             return _experiment(argv)
@@ -71,6 +74,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {printable(fault)}; {_what_is_left(argv)}", file=sys.stderr)
         return 1
+
+
+@contextlib.contextmanager
+def _voice() -> Iterator[None]:
+    """Inside the block show what the package says; of the processes that ``torchrun`` has started the process 0 alone speaks."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or os.environ.get("RANK", "0") == "0":
+        with plain_lines():
+            yield
+        return
+    with (
+        Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere),
+        plain_lines(logging.CRITICAL),
+    ):
+        yield
 
 
 class _Terminated(KeyboardInterrupt):
@@ -164,6 +181,16 @@ def _experiment(argv: Sequence[str]) -> int:
     if vain:
         print(f"note: set on the command line and without effect on this run: {vain}")
 
+    from torchreid_nas.device import find_device
+    from torchreid_nas.distributed import process_group
+
+    with process_group(find_device(cfg.device)):
+        return _run(arguments, cfg, stages)
+
+
+def _run(arguments: argparse.Namespace, cfg: CfgNode, stages: list[str]) -> int:
+    """Run the stages in this process, or in all processes that ``torchrun`` has started; the process 0 shows the result."""
+    from torchreid_nas.distributed import is_main
     from torchreid_nas.run.closing import closing_lines
     from torchreid_nas.run.stages import Run
     from torchreid_nas.study import series
@@ -181,6 +208,8 @@ def _experiment(argv: Sequence[str]) -> int:
         series.run_ablation(cfg, stages, arguments.resume)
     else:
         Run(cfg, arguments.resume).execute(stages)
+    if not is_main():
+        return 0
     if cfg.report.enabled:
         from torchreid_nas.run.page.write import write_page
         from torchreid_nas.run.pictures import try_to_draw

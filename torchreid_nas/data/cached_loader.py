@@ -17,6 +17,8 @@ from torchreid_nas.data.augmentation import BatchTransform
 from torchreid_nas.data.camstyle.dataset import CameraStyleDataset
 from torchreid_nas.data.dataset import CrossModalityDataset
 from torchreid_nas.data.readers import Reader
+from torchreid_nas.data.share import OwnShare, own_places
+from torchreid_nas.distributed import processes
 
 # Images that a thread takes at once.
 _PORTION = 8
@@ -62,8 +64,13 @@ class CachedLoader(DataLoader):
         drop_last: bool = False, *, reader: Reader, transform: BatchTransform, device: torch.device | str = "cpu",
         channels_last: bool = False,
     ) -> None:
-        super().__init__(dataset, batch_size, sampler=sampler, drop_last=drop_last)
-        self._batches = BatchSampler(self.sampler, batch_size, drop_last)
+        # Images without a sampler, those of a test, are no batches to share.
+        self._parts = getattr(sampler, "parts", 1) if sampler is not None and processes() > 1 else None
+        if self._parts is None:
+            super().__init__(dataset, batch_size, sampler=sampler, drop_last=drop_last)
+        else:
+            super().__init__(dataset, batch_size // processes(), sampler=OwnShare(sampler, batch_size), drop_last=drop_last)
+        self._batches = BatchSampler(sampler or self.sampler, batch_size, drop_last)
         self._reader, self._transform, self._device = reader, transform, torch.device(device)
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self._buffers = _Buffers()
@@ -92,13 +99,20 @@ class CachedLoader(DataLoader):
                 yield self._finish(ahead.popleft())
 
     def _begin(self, indices: list[int], generator: torch.Generator, pool: ThreadPoolExecutor) -> _Begun:
-        """Draw a batch, and have the pool bring it together: its pixels for a GPU, all of it on a CPU."""
+        """Draw a batch, and have the pool bring it together: its pixels for a GPU, all of it on a CPU.
+
+        Of several processes each draws what is random about the whole batch and brings its own images together.
+        """
         count, size = len(indices), self._reader.size
         read = self._reader.draw(indices, generator)
         streams = None
         if self._transform.channels and isinstance(self.dataset, CrossModalityDataset):
             streams = [self.dataset.stream_of(index) for index in indices]
         augmented = self._transform.draw(count, *size, generator, streams)
+        if self._parts is not None:
+            own = own_places(count, self._parts)
+            indices, read = [indices[place] for place in own], [read[place] for place in own]
+            augmented, count = [values[own] for values in augmented], len(own)
         if self._device.type == "cpu":
             images, prepare = self._out(count, *size), self._augment
         else:

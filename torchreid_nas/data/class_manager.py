@@ -16,7 +16,9 @@ from torchreid_nas.data.classes import ClassDataset, ClassImages, load_classes
 from torchreid_nas.data.identity_manager import BoundedSampler
 from torchreid_nas.data.manager import ImageLoader, list_names
 from torchreid_nas.data.seeding import SeededSampler, seeded
+from torchreid_nas.data.share import OwnShare, check_divides
 from torchreid_nas.data.splits import split_images_by_count
+from torchreid_nas.distributed import processes
 from torchreid_nas.errors import InputError
 from torchreid_nas.metrics.protocols import Protocol
 
@@ -174,10 +176,12 @@ class ClassDataManager:
         sampler: Any = RandomSampler(dataset)
         if self.num_batches is not None:
             sampler = BoundedSampler(sampler, self.num_batches * self.batch_size_train)
-        alone = len(sampler) % self.batch_size_train == 1
+        check_divides(self.batch_size_train, sampler)
+        own = OwnShare(SeededSampler(sampler), self.batch_size_train)
+        batch_size = self.batch_size_train // processes()
         return ImageLoader(
-            dataset, self.batch_size_train, sampler=SeededSampler(sampler), num_workers=self.workers, pin_memory=self.use_gpu,
-            drop_last=alone,
+            dataset, batch_size, sampler=own, num_workers=self.workers, pin_memory=self.use_gpu,
+            drop_last=len(own) % batch_size == 1,
         )
 
     def _test_loader(self, images: ClassImages) -> ImageLoader:

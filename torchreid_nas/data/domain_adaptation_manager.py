@@ -144,6 +144,8 @@ def _shuffle(dataset: CrossModalityDataset, batch_size: int, key: str) -> Random
 class _Halves(Sampler):
     """Batches of ``[visible; infrared]``: each modality shuffled, the smaller one as often as needed."""
 
+    parts = 2
+
     def __init__(self, modalities: Sequence[int], batch_size: int) -> None:
         self._places = [[place for place, m in enumerate(modalities) if m == modality] for modality in range(2)]
         self._half = batch_size // 2

@@ -26,9 +26,11 @@ from torchreid_nas.data.decoded_sets import DecodedSets
 from torchreid_nas.data.loading import load_dataset
 from torchreid_nas.data.registered import dataset_facts
 from torchreid_nas.data.seeding import SeededSampler
+from torchreid_nas.data.share import OwnShare, check_divides
 from torchreid_nas.data.splits import relabel, split_identities
 from torchreid_nas.data.transforms import ERASING, Erasing, build_cross_modality_transforms
 from torchreid_nas.data.usable import check_scorable, check_source, testable
+from torchreid_nas.distributed import processes
 from torchreid_nas.errors import InputError, nearest
 from torchreid_nas.metrics.protocols import Protocol, find_protocol
 
@@ -334,6 +336,7 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
     def _loader(
         self, dataset: CrossModalityDataset | CameraStyleDataset, batch_size: int, sampler: Sampler,
     ) -> DataLoader:
+        check_divides(batch_size, sampler)
         return self._make_loader(dataset, batch_size, sampler=sampler, drop_last=True)
 
     def _test_loader(self, dataset: CrossModalityDataset, items: Sequence[Item]) -> DataLoader:
@@ -350,7 +353,8 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
                 channels_last=self._channels_last, **options,
             )
         if "sampler" in options:
-            options["sampler"] = SeededSampler(options["sampler"])
+            options["sampler"] = OwnShare(SeededSampler(options["sampler"]), batch_size)
+            batch_size //= processes()
         return ImageLoader(dataset, batch_size, num_workers=self.workers, pin_memory=self.use_gpu, **options)
 
     def _decode_once(self, names: Sequence[str], items: Iterable[Item]) -> None:

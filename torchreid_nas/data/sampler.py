@@ -53,6 +53,7 @@ class CrossModalityIdentitySampler(Sampler[int]):
 
     Attributes:
         images_per_batch: images in a batch, all visible copies counted.
+        parts: parts of a batch, of equal length: visible, further visible copies, infrared.
         num_pids_per_batch: P.
         pids: identities that are drawn from.
         left_out: identities that lack a modality (a warning names them).
@@ -85,7 +86,8 @@ class CrossModalityIdentitySampler(Sampler[int]):
             raise InputError(f"the seed of the sampler is {seed}, expected at least 0")
         self.batch_size = batch_size
         self.visible_copies, self._count = visible_copies, len(items)
-        self.images_per_batch = batch_size // 2 * (visible_copies + 1)
+        self.parts = visible_copies + 1
+        self.images_per_batch = batch_size // 2 * self.parts
         self.num_instances = num_instances
         self.num_pids_per_batch = batch_size // (2 * num_instances)
         self.seed = seed

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from torchreid_nas.data.interface import DataManager
 from torchreid_nas.device import move
+from torchreid_nas.distributed import gather
 from torchreid_nas.engine.base import total
 from torchreid_nas.engine.options import TrainingOptions
 from torchreid_nas.engine.retrieval import RetrievalEngine
@@ -75,8 +76,10 @@ class BalanceNeckEngine(RetrievalEngine):
             labels = move(pids, self.options.device)
             terms["ce"] = self.weight_x * total([self.criterion_x(branch.float(), labels) for branch in _branches(logits)])
         # The triplet loss checks its labels. The check of labels on the CPU does not wait for a GPU.
+        # Triplets are formed in the batch of all processes.
+        pids = gather(pids)
         terms["triplet"] = self.weight_t * total(
-            [self.criterion_t(branch.float(), pids) for branch in _branches(features)]
+            [self.criterion_t(gather(branch.float()), pids) for branch in _branches(features)]
         )
         return terms
 

@@ -22,10 +22,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from torchreid_nas.data.interface import DataManager
+from torchreid_nas.distributed import average, is_main, processes
 from torchreid_nas.engine.checkpoint import Position, Stateful, collect_state, restore_state
 from torchreid_nas.engine.ema import ExponentialMovingAverage
 from torchreid_nas.engine.interface import BatchLoader
 from torchreid_nas.engine.options import TrainingOptions, seed_everything
+from torchreid_nas.engine.parallel import ParallelLosses
 from torchreid_nas.engine.precision import Precision
 from torchreid_nas.engine.progress import EpochProgress
 from torchreid_nas.engine.readings import Readings
@@ -98,6 +100,7 @@ class ResumableEngine(torchreid.engine.Engine):
         self._progress = EpochProgress()
         self._readings = Readings()
         self._waiting = 0
+        self._parallel_losses = ParallelLosses(())
         self._history = ""
         self._stateful_optimizer: Any = optimizer
         self.tested: list[ProtocolResult] = []
@@ -128,7 +131,7 @@ class ResumableEngine(torchreid.engine.Engine):
             average_statistics(self.model, *([self.ema.module] if self.ema else []))
         if not len(loader):
             raise InputError("the training loader is empty; lower train.batch_size")
-        row = self._readings.means()
+        row = self._means()
         self._refuse_divergence(row)
         self._refuse_broken_weights()
         row = {"epoch": self.epoch + 1, **row, "lr": self._lr, "seconds": round(time.monotonic() - start, 2)}
@@ -141,11 +144,25 @@ class ResumableEngine(torchreid.engine.Engine):
             folder.write_history(self._history)
             self.save_checkpoint(folder)
 
+    def _means(self) -> dict[str, float]:
+        """Return the mean of each loss over the steps of the epoch and over all processes."""
+        row = self._readings.means()
+        means = torch.tensor(list(row.values()), dtype=torch.float64)
+        average([means])
+        return dict(zip(row, means.tolist()))
+
     def forward_backward(self, data: Mapping[str, Any]) -> dict[str, float]:
         """Take a batch of torchreid's loop: its gradient and, where a step is due, the step; returns losses for the meters."""
-        terms = self.losses(data)
+        terms = self.training_losses(data)
         self.learn(total(terms.values()))
         return self.record(terms)
+
+    def training_losses(self, data: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        """Return the losses of a batch for :meth:`learn`, whose gradient is then the mean over all processes."""
+        if processes() == 1:
+            return self.losses(data)
+        steps = self._waiting + 1 == self.options.accumulate or self.batch_idx + 1 == self.num_batches
+        return self._parallel_losses(self.losses, data, steps)
 
     def learn(self, loss: torch.Tensor) -> None:
         """Add the gradient of the loss of a batch; every ``accumulate``-th call steps the optimiser."""
@@ -171,6 +188,9 @@ class ResumableEngine(torchreid.engine.Engine):
         if epoch + 1 > fixbase_epoch or open_layers is None:
             for name, parameter in self.model.named_parameters():
                 parameter.requires_grad_(self._trainable[name])
+        # Which weights are trained is known here, and changes with the epoch.
+        weights = [p for group in self._trained_by().param_groups for p in group["params"] if p.requires_grad]
+        self._parallel_losses = ParallelLosses(weights)
 
     def save_model(self, epoch: int, rank1: float, save_dir: str | Path, is_best: bool = False) -> None:
         """Write the weights to test with into the folder of the stage: the averaged weights where there is an average.
@@ -352,8 +372,10 @@ class ResumableEngine(torchreid.engine.Engine):
         self.best_epoch, self.stopped = position.best_epoch, position.stopped
 
     def save_checkpoint(self, folder: StageFolder) -> None:
-        """Write the state after this epoch into the folder of the stage."""
-        folder.save_state(self.state_dict())
+        """Write the state after this epoch into the folder of the stage; all processes together have the state."""
+        state = self.state_dict()
+        if is_main():
+            folder.save_state(state)
 
     def resume(self, save_dir: str | Path) -> int:
         """Go on from the checkpoint of the folder of a stage, if there is one; return the number of epochs done.

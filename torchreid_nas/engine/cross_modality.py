@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchreid_nas.data.dataset import VISIBLE
 from torchreid_nas.data.interface import DataManager
 from torchreid_nas.device import move
+from torchreid_nas.distributed import gather_batch, processes
 from torchreid_nas.engine.base import total
 from torchreid_nas.engine.distances import distances
 from torchreid_nas.engine.interface import TwoStreamModel
@@ -152,13 +153,18 @@ class CrossModalityEngine(RetrievalEngine):
         images, pids = self.parse_data_for_train(data)
         # The labels stay on the CPU, where the losses check them without waiting for a GPU.
         lengths = part_lengths(data)
-        visible_pids, infrared_pids = pids.split(lengths)
         terms: dict[str, torch.Tensor] = {}
         with self.precision.autocast(), joint_lengths(*lengths):
             logits, before, after = self._forward(self.precision.to_device(images), metric_only)
         if not metric_only:
             labels = move(pids, after.device)
             terms["ce"] = self.weights.weight_x * total([self.criterion_x(branch.float(), labels) for branch in logits])
+        # Pairs and triplets are formed in the batch of all processes.
+        visible, infrared = lengths
+        parts = (infrared,) * (visible // infrared + 1)
+        before, after, pids = gather_batch(before, parts), gather_batch(after, parts), gather_batch(pids, parts)
+        lengths = visible * processes(), infrared * processes()
+        visible_pids, infrared_pids = pids.split(lengths)
         triplet = self.criterion_t(*before.split(lengths), infrared_pids) if self.criterion_all is None else (
             self.criterion_all(before, pids)
         )

@@ -19,7 +19,7 @@ from torchreid_nas.data.interface import DataManager
 from torchreid_nas.data.joint_loader import JointLoader
 from torchreid_nas.data.manager import ImageLoader
 from torchreid_nas.device import move
-from torchreid_nas.distributed import gather_batch, processes
+from torchreid_nas.distributed import gather_batch, is_main, processes
 from torchreid_nas.engine.base import total
 from torchreid_nas.engine.interface import EmbeddingModel
 from torchreid_nas.engine.options import TrainingOptions
@@ -282,7 +282,9 @@ class DomainAdaptationEngine(RetrievalEngine):
     def save_checkpoint(self, folder: StageFolder) -> None:
         """Write the checkpoint; after the last epoch on the source alone write a copy that stays."""
         if self.epoch + 1 == self.adaptation.target_epoch:
-            save_checkpoint(folder.source_checkpoint, self.state_dict())
+            state = self.state_dict()
+            if is_main():
+                save_checkpoint(folder.source_checkpoint, state)
         super().save_checkpoint(folder)
 
     # -- details --------------------------------------------------------------

@@ -10,6 +10,8 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from torchreid_nas.distributed import is_main
+
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -28,7 +30,7 @@ class EpochProgress:
             epoch: zero-based.
             max_epoch: epochs in all.
         """
-        with tqdm(loader, desc=f"epoch {epoch + 1}/{max_epoch}", disable=None, leave=False) as self._bar:
+        with tqdm(loader, desc=f"epoch {epoch + 1}/{max_epoch}", disable=None if is_main() else True, leave=False) as self._bar:
             yield self._bar
 
     def show(self, values: Mapping[str, float]) -> None:

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from torchreid_nas.data.interface import DataManager
+from torchreid_nas.distributed import agree
 from torchreid_nas.engine.balance import BalanceNeckEngine
 from torchreid_nas.engine.base import ResumableEngine, total
 from torchreid_nas.engine.classification import ClassificationEngine
@@ -131,7 +132,7 @@ class BilevelSearch(ResumableEngine):
         """Take one weight step and, where one is due, an architecture step."""
         if self.search.sample:
             self.space.sample(self.model, self._noise)
-        terms = self.losses(data)
+        terms = self.training_losses(data)
         self._step_batches = [*self._step_batches, data] if self._waiting else [data]
         self.learn(total(terms.values()))
         shown = dict(terms)
@@ -188,6 +189,8 @@ class BilevelSearch(ResumableEngine):
     def end_of_epoch(self) -> dict[str, Any]:
         """Return temperature and probabilities for the history; stop where the architecture has not changed for long."""
         self.space.sample(self.model, None)
+        logits = self.space.architecture_parameters(self.model)
+        agree(torch.cat([tensor.detach().flatten() for tensor in logits]), "the logits of the architecture")
         architecture = self.space.derive(self.model)
         changed = sum(a != b for a, b in zip(architecture.choices, self._architecture.choices))
         self._architecture = architecture

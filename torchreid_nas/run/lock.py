@@ -15,6 +15,7 @@ from typing import Any
 
 from filelock import BaseFileLock, FileLock, Timeout
 
+from torchreid_nas.distributed import is_main
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import check_folder, read_json, write_json
 from torchreid_nas.run.folder import RunFolder
@@ -30,7 +31,8 @@ def hold(folder: RunFolder) -> Iterator[None]:
     """Own the folder of a run inside the block; within it the same thread may hold the folder again.
 
     The system gives the lock of a process free when the process ends, however
-    it ends. A folder that the block leaves empty is removed again.
+    it ends. A folder that the block leaves empty is removed again. Of several
+    processes that train one network the process 0 owns the folder.
 
     Args:
         folder: made where it is missing.
@@ -49,7 +51,7 @@ def hold(folder: RunFolder) -> Iterator[None]:
         False
     """
     key = (os.path.realpath(folder.path), threading.get_ident())
-    if key in _HELD:
+    if key in _HELD or not is_main():
         yield
         return
     check_folder(folder.path, "--output")

@@ -7,11 +7,13 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from yacs.config import CfgNode
 
 from torchreid_nas import report
 from torchreid_nas.config import config_to_yaml
 from torchreid_nas.data import ReIDDataManager
+from torchreid_nas.distributed import all_gather_object, broadcast_object, is_main, processes
 from torchreid_nas.files import read_json, remove_leftovers, write_json, write_text
 from torchreid_nas.run import build, guards
 from torchreid_nas.run.advice import advised_architecture
@@ -56,10 +58,14 @@ class Run:
             InputError: a stage lacks what it needs, or would overwrite another run; another process holds the folder.
         """
         with hold(self.folder):
-            self.check(stages)
-            remove_leftovers(self.folder.path)
+            if processes() > 1:
+                logger.info(f"== {processes()} processes train one network, each on its device: {self._devices()}")
+            if is_main():
+                self.check(stages)
+                remove_leftovers(self.folder.path)
             for stage in stages:
-                if self.resume and guards.is_stage_finished(self.setup, stage):
+                # All processes wait here for the files of the stage before, and do what the process 0 does.
+                if broadcast_object(self.resume and guards.is_stage_finished(self.setup, stage)):
                     logger.info(f"== {stage}: finished already, taken over from {self.folder}")
                     continue
                 logger.info(f"== {stage}: {self.folder}")
@@ -69,6 +75,12 @@ class Run:
                     self._train()
                 else:
                     self._test(trains="train" in stages)
+
+    def _devices(self) -> str:
+        """Return the devices of all processes."""
+        device = self.setup.device
+        number = f":{torch.cuda.current_device()}" if device.type == "cuda" else ""
+        return ", ".join(all_gather_object(f"{device.type}{number}"))
 
     def check(self, stages: Sequence[str]) -> None:
         """Refuse what any of the stages would fail on; see :func:`torchreid_nas.run.guards.check`."""
@@ -130,6 +142,8 @@ class Run:
             normalize_feature=cfg.test.normalize_feature, ranks=cfg.test.ranks, rerank=cfg.test.rerank,
             visrank=cfg.test.visrank, visrank_topk=cfg.test.visrank_topk,
         )
+        if not is_main():
+            return
         rows = [result_row(cfg, engine.datamanager, result) for result in engine.tested]
         results = {"results": rows, **self.setup.method.describe(engine.model), **provenance(cfg)}
         entry = self.setup.zoo_entry(trains)
@@ -156,7 +170,9 @@ class Run:
 
     def _writer(self, folder: Path) -> Writer:
         """Return the writer of a stage, to which numbers and pictures go beside the files of the run."""
-        return make_writer(self.setup.cfg.logger, folder, self.folder.path.name, plain_keys(self.setup.cfg))
+        # The other processes have the same numbers.
+        name = self.setup.cfg.logger if is_main() else "none"
+        return make_writer(name, folder, self.folder.path.name, plain_keys(self.setup.cfg))
 
     def _keep_config(self, stage: str = "") -> None:
         """Write the config for the run, and for a stage, whose resumption is compared with it.

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from torchreid_nas.distributed import average
 from torchreid_nas.errors import InputError
 
 LossClosure = Callable[[], torch.Tensor]
@@ -37,6 +38,9 @@ class BilevelOptimizer:
     torch's random numbers (of dropout) are the same in all calls. The running
     statistics of BatchNorms move at every call, so ``order=2`` needs networks
     that do not read them during the search (train mode).
+
+    Of several processes all take the architecture's step by the mean gradient. The gradient that :meth:`add_gradient` adds up is
+    the mean where the loss comes from :class:`~torchreid_nas.engine.parallel.ParallelLosses`.
 
     Raises:
         InputError: an architecture parameter among the weights, another order.
@@ -102,6 +106,7 @@ class BilevelOptimizer:
                 value = closure() / len(validations)
                 _accumulate(value, self.architecture)
                 loss = loss + value.detach()
+            average(parameter.grad for parameter in self.architecture if parameter.grad is not None)
         else:
             loss = self._second_order(validations, trainings)
         self.architecture_optimizer.step()
@@ -193,7 +198,10 @@ def _closures(closures: LossClosure | Sequence[LossClosure] | None) -> Sequence[
 def _mean_gradients(
     closures: Sequence[LossClosure], parameters: Sequence[torch.Tensor],
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """Return the mean loss of the closures, detached, and its gradients, zero for what a loss does not depend on."""
+    """Return the mean loss of the closures, detached, and its gradients, zero for what a loss does not depend on.
+
+    Gradients are those of the mean over all processes, the loss is this process's.
+    """
     loss = torch.zeros(())
     total: list[torch.Tensor | None] = [None] * len(parameters)
     for closure in closures:
@@ -201,7 +209,9 @@ def _mean_gradients(
         gradients = torch.autograd.grad(value, parameters, allow_unused=True)
         total = [new if old is None else old if new is None else old + new for old, new in zip(total, gradients)]
         loss = loss + value.detach()
-    return loss, [torch.zeros_like(p) if gradient is None else gradient for gradient, p in zip(total, parameters)]
+    means = [torch.zeros_like(p) if gradient is None else gradient for gradient, p in zip(total, parameters)]
+    average(means)
+    return loss, means
 
 
 @torch.no_grad()
