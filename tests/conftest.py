@@ -17,8 +17,8 @@ DATA = TESTS / "data"
 # Folders and files whose tests train, draw, export or start processes: `make test-fast` leaves them out, and property
 # tests of many examples with them.
 SLOW = (
-    "camstyle/", "cli/", "data_sets/synthetic/", "deploy/", "engine/", "export/", "extending/", "features/", "run/",
-    "stand_in_gpu/", "zoo/", "report/test_genotype_figure.py", "search/test_depth_space.py", "search/test_planted",
+    "camstyle/", "cli/", "data_sets/synthetic/", "deploy/", "distributed/", "engine/", "export/", "extending/", "features/",
+    "run/", "stand_in_gpu/", "zoo/", "report/test_genotype_figure.py", "search/test_depth_space.py", "search/test_planted",
     "test_plain_training.py", "test_registry.py", "test_wheel.py",
 )
 # Fixtures that train: whole runs of the command line.

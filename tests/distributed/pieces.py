@@ -5,6 +5,7 @@ averaged over the processes, as DistributedDataParallel averages them, and stati
 """
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from unittest import mock
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from torchreid_nas import distributed
 from torchreid_nas.engine.ema import ExponentialMovingAverage
+from torchreid_nas.engine.parallel import ParallelLosses
 from torchreid_nas.engine.positives import SourcePositives
 from torchreid_nas.errors import InputError
 from torchreid_nas.layers import (
@@ -25,6 +27,7 @@ from torchreid_nas.layers import (
     joint_lengths,
     modality_context,
     synchronized_norms,
+    whole_dropout,
 )
 from torchreid_nas.losses import (
     BatchHardTripletLoss,
@@ -41,6 +44,8 @@ from torchreid_nas.losses import (
 
 Result = dict[str, Tensor]
 PIECES: dict[str, Callable[[], Result]] = {}
+# Names of pieces that three processes leave out.
+ONLY_TWO: set[str] = set()
 # Identities × images of an identity: shares of 1, 2 and 3 processes hold whole identities.
 IDENTITIES, INSTANCES = 6, 2
 PART = IDENTITIES * INSTANCES
@@ -302,6 +307,45 @@ def source_positives() -> Result:
     }
 
 
+# -- dropout ------------------------------------------------------------------------------------------------------------------
+
+
+class DropPath(nn.Module):
+    """Drops whole images, as timm's layer of this name."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * x.new_empty(len(x), *[1] * (x.dim() - 1)).bernoulli_(0.5) if self.training else x
+
+
+def of_dropout(layer: nn.Module, shape: Sequence[int], parts: Sequence[int], layout: torch.memory_format) -> Result:
+    """Return what is left of a batch, whole, and the gradient of the batch."""
+    torch.manual_seed(0)
+    own_parts = [length // distributed.processes() for length in parts]
+    found: Result = {}
+    for step in range(2):
+        images = share(numbers(sum(parts), *shape, seed=80 + step), parts).contiguous(memory_format=layout).requires_grad_()
+        declared = modality_context("both") if len(parts) > 1 else contextlib.nullcontext()
+        with whole_dropout(layer), joint_lengths(sum(own_parts[:-1]) or 1, own_parts[-1]), declared:
+            output = layer(images)
+        output.square().sum().backward()
+        found[f"output {step}"] = distributed.gather_batch(output.detach(), own_parts)
+        found[f"gradient {step}"] = distributed.gather_batch(images.grad, own_parts)
+    return found
+
+
+ROWS, LAST = torch.contiguous_format, torch.channels_last
+for title, layer, shape, parts, layout in (
+    ("dropout", nn.Dropout(0.5), (5,), (PART,), ROWS),
+    ("dropout of [visible; infrared]", nn.Dropout(0.3), (5,), HALVES, ROWS),
+    ("dropout of two visible copies, channels last", nn.Dropout(0.3), (3, 4, 2), (PART, PART, PART), LAST),
+    ("dropout of channels", nn.Dropout2d(0.5), (7, 2, 2), HALVES, ROWS),
+    ("stochastic depth", DropPath(), (3, 2, 2), HALVES, ROWS),
+):
+    piece(title)(
+        lambda layer=layer, shape=shape, parts=parts, layout=layout: of_dropout(layer, shape, parts, layout)
+    )
+
+
 # -- the step -------------------------------------------------------------------------------------------------------------
 
 
@@ -328,6 +372,25 @@ def steps() -> Result:
         optimizer.step()
         average.update()
     return {**model.state_dict(), **{f"average {name}": value for name, value in average.module.state_dict().items()}}
+
+
+@piece("the scale of fp16: a step that overflows on one process is left out on all")
+def overflow() -> Result:
+    model = network(6)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=2)
+    losses, scales = ParallelLosses(model.parameters()), []
+    for step in range(4):
+        images = numbers(PART, 4, seed=90 + step)
+        images[-1] *= float("inf") if step == 1 else 1.0
+        optimizer.zero_grad()
+        loss = losses(lambda batch: {"ce": model(batch).square().mean()}, share(images, [PART]))["ce"]
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        scales.append(scaler.get_scale())
+    assert scales == [8.0, 4.0, 4.0, 8.0]
+    return {**averaged(model), **model.state_dict(), "scales": torch.tensor(scales)}
 
 
 # -- the processes ----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 SCRIPT = Path(__file__).with_name("table.py")
-TOLERANCE = 1e-9
+# Many steps in float64 multiply a rounding more often than one; float32 has 7 digits.
+TOLERANCES = {"float32": 1e-5, "training": 1e-7, "": 1e-9}
 
 
 def test_two_and_three_processes_have_the_numbers_of_one(tmp_path):
@@ -21,4 +22,9 @@ def test_two_and_three_processes_have_the_numbers_of_one(tmp_path):
         for processes, tensors in worlds.items() for tensor, difference in tensors.items()
     }
     assert {processes for _, processes, _ in differences} == {"2", "3"}
-    assert {key: difference for key, difference in differences.items() if not difference <= TOLERANCE} == {}
+    assert {key: difference for key, difference in differences.items() if not difference <= tolerance(key[0])} == {}
+
+
+def tolerance(piece):
+    """Return how far a piece may be from one process."""
+    return next(value for kind, value in TOLERANCES.items() if kind in piece)

@@ -177,11 +177,11 @@ class ClassDataManager:
         if self.num_batches is not None:
             sampler = BoundedSampler(sampler, self.num_batches * self.batch_size_train)
         check_divides(self.batch_size_train, sampler)
+        alone = len(sampler) % self.batch_size_train == 1
         own = OwnShare(SeededSampler(sampler), self.batch_size_train)
-        batch_size = self.batch_size_train // processes()
         return ImageLoader(
-            dataset, batch_size, sampler=own, num_workers=self.workers, pin_memory=self.use_gpu,
-            drop_last=len(own) % batch_size == 1,
+            dataset, self.batch_size_train // processes(), sampler=own, num_workers=self.workers, pin_memory=self.use_gpu,
+            drop_last=alone,
         )
 
     def _test_loader(self, images: ClassImages) -> ImageLoader:

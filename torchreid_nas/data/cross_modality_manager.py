@@ -35,11 +35,12 @@ class CrossModalityDataManager(ReIDDataManager):
 
     def _identity_loader(
         self, dataset: CrossModalityDataset, batch_size: int, num_instances: int, num_batches: int | None, seed: int,
+        key: str = "train.batch_size",
     ) -> DataLoader:
         """Return a training loader, of [visible; visible; infrared] where the channels have a second visible stream."""
         sampler = self.make_sampler(dataset, batch_size, num_instances, num_batches, seed)
         read = dataset.doubled() if self._copies(dataset) > 1 else dataset
-        return self._loader(read, sampler.images_per_batch, sampler)
+        return self._loader(read, sampler.images_per_batch, sampler, key)
 
     def _copies(self, dataset: CrossModalityDataset) -> int:
         """Return how often a visible image enters a batch: once where images are seen as in a test."""
@@ -123,7 +124,8 @@ class CrossModalityDataManager(ReIDDataManager):
                 self.trainset.view(first, self.transform_tr), batch_size, num_instances, num_batches, seed
             ),
             self._identity_loader(
-                self.trainset.view(second, second_transform), second_size, num_instances, None, seed
+                self.trainset.view(second, second_transform), second_size, num_instances, None, seed,
+                "train.batch_size" if second_size == batch_size else "search.val_fraction",
             ),
             num_pids,
         )

@@ -127,7 +127,7 @@ class DomainAdaptationDataManager(IdentityDataManager):
             self.camera_styler = make_camera_styler(camstyle, items, file_names, self.seed)
             shown = CameraStyleDataset(self.trainset_t, self.camera_styler)
         self.train_loader_t = self._loader(
-            shown, batch_size, sampler=_shuffle(self.trainset_t, batch_size, "ecn.batch_size_target")
+            shown, batch_size, _shuffle(self.trainset_t, batch_size, "ecn.batch_size_target"), "ecn.batch_size_target"
         )
 
 

@@ -335,8 +335,10 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
 
     def _loader(
         self, dataset: CrossModalityDataset | CameraStyleDataset, batch_size: int, sampler: Sampler,
+        key: str = "train.batch_size",
     ) -> DataLoader:
-        check_divides(batch_size, sampler)
+        """Return a training loader; ``key`` says in messages where the batch size comes from."""
+        check_divides(batch_size, sampler, key)
         return self._make_loader(dataset, batch_size, sampler=sampler, drop_last=True)
 
     def _test_loader(self, dataset: CrossModalityDataset, items: Sequence[Item]) -> DataLoader:

@@ -22,19 +22,20 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from torchreid_nas.data.interface import DataManager
-from torchreid_nas.distributed import average, is_main, processes
+from torchreid_nas.distributed import is_main, processes
 from torchreid_nas.engine.checkpoint import Position, Stateful, collect_state, restore_state
+from torchreid_nas.engine.divergence import refuse_broken_losses, refuse_broken_weights, way_out_of_divergence
 from torchreid_nas.engine.ema import ExponentialMovingAverage
 from torchreid_nas.engine.interface import BatchLoader
 from torchreid_nas.engine.options import TrainingOptions, seed_everything
-from torchreid_nas.engine.parallel import ParallelLosses
+from torchreid_nas.engine.parallel import ParallelLosses, as_one_process
 from torchreid_nas.engine.precision import Precision
 from torchreid_nas.engine.progress import EpochProgress
 from torchreid_nas.engine.readings import Readings
-from torchreid_nas.engine.scoring import ProtocolResult, ScoredFeatures, result_lines
+from torchreid_nas.engine.scoring import ProtocolResult, ScoredFeatures, result_lines, results_that_count
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import save_checkpoint
-from torchreid_nas.layers import average_statistics, synchronized_norms
+from torchreid_nas.layers import average_statistics
 from torchreid_nas.log import plain_lines
 from torchreid_nas.metrics import RankingResult
 from torchreid_nas.run.folder import StageFolder
@@ -94,12 +95,11 @@ class ResumableEngine(torchreid.engine.Engine):
             # In place: the names of the state dict stay. Copies (the average, a derived network) are not compiled.
             getattr(self.model, "backbone", self.model).compile()
         self.start_epoch, self.best_score, self.best_epoch = 0, -math.inf, 0
-        self.stopped = False
+        self.stopped, self._waiting = False, 0
         self.save_dir: Path | None = None
         self._trainable = {name: p.requires_grad for name, p in self.model.named_parameters()}
         self._progress = EpochProgress()
         self._readings = Readings()
-        self._waiting = 0
         self._parallel_losses = ParallelLosses(())
         self._history = ""
         self._stateful_optimizer: Any = optimizer
@@ -123,7 +123,7 @@ class ResumableEngine(torchreid.engine.Engine):
         with self._progress.bar(loader, self.epoch, self.max_epoch) as bar:
             self.train_loader = bar
             try:
-                with self.precision.explained_layout(self.model), synchronized_norms(self.model, self.options.sync_bn):
+                with self.precision.explained_layout(self.model), as_one_process(self.model, self.options.sync_bn):
                     super().train(print_freq=sys.maxsize, fixbase_epoch=fixbase_epoch, open_layers=open_layers)
             finally:
                 self.train_loader = loader
@@ -131,9 +131,8 @@ class ResumableEngine(torchreid.engine.Engine):
             average_statistics(self.model, *([self.ema.module] if self.ema else []))
         if not len(loader):
             raise InputError("the training loader is empty; lower train.batch_size")
-        row = self._means()
+        row = self._readings.means()
         self._refuse_divergence(row)
-        self._refuse_broken_weights()
         row = {"epoch": self.epoch + 1, **row, "lr": self._lr, "seconds": round(time.monotonic() - start, 2)}
         row.update(self.end_of_epoch())
         self._progress.report(row, self.max_epoch, self.writer, (self.epoch + 1) * self.num_batches)
@@ -144,13 +143,6 @@ class ResumableEngine(torchreid.engine.Engine):
             folder.write_history(self._history)
             self.save_checkpoint(folder)
 
-    def _means(self) -> dict[str, float]:
-        """Return the mean of each loss over the steps of the epoch and over all processes."""
-        row = self._readings.means()
-        means = torch.tensor(list(row.values()), dtype=torch.float64)
-        average([means])
-        return dict(zip(row, means.tolist()))
-
     def forward_backward(self, data: Mapping[str, Any]) -> dict[str, float]:
         """Take a batch of torchreid's loop: its gradient and, where a step is due, the step; returns losses for the meters."""
         terms = self.training_losses(data)
@@ -159,10 +151,8 @@ class ResumableEngine(torchreid.engine.Engine):
 
     def training_losses(self, data: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """Return the losses of a batch for :meth:`learn`, whose gradient is then the mean over all processes."""
-        if processes() == 1:
-            return self.losses(data)
-        steps = self._waiting + 1 == self.options.accumulate or self.batch_idx + 1 == self.num_batches
-        return self._parallel_losses(self.losses, data, steps)
+        waits = processes() > 1 and self._waiting + 1 < self.options.accumulate and self.batch_idx + 1 < self.num_batches
+        return self._parallel_losses(self.losses, data, not waits)
 
     def learn(self, loss: torch.Tensor) -> None:
         """Add the gradient of the loss of a batch; every ``accumulate``-th call steps the optimiser."""
@@ -189,8 +179,7 @@ class ResumableEngine(torchreid.engine.Engine):
             for name, parameter in self.model.named_parameters():
                 parameter.requires_grad_(self._trainable[name])
         # Which weights are trained is known here, and changes with the epoch.
-        weights = [p for group in self._trained_by().param_groups for p in group["params"] if p.requires_grad]
-        self._parallel_losses = ParallelLosses(weights)
+        self._parallel_losses = ParallelLosses(p for p in self._trained_weights() if p.requires_grad)
 
     def save_model(self, epoch: int, rank1: float, save_dir: str | Path, is_best: bool = False) -> None:
         """Write the weights to test with into the folder of the stage: the averaged weights where there is an average.
@@ -305,10 +294,7 @@ class ResumableEngine(torchreid.engine.Engine):
     @property
     def results(self) -> dict[str, dict[str, tuple[RankingResult, dict[str, Any]]]]:
         """Per target and feature the mean over the galleries of the first protocol, the one that counts, and its deviation."""
-        found: dict[str, dict[str, tuple[RankingResult, dict[str, Any]]]] = {}
-        for result in self.tested:
-            found.setdefault(result.dataset, {}).setdefault(result.feature, (result.mean, result.std))
-        return found
+        return results_that_count(self.tested)
 
     @property
     def evaluated_model(self) -> nn.Module:
@@ -334,9 +320,7 @@ class ResumableEngine(torchreid.engine.Engine):
     def _step(self) -> None:
         """Step by the mean gradient of the batches that wait."""
         if self._waiting > 1:
-            groups = self._trained_by().param_groups
-            gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
-            torch._foreach_div_(gradients, self._waiting)
+            torch._foreach_div_([p.grad for p in self._trained_weights() if p.grad is not None], self._waiting)
         self._waiting = 0
         self.step_optimizer()
         if self.ema:
@@ -346,6 +330,9 @@ class ResumableEngine(torchreid.engine.Engine):
         if self.optimizer is None:
             raise InputError(f"this {type(self).__name__} has no optimizer and can only evaluate; give it one to train")
         return self.optimizer
+
+    def _trained_weights(self) -> list[nn.Parameter]:
+        return [parameter for group in self._trained_by().param_groups for parameter in group["params"]]
 
     # -- state ----------------------------------------------------------------
 
@@ -404,24 +391,10 @@ class ResumableEngine(torchreid.engine.Engine):
         save_checkpoint(StageFolder(save_dir).weights, {"state_dict": self.evaluated_model.state_dict(), "epoch": epoch})
 
     def _refuse_divergence(self, losses: Mapping[str, float]) -> None:
-        for name, value in losses.items():
-            if not math.isfinite(value):
-                raise InputError(f'the loss "{name}" became {value} in epoch {self.epoch + 1}; {self._way_out_of_divergence()}')
-
-    @torch.no_grad()
-    def _refuse_broken_weights(self) -> None:
-        """Refuse weights that are not finite, or so large that their squares are not; the losses do not see the last step."""
-        tensors = {name: value for name, value in self.model.state_dict().items() if value.is_floating_point()}
-        norms = torch.stack([torch.linalg.vector_norm(value.float()) for value in tensors.values()])
-        # One look at the device for all of them.
-        if not bool(norms.isfinite().all()):
-            name = next(name for name, norm in zip(tensors, norms.tolist()) if not math.isfinite(norm))
-            raise InputError(f'the weights "{name}" are not finite after epoch {self.epoch + 1}; {self._way_out_of_divergence()}')
+        """Refuse losses and weights that are not finite."""
+        refuse_broken_losses(losses, self.epoch + 1, self._way_out_of_divergence())
+        refuse_broken_weights(self.model, self.epoch + 1, self._way_out_of_divergence())
 
     def _way_out_of_divergence(self, rate_keys: str = "") -> str:
         kept = self.save_dir is not None and StageFolder(self.save_dir).checkpoint.exists()
-        return (
-            f"lower {rate_keys or self.rate_keys}" + ("" if self.options.amp == "none" else ", or set train.amp none,")
-            + " and start again in another folder; "
-            + (f"the checkpoint of epoch {self.epoch} is kept" if kept else "no epoch was finished")
-        )
+        return way_out_of_divergence(rate_keys or self.rate_keys, self.options.amp, self.epoch if kept else 0)

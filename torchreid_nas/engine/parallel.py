@@ -1,11 +1,10 @@
 """The losses of one training step on several processes, by torch's DistributedDataParallel."""
 from __future__ import annotations
 
-__all__ = ["ParallelLosses"]
+__all__ = ["ParallelLosses", "as_one_process"]
 
 import contextlib
-import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -13,8 +12,25 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from torchreid_nas.distributed import processes
+from torchreid_nas.layers import synchronized_norms, whole_dropout
 
 Losses = dict[str, torch.Tensor]
+
+
+@contextlib.contextmanager
+def as_one_process(model: nn.Module, sync_bn: bool = True) -> Iterator[None]:
+    """Inside the block let the layers of a network compute what one process with the whole batch computes.
+
+    Args:
+        model: the network that is trained.
+        sync_bn: whether BatchNorms take their statistics over the batch of all processes.
+
+    Example:
+        >>> with as_one_process(nn.BatchNorm1d(1)):
+        ...     pass
+    """
+    with synchronized_norms(model, sync_bn), whole_dropout(model):
+        yield
 
 
 class _Calls(nn.Module):
@@ -23,6 +39,8 @@ class _Calls(nn.Module):
     def __init__(self, weights: Iterable[nn.Parameter]) -> None:
         super().__init__()
         self.weights = nn.ParameterList(weights)
+        # Torch warns where the search for unused weights finds none, by a message that Python cannot silence.
+        self.unused = nn.Parameter(next(iter(self.weights), torch.zeros(())).new_zeros(()))
 
     def forward(self, function: Callable[..., Losses], *args: Any) -> Losses:
         return function(*args)
@@ -61,8 +79,6 @@ class ParallelLosses:
         """
         if self._parallel is None:
             return function(data)
-        with contextlib.nullcontext() if steps else self._parallel.no_sync(), warnings.catch_warnings():
-            # Torch advises against the search for unused weights as soon as one step uses all.
-            warnings.filterwarnings("ignore", message=".*find_unused_parameters=True")
+        with contextlib.nullcontext() if steps else self._parallel.no_sync():
             found: Losses = self._parallel(function, data)
             return found

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from torchreid_nas.data.interface import DataManager
+from torchreid_nas.distributed import gather, processes
 from torchreid_nas.engine.cross_modality import CrossModalityEngine, part_lengths
 from torchreid_nas.engine.interface import BatchLoader
 from torchreid_nas.layers import MODALITIES, joint_lengths
@@ -138,18 +139,22 @@ class CrossModalityPathSearchEngine(CrossModalityEngine):
             for index, (part, own, modality) in enumerate(zip(images.split(lengths), labels.split(lengths), MODALITIES)):
                 features[index].append(self.test_features(self.model, self.precision.to_device(part), modality)[-1].float().cpu())
                 pids[index].append(own)
-        visible, infrared = (torch.cat(parts) for parts in features)
-        of_visible, of_infrared = (torch.cat(parts) for parts in pids)
+        # The gallery is that of one process: the images of all processes.
+        visible, infrared = (gather(torch.cat(parts)) for parts in features)
+        of_visible, of_infrared = (gather(torch.cat(parts)) for parts in pids)
         losses = retrieval_losses(visible, infrared, of_visible, of_infrared)
         return mean_by_identity(losses, torch.cat([of_visible, of_infrared]))
 
 
 def _first_batches(loader: BatchLoader, images: int) -> list[Mapping[str, Any]]:
-    """Return the first batches of a loader that hold at least as many images together, or all of its batches."""
+    """Return the first batches of a loader that hold at least as many images together, or all of its batches.
+
+    The images of all processes count, which have equally many each.
+    """
     batches, count = [], 0
     for batch in loader:
         batches.append(batch)
-        count += len(batch["img"])
+        count += len(batch["img"]) * processes()
         if count >= images:
             break
     return batches

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from torchreid_nas.distributed import average
+
 
 class Readings:
     """Sums losses on their device, and returns the losses that have arrived from there.
@@ -54,8 +56,10 @@ class Readings:
         return dict(zip(latest[0], latest[1].tolist())) if latest else {}
 
     def means(self) -> dict[str, float]:
-        """Return the mean of each loss over the steps that had it; waits for the device."""
-        return {name: float(total) / count for name, (total, count) in self._sums.items()}
+        """Return the mean of each loss over the steps that had it and over all processes; waits for the device."""
+        means = torch.tensor([float(total) / count for total, count in self._sums.values()], dtype=torch.float64)
+        average([means])
+        return dict(zip(self._sums, means.tolist()))
 
     @staticmethod
     def _arrived(event: torch.cuda.Event | None) -> bool:

@@ -1,7 +1,7 @@
 """From the features of a test to its figures: one function for an evaluation and for its verification."""
 from __future__ import annotations
 
-__all__ = ["ProtocolResult", "ProtocolTest", "ScoredFeatures", "result_lines", "score_features"]
+__all__ = ["ProtocolResult", "ProtocolTest", "ScoredFeatures", "result_lines", "results_that_count", "score_features"]
 
 import dataclasses
 import functools
@@ -168,3 +168,16 @@ def _columns(distmat: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     if np.array_equal(chosen, np.arange(distmat.shape[1])):
         return distmat
     return distmat.T[chosen].T
+
+
+def results_that_count(results: Sequence[ProtocolResult]) -> dict[str, dict[str, tuple[RankingResult, dict[str, Any]]]]:
+    """Return per target and feature the mean over the galleries of the first protocol, the one that counts, and its deviation.
+
+    Example:
+        >>> results_that_count([])
+        {}
+    """
+    found: dict[str, dict[str, tuple[RankingResult, dict[str, Any]]]] = {}
+    for result in results:
+        found.setdefault(result.dataset, {}).setdefault(result.feature, (result.mean, result.std))
+    return found

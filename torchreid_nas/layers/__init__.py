@@ -1,5 +1,6 @@
 """Layers: norms per modality, fixed (split) or searched (mixed); BNNeck; blocks of CDNet; pooling and attention of AGW."""
 from torchreid_nas.layers.bnneck import BNNeck
+from torchreid_nas.layers.dropout import whole_dropout
 from torchreid_nas.layers.gem import GeMPool
 from torchreid_nas.layers.lite import CBlock, CDBlock, ConvBN, FusionGate, Lite, LiteConv3x3, Standard
 from torchreid_nas.layers.mixed_bn import MixedBatchNorm1d, MixedBatchNorm2d
@@ -17,5 +18,5 @@ __all__ = [
     "MixedBatchNorm1d", "MixedBatchNorm2d", "MixedNorm", "ModalityLayer", "NonLocal", "SplitBatchNorm2d", "SplitConv2d",
     "SplitNorm", "Standard", "active_modality", "average_statistics", "bn_slots", "is_batchnorm", "is_norm", "joint_lengths",
     "mixed_layer", "modality_context", "norm_slots", "replace_module", "split_batchnorm", "split_convolutions", "split_layer",
-    "split_norms", "synchronized_norms",
+    "split_norms", "synchronized_norms", "whole_dropout",
 ]

@@ -11,7 +11,10 @@ threads may call one network with different modalities.
 """
 from __future__ import annotations
 
-__all__ = ["MODALITIES", "BOTH", "ModalityLayer", "active_modality", "joint_lengths", "modality_context", "visible_length"]
+__all__ = [
+    "MODALITIES", "BOTH", "ModalityLayer", "active_modality", "joint_lengths", "joint_parts", "modality_context",
+    "visible_length",
+]
 
 import contextlib
 from collections.abc import Iterator
@@ -110,6 +113,24 @@ def visible_length(count: int) -> int:
             "images; draw the batch by CrossModalityIdentitySampler, or declare its own lengths"
         )
     return rows
+
+
+def joint_parts(count: int) -> list[int]:
+    """Return the lengths of the equal parts of ``count`` rows: visible, further visible copies and infrared of a joint batch.
+
+    Rows that are not declared as a joint batch are one part.
+
+    Example:
+        >>> with modality_context("both"), joint_lengths(8, 4):
+        ...     joint_parts(12)
+        [4, 4, 4]
+        >>> joint_parts(12)
+        [12]
+    """
+    if _active.get() != BOTH:
+        return [count]
+    infrared = count - visible_length(count)
+    return [infrared] * (count // infrared)
 
 
 def active_modality(training: bool, declared: str | None = None) -> str:

@@ -28,11 +28,11 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.layers.affine import affine_sum, can_normalize, channel_affine, sums_of_gradient
 from torchreid_nas.layers.norms import is_batchnorm
 from torchreid_nas.layers.split_function import dense, finish
+from torchreid_nas.layers.swapping import behaving
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 # torch.compile leaves a function that sends messages alone.
 uncompiled: Callable[[_Function], _Function] = torch.compiler.disable
-_CLASSES: dict[type[nn.Module], type[nn.Module]] = {}
 
 
 class _Synchronized(nn.Module):
@@ -47,13 +47,6 @@ class _Synchronized(nn.Module):
         bn._check_input_dim(x)
         images = x if x.dim() == 4 else x.reshape(*x.shape[:2], -1, 1)
         return finish(bn, normalize_parts(images, (bn,), (len(x),)).reshape(x.shape))
-
-
-def _synchronized(kind: type[nn.Module]) -> type[nn.Module]:
-    """Return the class of a synchronised BatchNorm of a ``kind``: one class per kind, which compiled code can recognise."""
-    if kind not in _CLASSES:
-        _CLASSES[kind] = type(f"Synchronized{kind.__name__}", (_Synchronized, kind), {})
-    return _CLASSES[kind]
 
 
 @contextlib.contextmanager
@@ -77,19 +70,13 @@ def synchronized_norms(model: nn.Module, wanted: bool = True) -> Iterator[None]:
         torch.Size([2, 1])
     """
     layers = [layer for layer in model.modules() if is_batchnorm(layer)] if wanted and processes() > 1 else []
-    kinds = [type(layer) for layer in layers]
     if layers and not all(can_normalize(parameter.device) for parameter in model.parameters()):
         raise InputError(
             f"torch {torch.__version__} lacks an operator that synchronised BatchNorms need; set train.sync_bn False, or "
             "install another torch"
         )
-    for layer, kind in zip(layers, kinds):
-        layer.__class__ = _synchronized(kind)
-    try:
+    with behaving(layers, _Synchronized):
         yield
-    finally:
-        for layer, kind in zip(layers, kinds):
-            layer.__class__ = kind
 
 
 def average_statistics(*models: nn.Module) -> None:
