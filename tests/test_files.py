@@ -262,3 +262,11 @@ def test_json_of_any_depth_or_size_is_one_sentence(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(InputError, match="is not valid JSON"):
         read_json(tmp_path / "a.json")
+
+
+def test_another_process_than_the_first_names_the_files_of_a_cache_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("torchreid_nas.distributed.rank", lambda: 1)
+    write_text(tmp_path / "history.jsonl", "{}")
+    with atomic_path(tmp_path / "images.npy", by_all=True) as temporary:
+        temporary.write_bytes(b"1")
+    assert [path.name for path in tmp_path.iterdir()] == ["images.npy"]

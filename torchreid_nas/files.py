@@ -33,20 +33,23 @@ _SMALL_ARCHIVE = 2**30
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str], by_all: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that takes its name when the block succeeds.
 
     The temporary file keeps the suffix of ``path`` (libraries choose a format
     by it). It is flushed to disk before the rename, and removed on any failure.
     So a reader sees the old file or the new one, never a part.
 
-    Of several processes that train one network the process 0 alone gives the file its name; the others throw theirs away.
+    Args:
+        path: of the file.
+        by_all: of several processes that train one network the process 0 alone gives the file its name, and the others throw
+            theirs away; True lets every process name its file, as a cache that lies on the disk of each machine.
 
     Raises:
         InputError: the folder cannot be written or the disk is full.
     """
     path = Path(path)
-    if not _names_files():
+    if not (by_all or _names_files()):
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder) / path.name
         return

