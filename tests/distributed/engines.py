@@ -66,8 +66,9 @@ class Training(NamedTuple):
 
 TRAININGS = {
     "CM-NAS, split": Training("train", CMNAS, three=True),
-    "CM-NAS, two batches a step, held-out identities": Training(
-        "train", {**CMNAS, "train.accumulate": 2, "train.num_batches": 3, "train.holdout": 0.25, "train.eval_freq": 1},
+    "CM-NAS, two batches a step, fused, held-out identities": Training(
+        "train", {**CMNAS, "train.fused": True, "train.accumulate": 2, "train.num_batches": 3, "train.holdout": 0.25,
+                  "train.eval_freq": 1},
     ),
     "CM-NAS, resumed after the first epoch of one process": Training("train", CMNAS, resumed=True),
     "AGW with CAJ's [visible; visible; infrared]": Training(

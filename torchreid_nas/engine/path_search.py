@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from torchreid_nas.data.interface import DataManager
-from torchreid_nas.distributed import gather, processes
+from torchreid_nas.distributed import agree, gather, processes
 from torchreid_nas.engine.cross_modality import CrossModalityEngine, part_lengths
 from torchreid_nas.engine.interface import BatchLoader
 from torchreid_nas.layers import MODALITIES, joint_lengths
@@ -117,6 +117,7 @@ class CrossModalityPathSearchEngine(CrossModalityEngine):
         self.effects = additive_effects(paths, losses)
         preferences = self.paths.margin - self.effects.mean / self.effects.error.clamp(min=1e-12)
         self.space.prefer(self.model, preferences)
+        agree(preferences, "the logits of the architecture")
         return float(losses.mean())
 
     @torch.no_grad()
