@@ -18,7 +18,7 @@ DATA = TESTS / "data"
 # tests of many examples with them.
 SLOW = (
     "camstyle/", "cli/", "data_sets/synthetic/", "deploy/", "distributed/", "engine/", "export/", "extending/", "features/",
-    "run/", "stand_in_gpu/", "zoo/", "report/test_genotype_figure.py", "search/test_depth_space.py", "search/test_planted",
+    "run/", "stand_in_gpu/", "zoo/", "report/test_genotype_figure.py", "search/test_depth_", "search/test_planted",
     "test_plain_training.py", "test_registry.py", "test_wheel.py",
 )
 # Fixtures that train: whole runs of the command line.
@@ -26,7 +26,7 @@ TRAININGS = {"finished", "copied"}
 # Files that take longest, in the order in which the processes of the suite start them, so that all processes end together.
 FIRST = (
     "cli/test_cli_cdnet.py", "cli/test_cli.py", "stand_in_gpu/", "models/test_backbones.py", "cli/test_cli_ecn.py",
-    "search/test_depth_space.py", "deploy/test_fold.py", "test_registry.py", "test_wheel.py", "cli/", "export/", "run/",
+    "search/test_depth_", "deploy/test_fold", "test_registry.py", "test_wheel.py", "cli/", "export/", "run/",
     "search/", "site/", "study/", "zoo/",
 )
 # Examples of a property test: in the suite, and in `make test-long`.

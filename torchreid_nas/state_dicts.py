@@ -1,7 +1,7 @@
 """State dicts in files of many makers: where they lie, and what wrappers add to their keys."""
 from __future__ import annotations
 
-__all__ = ["ENTRIES", "find_state"]
+__all__ = ["COUNTER", "ENTRIES", "find_state"]
 
 import re
 from collections.abc import Mapping
@@ -13,6 +13,9 @@ from torchreid_nas.errors import InputError, shown
 
 ENTRIES = ("state_dict", "model", "net", "network", "module", "model_state_dict", "ema")
 """Entries under which files keep a state dict; the first that is there and not empty is taken."""
+
+COUNTER = "num_batches_tracked"
+"""Last part of the key of a BatchNorm's step counter, which files may lack."""
 
 _DEPTH = 8
 # DataParallel and DistributedDataParallel put "module." before every key, torch.compile puts "_orig_mod." before those

@@ -21,7 +21,7 @@ from torchreid_nas.hub.store import fetch
 from torchreid_nas.models import AGWBackbone, CDNet, TwoStreamNetwork, agw_weights, cdnet_weights, two_stream_weights
 from torchreid_nas.models.torchvision_weights import in_torchreids_layout
 from torchreid_nas.run.folder import RunFolder
-from torchreid_nas.state_dicts import find_state
+from torchreid_nas.state_dicts import COUNTER, find_state
 
 _SHAPE_HINTS = {
     "classifier.weight": "; build the model with that number of identities",
@@ -111,7 +111,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     for key, value in own.items():
         fits = key in given and given[key].shape == value.shape
         # Files of PyTorch before 0.4.1 have no step counters; eval mode does not use them.
-        uncounted = key not in given and key.endswith("num_batches_tracked")
+        uncounted = key not in given and key.endswith(COUNTER)
         # torchreid's HACNN and PCB have several classifiers: classifier_global, classifier.0.
         if uncounted or not fits and "classifier" in key:
             given[key] = value

@@ -18,7 +18,7 @@ from torchreid_nas.files import load_checkpoint
 from torchreid_nas.layers import bn_slots
 from torchreid_nas.models import agw_weights
 from torchreid_nas.models.agw import AGW_ARCHITECTURE, AGWBackbone
-from torchreid_nas.state_dicts import find_state
+from torchreid_nas.state_dicts import COUNTER, find_state
 
 # Numbers of the authors' cells that are blocks; the other cells are DownSamples.
 _CELLS = (0, 1, 3, 4, 6, 7)
@@ -159,7 +159,7 @@ def _choice(state: Mapping[str, torch.Tensor], slot: str) -> str | None:
     visible, infrared, _ = ([state[f"{slot}.{norm}.{tensor}"] for tensor in _BN_TENSORS] for norm in _SLOT_BNS)
     if all(torch.equal(v, t) for v, t in zip(visible, infrared)):
         return SHARE
-    steps, _, shared_steps = (state.get(f"{slot}.{norm}.num_batches_tracked") for norm in _SLOT_BNS)
+    steps, _, shared_steps = (state.get(f"{slot}.{norm}.{COUNTER}") for norm in _SLOT_BNS)
     if steps is None or shared_steps is None:
         return None
     return SPLIT if shared_steps.sum() == 0 and steps.sum() > 0 else None

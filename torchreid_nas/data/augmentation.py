@@ -278,7 +278,7 @@ class BatchTransform:
         """The same by operations on whole batches, as :meth:`apply` does it on a GPU."""
         for step, values in zip(self.steps, drawn):
             pixels = step.apply_to_batch(pixels, values)
-        # By tensors: on a GPU the division by a Python number is a product with its reciprocal, which rounds otherwise.
+        # The divisors are tensors: on a GPU a Python number divides as a product with its reciprocal, which rounds otherwise.
         full, mean, std = (_channels(values, out.device) for values in ((255.0,) * 3, self.mean, self.std))
         out.copy_(pixels.permute(0, 3, 1, 2)).div_(full).sub_(mean).div_(std)
         if self.erase:

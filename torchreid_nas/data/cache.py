@@ -28,12 +28,12 @@ from torchreid_nas.data.transforms import INTERPOLATIONS
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import atomic_path
 
-# Raised whenever the same files begin to give other pixels or another layout.
+# This number rises when the same files begin to give other pixels or another layout.
 _VERSION = 1
 _BLOCK = 256
 # Images whose headers are read for a guess at the size of all.
 _ASKED = 64
-# Of the heights and widths in the file of images of their own sizes.
+# Type of the heights and widths in the file of images of their own sizes.
 _SIZE = np.dtype("<i8")
 _HINT = "free space, set data.cache_dir to another folder, or data.cache off to decode images anew in every epoch"
 
@@ -132,7 +132,7 @@ class _ImageCache(abc.ABC):
                     folder.mkdir(parents=True, exist_ok=True)
                     stack.enter_context(filelock.FileLock(folder / f".{name}.lock"))
                 except (OSError, NotImplementedError) as error:
-                    # Not to be written, or a file system without locks.
+                    # The folder cannot be written, or its file system has no locks.
                     refused.append(f'"{folder}" ({getattr(error, "strerror", None) or error})')
                     continue
                 # Another process may have written it while this one waited.
@@ -177,7 +177,7 @@ class _ImageCache(abc.ABC):
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         images = self._for_all(self._decode, "decoding images once")
         with atomic_path(path, by_all=True) as temporary, contextlib.closing(images):
-            # Through a file and not through a map: a full disk is then an error and not a signal.
+            # A file is written, not a map: a full disk is then an error and not a signal.
             try:
                 with temporary.open("wb") as file:
                     np.lib.format.write_array_header_1_0(file, header)
@@ -280,7 +280,7 @@ class StoredImages(_ImageCache):
             InputError: an image is missing or broken; no folder can be
                 written, or the disk is full.
         """
-        # Without the class of the map, whose every slice takes several times as long.
+        # A slice of the map's own class takes several times as long as one of a plain array.
         array = self._map().view(np.ndarray)
         sizes = self._sizes_in(array)
         pieces = np.split(array, (sizes.nbytes + np.cumsum([0, *3 * sizes.prod(axis=1)])).tolist())[1:-1]
@@ -313,7 +313,7 @@ class StoredImages(_ImageCache):
         return array.shape == (sizes.nbytes + 3 * sizes.prod(axis=1).sum(),)
 
     def _plan(self) -> tuple[tuple[int, ...], bytes]:
-        # Only headers are read for it, so that the room on the disk is known before an image is decoded.
+        # This reads headers alone, so that the room on the disk is known before an image is decoded.
         sizes = np.array(list(self._for_all(image_size, "reading the sizes of images")), _SIZE)
         return (sizes.nbytes + 3 * int(sizes.prod(axis=1).sum()),), sizes.tobytes()
 

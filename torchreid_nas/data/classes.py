@@ -22,7 +22,7 @@ from torchreid_nas.data.registered import CLASS_DATASETS
 from torchreid_nas.errors import InputError, shown
 from torchreid_nas.host import IMAGE_DATASETS
 
-# Of a folder without parts, every n-th image of a class is tested (ours).
+# Every n-th image of a class is tested, where a folder has no parts (ours).
 _TESTED = 5
 _TEST_PARTS = ("val", "test")
 

@@ -13,7 +13,7 @@ from torchreid_nas.data.camstyle.dataset import CameraStyleDataset
 from torchreid_nas.data.dataset import CrossModalityDataset, Item
 from torchreid_nas.data.readers import PieceReader, Reader, RowReader
 
-# Up to so many bytes the images of a data set are decoded as a whole, so that RegDB's ten trials share one file.
+# A data set of at most so many bytes is decoded as a whole, so that RegDB's ten trials share one file.
 _WHOLE = 2**30
 
 

@@ -103,7 +103,7 @@ class BoundedSampler(Sampler):
 
     def __init__(self, sampler: SizedSampler, length: int) -> None:
         self.sampler, self.length = sampler, min(length, len(sampler))
-        # What OwnShare asks of a sampler.
+        # OwnShare reads these two of a sampler.
         self.parts, self.num_instances = getattr(sampler, "parts", 1), getattr(sampler, "num_instances", 1)
 
     def __iter__(self) -> Iterator[int]:

@@ -41,7 +41,7 @@ def _as_item(part: str, number: int, item: Any) -> Item:
         )
     path, *labels = item
     for what, value in zip(("identity", "camera", "data set number"), labels):
-        # Accepted are NumPy's integers, too, and whole floats, such as those of np.loadtxt and of pandas.
+        # NumPy's integers are accepted, too, and whole floats, such as those of np.loadtxt and of pandas.
         if type(value) is not int and (
             isinstance(value, (bool, np.bool_)) or not isinstance(value, Real) or value % 1 != 0
         ):

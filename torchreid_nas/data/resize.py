@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-# Elsewhere torch's kernel gives the same bits too, but takes thrice as long as Pillow.
+# torch's kernel is faster than Pillow on these CPUs alone; on others it gives the same bits in three times the time.
 _FAST = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
-# Above it, weights that torch keeps as fractions of 14 bits would no longer be exact.
+# The weights of longer sides would not be exact: torch keeps them as fractions of 14 bits.
 _LARGEST = 2**13
 
 
@@ -31,7 +31,7 @@ def resize_pixels(pixels: np.ndarray, out: np.ndarray, interpolation: str = "bil
     """
     height, width, _ = out.shape
     if interpolation == "bilinear" and _FAST and _exact(pixels.shape[0], height) and _exact(pixels.shape[1], width):
-        # Copied, since torch takes what is mapped read-only with a warning.
+        # The pixels are copied, because torch warns of an array that is mapped read-only.
         batch = torch.from_numpy(np.array(pixels))[None].permute(0, 3, 1, 2)
         resized = F.interpolate(batch, size=(height, width), mode="bilinear", antialias=True)
         out[:] = resized.permute(0, 2, 3, 1)[0].numpy()

@@ -50,7 +50,7 @@ class SeededSampler(Sampler[int]):
         """Yield the indices of one pass."""
         generator = torch.Generator()
         for number, index in enumerate(self._sampler):
-            # Only now: the other sampler draws first, so that the images come in the order that it has without seeds.
+            # The other sampler has drawn by now, so that the images come in the order that it has without seeds.
             if number == 0:
                 generator.manual_seed(int(torch.empty((), dtype=torch.int64).random_()))
             yield SeededIndex(index, int(torch.randint(2**62, (), generator=generator)))

@@ -15,7 +15,7 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.files import atomic_path
 
 _MARGIN = 8
-# Pixels: of a line of the caption, and of the narrowest sheet, on which a caption has few lines.
+# Height of a line of the caption and width of the narrowest sheet, on which a caption has few lines, in pixels.
 _LINE, _NARROWEST = 12, 320
 _PAPER, _INK = (250, 250, 250), (70, 70, 70)
 

@@ -1,4 +1,8 @@
-"""Training and evaluation of two-stream visible-infrared networks, the recipe of CM-NAS (Fu et al., ICCV 2021)."""
+"""Training and evaluation of two-stream visible-infrared networks by the recipes of CM-NAS, AGW and CAJ.
+
+Fu et al., ICCV 2021 (CM-NAS); Ye et al., TPAMI 2021 (AGW); Ye et al., ICCV 2021 (CAJ). The recipes differ here by the
+triplet loss and by the batch, which is twice as long in its visible part for CAJ.
+"""
 from __future__ import annotations
 
 __all__ = ["CrossModalityEngine", "CrossModalityLossWeights", "FEATURES", "part_lengths"]
@@ -37,13 +41,24 @@ from torchreid_nas.models.two_stream import FEATURES
 
 @dataclasses.dataclass(frozen=True)
 class CrossModalityLossWeights:
-    """Loss weights and margin of the total loss; the defaults are the paper's.
+    """Loss weights and options of the total loss; the defaults are those of CM-NAS.
 
-    cross-entropy · ``weight_x`` + triplet(``margin``) · ``weight_t`` + correlation
+    cross-entropy · ``weight_x`` + triplet · ``weight_t`` + correlation
     consistency · ``weight_correlation`` + class MMD · ``weight_mmd``
 
-    ``triplet`` chooses the triplet loss: ``"batch_hard"`` of CM-NAS, ``"weighted"`` of AGW (no margin), or
-    ``"squared_difference"`` of CAJ, which takes ``alpha`` and ``gamma`` (no margin, never normalised).
+    AGW and CAJ have no C3MMD: both of its loss weights are 0 there.
+
+    Args:
+        weight_x: of the cross-entropy.
+        weight_t: of the triplet loss.
+        margin: of ``"batch_hard"``, in units of the feature distance; the other triplet losses have none.
+        weight_correlation: of the correlation consistency of C3MMD.
+        weight_mmd: of the class MMD of C3MMD.
+        label_smooth: cross-entropy with torchreid's smoothing of 0.1.
+        normalize: bring the features to length 1 before the triplet loss; ``"squared_difference"`` never does.
+        triplet: ``"batch_hard"`` of CM-NAS, ``"weighted"`` of AGW, or ``"squared_difference"`` of CAJ.
+        alpha: of ``"squared_difference"``, see :class:`~torchreid_nas.losses.EnhancedSquaredDifferenceLoss`.
+        gamma: likewise.
 
     Raises:
         InputError: ``triplet`` is another name.
@@ -105,7 +120,7 @@ class CrossModalityEngine(RetrievalEngine):
     A training batch is ``[visible; infrared]`` with the same order of
     identities in both halves, as :class:`CrossModalityIdentitySampler` yields
     it, or ``[visible; visible; infrared]`` of CAJ, whose copies have this order
-    each. The triplet loss reads the features before the BNNeck, C3MMD the
+    each. Every triplet loss reads the features before the BNNeck, C3MMD the
     features after it. Evaluation sends every image through the branch of its
     own modality, under the protocol of the data set, and reports both features.
     A network without a BNNeck gives one feature to both losses, and to the test (ours).
@@ -149,6 +164,12 @@ class CrossModalityEngine(RetrievalEngine):
             data: a batch of the data manager.
             metric_only: leave cross-entropy out, for identities that the
                 classifier does not know.
+
+        Returns:
+            ``"ce"`` (not with ``metric_only``), ``"triplet"`` and ``"c3mmd"``, scalars.
+
+        Raises:
+            InputError: the batch is not [visible; infrared] in this order, or its identities are not in one order.
         """
         images, pids = self.parse_data_for_train(data)
         # The labels stay on the CPU, where the losses check them without waiting for a GPU.

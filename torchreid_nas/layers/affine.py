@@ -10,7 +10,7 @@ from torch import Tensor
 
 from torchreid_nas.aten import find_operator
 
-# Looked up once, as in split_function.py; None where torch has no such operator, see can_normalize.
+# The operators are looked up once, as in split_function.py. can_normalize says where torch lacks one, which is then None.
 _normalize = find_operator("aten::native_batch_norm.out")
 _normalize_on_gpu = find_operator("aten::batch_norm_elemt.out")
 _reduce = find_operator("aten::native_batch_norm_backward.default")

@@ -126,7 +126,7 @@ class MixedBatchNorm2d(MixedNorm):
             means = torch.stack((mean_v, mean_t))
             offsets = means - mean
             var = torch.lerp(var_v, var_t, infrared_share)
-            # w_v w_t (μ_v − μ_t)² is minus the product of the offsets; of halves, each the other's negative, a square.
+            # w_v w_t (μ_v − μ_t)² is minus the product of the offsets. The offsets of two halves are opposite: it is a square.
             var = var.addcmul_(offsets[0], offsets[0]) if 2 * length == whole else var.addcmul_(*offsets, value=-1)
             _track(self.share, mean, var, count=x.numel() // x.shape[1])
             rates = torch.stack((var, var_v, var_t)).add_(self.share.eps).rsqrt_()

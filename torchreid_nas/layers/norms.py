@@ -15,7 +15,8 @@ from torch import nn
 
 from torchreid_nas.layers.modality import MODALITIES
 
-# Of timm, whose other norms are subclasses of torch's. Compared by name, so that timm need not be imported.
+# These norms of timm are no subclasses of torch's norms, as timm's others are. They are compared by name: timm need not be
+# imported.
 _TIMM_RMS = frozenset({"RmsNorm", "RmsNormFp32", "RmsNorm2d", "RmsNorm2dFp32"})
 
 

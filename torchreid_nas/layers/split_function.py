@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torchreid_nas.aten import find_operator
 from torchreid_nas.layers.norms import has_activation
 
-# Looked up once: a network has dozens of these layers, and every lookup takes microseconds. None where torch has no such
-# operator: is_plain then sends the parts through the layers themselves.
+# The operators are looked up once: a network has dozens of these layers, and every lookup takes microseconds. An operator
+# that torch lacks is None; is_plain then sends the parts through the layers themselves.
 _normalize = find_operator("aten::_batch_norm_with_update.out")
 _differentiate = find_operator("aten::batch_norm_backward.default")
 
@@ -177,6 +177,6 @@ class _SplitBatchNorm(torch.autograd.Function):
                 target.copy_(grad_in)
             elif needs_x:
                 gradients.append(grad_in)
-            # Freed before the other part's is made, so that both take the same memory.
+            # This gradient is freed before that of the other part is made, so that both take the same memory.
             del grad_in
         return (torch.cat(gradients) if gradients else grad_x, *parameters, *[None] * 7)

@@ -54,7 +54,7 @@ def forward_parts(layer: ModalityLayer, x: torch.Tensor, visible: nn.Module, inf
         output: torch.Tensor = (visible, infrared)[MODALITIES.index(modality)](x)
         return output
     length = check_joint(layer, x)
-    # split, whose backward pass writes both gradients into one tensor.
+    # The backward pass of torch.split writes both gradients into one tensor; that of two slices writes two whole tensors.
     first, second = torch.split(x, [length, x.shape[0] - length])
     return torch.cat((visible(first), infrared(second)))
 
@@ -73,7 +73,7 @@ class SplitNorm(ModalityLayer):
         torch.Size([6, 3, 4])
     """
 
-    # As the modules of the layers that the class holds; subclasses hold BatchNorms.
+    # The class holds norms of any kind and its subclasses hold BatchNorms: no narrower type fits both.
     visible: Any
     infrared: Any
 
@@ -122,7 +122,7 @@ class MixedNorm(ModalityLayer):
         'SplitNorm'
     """
 
-    # As in SplitNorm.
+    # Their type is that of SplitNorm's norms.
     share: Any
     visible: Any
     infrared: Any

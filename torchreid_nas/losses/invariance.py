@@ -100,7 +100,7 @@ class InvarianceLoss(nn.Module):
             )
         if chunk_size < 1:
             raise InputError(f"chunk_size is {chunk_size}, expected at least 1 entry; the default is 16384")
-        # Not registered as parts of this module: the engine saves the memory.
+        # The engine saves the memory, so that both are not registered as parts of this module.
         self.__dict__["memory"] = memory
         self.__dict__["positive_prediction"] = positive_prediction
         self.temperature, self.num_neighbours, self.chunk_size = temperature, num_neighbours, chunk_size
@@ -221,7 +221,7 @@ class _Invariance(torch.autograd.Function):
         change, nearest = found.settle(logits[:, 1:], count)
         weights = torch.zeros_like(logits)
         if count and predictor is None:
-            # In float32, as the authors' weights are: in float64 the rounding shows in the eighth digit.
+            # The authors' weights are rounded to float32, which shows in the eighth digit in float64.
             weights[:, 1:].scatter_(1, nearest, float(np.float32(1 / nearest.shape[1])))
         elif count and predictor is not None:
             # The own entry stands for the image: dropout may have thinned the feature of the image out.

@@ -154,7 +154,7 @@ def _product(query: Tensor, chunk: Tensor) -> Tensor:
     """Return query @ chunk.T, (B, C), in the faster of two layouts: columns (a transposed view), in bfloat16 rows."""
     if query.dtype == torch.bfloat16:
         return query @ chunk.T
-    # Memory first: up to a third faster in single precision on the CPUs measured.
+    # The product with the memory first is up to a third faster in single precision on the CPUs measured.
     return (chunk @ query.T).T
 
 

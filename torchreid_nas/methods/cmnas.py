@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 
 class CMNASMethod(BaseMethod):
-    """CM-NAS: which norms of a two-stream network the modalities share."""
+    """Two-stream networks: which norms the modalities share (CM-NAS), and the recipes of AGW and CAJ.
+
+    AGW and CAJ are the networks ``agw_*`` and values of ``loss.triplet.kind`` and ``data.channels``. The search of CM-NAS
+    finds split norms in every network and under every recipe here (ours).
+    """
 
     name = "cmnas"
     factories = {
@@ -45,7 +49,7 @@ class CMNASMethod(BaseMethod):
         return [key for key in cls.own_keys if key != without]
 
     def data_options(self, for_test: bool) -> dict[str, Any]:
-        """Return what becomes of the channels of training images."""
+        """Return the rules of channel augmentation, CAJ's."""
         from torchreid_nas.data import Channels
 
         return {"channels": Channels(**self.cfg.data.channels)}
@@ -62,7 +66,7 @@ class CMNASMethod(BaseMethod):
             )
 
     def check_space(self) -> None:
-        """Refuse what the base refuses, and a budget, which only block spaces have."""
+        """Refuse what the base class refuses, and a budget, which spaces of blocks alone have."""
         from torchreid_nas.models.size import COST_KINDS
 
         super().check_space()
@@ -130,7 +134,7 @@ class CMNASMethod(BaseMethod):
         return {"slots": len(slots), "split_slots": split}
 
     def engine_options(self) -> dict[str, Any]:
-        """Return K and the loss weights of the paper's equation of the whole loss."""
+        """Return K, and the loss weights and options of the total loss."""
         from torchreid_nas.engine import CrossModalityLossWeights
 
         loss = self.cfg.loss

@@ -58,7 +58,7 @@ class AGWBackbone(ResNetBackbone):
             if count:
                 last: Any = blocks[-1]
                 channels: int = (last.conv3 if isinstance(last, Bottleneck) else last.conv2).out_channels
-                # Right behind its stage: the order of the modules is that of the slots.
+                # The blocks stand right behind their stage, for the order of the modules is that of the slots.
                 self.add_module(f"NL_{stage}", nn.ModuleList(NonLocal(channels) for _ in range(count)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,9 @@ __all__ = ["authors_keys", "has_layout", "unused_keys"]
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from torchreid_nas.models.two_stream_weights import stored_keys
+from torchreid_nas.state_dicts import COUNTER
+
 if TYPE_CHECKING:
     from torchreid_nas.models.two_stream import TwoStreamNetwork
 
@@ -24,15 +27,12 @@ def has_layout(keys: Iterable[str]) -> bool:
 
 
 def authors_keys(model: TwoStreamNetwork) -> dict[str, str]:
-    """Map every key of the state dict of ``model``, step counters left out, to the key of the authors.
+    """Map every key of :func:`~torchreid_nas.models.two_stream_weights.stored_keys` to the key of the authors.
 
     Norms that the authors do not split keep the names of their parts, which no file of the authors has.
     """
     keys = {}
-    for key in model.state_dict():
-        module, _, tensor = key.rpartition(".")
-        if tensor == "num_batches_tracked" or module.startswith("standardize"):
-            continue
+    for key in stored_keys(model):
         root, _, rest = key.partition(".")
         layer, _, inner = rest.partition(".")
         modality, _, last = inner.partition(".")
@@ -56,4 +56,4 @@ def unused_keys(keys: Iterable[str]) -> set[str]:
     # The forward pass of the authors takes conv1 and bn1 of two of the ResNets, and all other layers of the third one.
     idle = tuple(f"{prefix}{layer}" for prefix in _STEMS.values() for layer in ("layer", "fc."))
     idle += tuple(f"{_BASE}{layer}." for layer in ("conv1", "bn1", "fc"))
-    return {key for key in keys if key.startswith(idle) or key.endswith("num_batches_tracked")}
+    return {key for key in keys if key.startswith(idle) or key.endswith(COUNTER)}

@@ -12,9 +12,8 @@ from torchreid_nas.architecture import Architecture
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import load_checkpoint
 from torchreid_nas.genotypes import COMBINED_SPACE
-from torchreid_nas.state_dicts import find_state
+from torchreid_nas.state_dicts import COUNTER, find_state
 
-_COUNTER = "num_batches_tracked"
 # Names within a CBlock. The order matters: the authors call "expand" what is "shortcut" here.
 _BLOCK_RENAMES = (
     (r"^reduce\.", "squeeze.op."),
@@ -65,13 +64,13 @@ def authors_keys(model: SearchedNetwork) -> dict[str, str]:
     ImageNet neck; see :func:`rename_neck` for their other neck.
     """
     series = model.architecture.space != COMBINED_SPACE
-    return {key: _authors_key(key, series) for key in model.state_dict() if not key.endswith(_COUNTER)}
+    return {key: _authors_key(key, series) for key in model.state_dict() if not key.endswith(COUNTER)}
 
 
 def authors_counters(model: SearchedNetwork) -> set[str]:
     """Return the step counters of the BatchNorms by the names of the authors, whose files may hold them or not."""
     series = model.architecture.space != COMBINED_SPACE
-    return {_authors_key(key, series) for key in model.state_dict() if key.endswith(_COUNTER)}
+    return {_authors_key(key, series) for key in model.state_dict() if key.endswith(COUNTER)}
 
 
 def rename_neck(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,7 +112,7 @@ def load_pretrained(model: _Network, path: str | os.PathLike[str]) -> None:
         fits = key in given and given[key].shape == value.shape
         if fits:
             own[key] = given[key]
-        elif key.startswith("backbone.") and not key.endswith(_COUNTER):
+        elif key.startswith("backbone.") and not key.endswith(COUNTER):
             what = f"{tuple(given[key].shape)}, expected {tuple(value.shape)}" if key in given else "missing"
             raise InputError(f'the weights "{path}" do not fit this {type(model).__name__}: "{key}" is {what}; {_REMEDY}')
     extra = {key for key in given if key.startswith(("backbone.", "base.")) and key not in own}

@@ -100,7 +100,7 @@ class ECNNetwork(nn.Module):
     def pool5(self, images: torch.Tensor) -> torch.Tensor:
         """Return the pooled feature map (B, D), not normalised, of images (B, 3, H, W)."""
         x = images
-        # No graph through the frozen part: it gets no gradient even where other code sets requires_grad.
+        # The frozen part is not in the graph: it gets no gradient even where other code sets requires_grad.
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.frozen_stages < 0):
             for name in _STEM:
                 x = self.backbone.get_submodule(name)(x)

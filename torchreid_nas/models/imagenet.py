@@ -16,7 +16,7 @@ from torch import nn
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import load_checkpoint
 from torchreid_nas.hub.imagenet import IMAGENET, fetch_weights
-from torchreid_nas.state_dicts import find_state
+from torchreid_nas.state_dicts import COUNTER, find_state
 
 
 def check_full_width(width: float) -> None:
@@ -71,7 +71,7 @@ def load_fitting(
     """
     given = {}
     for key, value in network.state_dict().items():
-        found = state.get(theirs(key), value if key.endswith("num_batches_tracked") else None)
+        found = state.get(theirs(key), value if key.endswith(COUNTER) else None)
         if found is None or found.shape != value.shape:
             raise InputError(
                 f'the weights {name} do not fit {title}: "{theirs(key)}" is '

@@ -83,7 +83,7 @@ def _create(timm: Any, name: str, options: dict[str, Any], image_size: tuple[int
     if is_offline():
         import huggingface_hub.constants
 
-        # Read at every download; what the hub's cache holds is still found.
+        # The hub reads this flag at every download, and still finds what its cache holds.
         huggingface_hub.constants.HF_HUB_OFFLINE = True
     try:
         network: nn.Module = timm.create_model(name, img_size=image_size, **options)

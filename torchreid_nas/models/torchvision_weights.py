@@ -8,11 +8,12 @@ from collections.abc import Mapping
 
 import torch
 
-_COUNTER = "num_batches_tracked"
+from torchreid_nas.state_dicts import COUNTER
+
 _HEAD = re.compile(r"(?:fc|classifier|head|AuxLogits)\b")
 _DENSE = re.compile(r"(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)")
 _MOBILENET = "features.0.0.weight", "conv2.0.conv1.conv.weight"
-# Of torchreid's first inverted residual, which expands by a factor of 1; torchvision leaves that out.
+# torchreid's first inverted residual expands by a factor of 1, by a convolution of this name that torchvision leaves out.
 _FIRST = "conv2.0.conv1."
 _BN = ("weight", "bias", "running_mean", "running_var")
 _EPS = 1e-5
@@ -37,9 +38,9 @@ def in_torchreids_layout(state: Mapping[str, torch.Tensor], own: Mapping[str, to
 
 def _mobilenet(state: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Give the layers of torchvision's MobileNetV2 the names of torchreid's, in their common order."""
-    theirs = [key for key in state if key.startswith("features.") and not key.endswith(_COUNTER)]
+    theirs = [key for key in state if key.startswith("features.") and not key.endswith(COUNTER)]
     ours = [
-        key for key in own if not key.startswith((_FIRST, "classifier", "fc")) and not key.endswith(_COUNTER)
+        key for key in own if not key.startswith((_FIRST, "classifier", "fc")) and not key.endswith(COUNTER)
     ]
     named = {ours_key: state[key] for ours_key, key in zip(ours, theirs)} if len(ours) == len(theirs) else {}
     channels = own[f"{_FIRST}conv.weight"].shape[0]

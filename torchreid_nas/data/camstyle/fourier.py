@@ -194,7 +194,7 @@ class _Window:
         return np.hypot(frequencies[:, 0], frequencies[:, 1])
 
 
-# Cached: images of many sizes share their heights and widths.
+# The cache pays, because images of many sizes share their heights and widths.
 @functools.lru_cache(maxsize=512)
 def _waves_over_height(height: int, rows: int) -> np.ndarray:
     """Return the transform over the height of real and imaginary parts, float32 (2 * (2 * rows + 1), height * 2)."""

@@ -68,7 +68,7 @@ class StatisticsStyler(CameraStyler):
         """Return ``pixels`` with their colours mapped from the camera of ``item`` to ``new_camid``."""
         if new_camid == item[2]:
             return pixels
-        # In single precision: OpenCV maps integers more coarsely.
+        # The colours are mapped in single precision, because OpenCV maps integers more coarsely.
         return round_to_pixels(cv2.transform(pixels.astype(np.float32), self._maps[item[2], new_camid]))
 
     def summary(self) -> str:

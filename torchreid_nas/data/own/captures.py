@@ -21,7 +21,7 @@ def capture_keys(rows: Sequence[Record]) -> list[Hashable]:
     """
     if any(row.camid for row in rows):
         return [(row.modality, row.camid) for row in rows]
-    # Of a file with two names the first one decides.
+    # The first name of a file that has two decides.
     first: dict[Hashable, Hashable] = {}
     return [
         first.setdefault(file, (row.modality, row.sequence) if row.sequence else file)

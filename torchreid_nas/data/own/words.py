@@ -19,7 +19,7 @@ PARTS = {
 """Words of a split, and what they say: the split and the role."""
 
 _CAMERA = re.compile(r"cam(?:era)?[ _-]?[0-9]{1,9}", re.IGNORECASE)
-# A year, then perhaps a month and a day.
+# A date has a year, then perhaps a month and a day.
 _DATE = re.compile(r"(?:19|20)[0-9]{2}[-_.]?(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12][0-9]|3[01])(?:[-_T ]?[0-9:]+)?")
 
 

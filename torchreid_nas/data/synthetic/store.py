@@ -16,7 +16,7 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.files import read_json, write_json
 
 MARKER = "synthetic.json"
-# Raised when a new version of the code gives other files for the same settings.
+# This number rises when new code gives other files for the same settings.
 _VERSION = 1
 
 
@@ -53,7 +53,7 @@ def stored(
     if os.path.lexists(folder):
         _require_same(folder, wanted)
         return folder
-    # A random name: containers that share a disk may have the same process numbers.
+    # The name is random, because containers that share a disk may have the same process numbers.
     staging = folder.with_name(f".{name}.{secrets.token_hex(4)}.tmp")
     try:
         staging.mkdir(parents=True)
