@@ -26,7 +26,7 @@ ORDER = [
     "deploy hub losses data config",
     "layers metrics run.folder",
     "architecture",
-    "bn_choices genotypes neck_names",
+    "bn_choices genotypes neck_names preemption",
     "architecture_format",
     "files device distributed host state_dicts slots",
     "log",

@@ -2,11 +2,12 @@
 from __future__ import annotations
 
 __all__ = [
-    "as_json", "atomic_folder", "atomic_path", "check_archive", "check_folder", "load_checkpoint", "read_json",
-    "remove_leftovers", "save_checkpoint", "write_json", "write_text",
+    "as_json", "atomic_folder", "atomic_path", "check_archive", "check_folder", "file_digest", "load_checkpoint", "read_json",
+    "remove_leftovers", "save_checkpoint", "write_json", "write_text", "written_checkpoint",
 ]
 
 import contextlib
+import hashlib
 import json
 import os
 import pickle
@@ -184,17 +185,45 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 def save_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
     """Save tensors and plain values so that :func:`load_checkpoint` reads them back."""
+    with written_checkpoint(path, state):
+        pass
+
+
+@contextlib.contextmanager
+def written_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> Iterator[str]:
+    """Save as :func:`save_checkpoint` does, and yield the SHA-256 of the file before the file takes its name.
+
+    Args:
+        path: the file.
+        state: tensors and plain values.
+    """
     import torch
 
-    with atomic_path(path) as temporary, temporary.open("wb", buffering=0) as file:
-        try:
-            torch.save(state, file)
-        except RuntimeError as error:
-            # The writer of archives hides the error of the file system behind an error of its own.
-            cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, OSError):
-                cause = cause.__cause__ or cause.__context__
-            raise cause or error from None
+    with atomic_path(path) as temporary:
+        with temporary.open("wb", buffering=0) as file:
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:
+                # The writer of archives hides the error of the file system behind an error of its own.
+                cause: BaseException | None = error
+                while cause is not None and not isinstance(cause, OSError):
+                    cause = cause.__cause__ or cause.__context__
+                raise cause or error from None
+        yield file_digest(temporary)
+
+
+def file_digest(path: str | os.PathLike[str], kind: str = "sha256") -> str:
+    r"""Return the checksum of a file: ``"sha256"``, or ``"git_blob"``, which is what git calls its content.
+
+    A git blob's id is the SHA-1 of ``blob <size>\0`` and the content.
+    """
+    digest = hashlib.sha256() if kind == "sha256" else hashlib.sha1(usedforsecurity=False)
+    if kind == "git_blob":
+        digest.update(b"blob %d\0" % Path(path).stat().st_size)
+    with Path(path).open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def load_checkpoint(

@@ -96,7 +96,11 @@ def heard_interrupt():
 
 
 @pytest.mark.usefixtures("heard_interrupt")
-@pytest.mark.parametrize("number, code, word", [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")])
+@pytest.mark.parametrize("number, code, word", [
+    (signal.SIGTERM, 143, "terminated: SIGTERM came after batch 2 of epoch 2, and the state is saved"),
+    (signal.SIGUSR1, 143, "terminated: SIGUSR1 came after batch 2 of epoch 2, and the state is saved"),
+    (signal.SIGINT, 130, "interrupted"),
+])
 def test_a_signal_ends_a_training_that_goes_on_to_the_same_weights(number, code, word, data_root, tmp_path, capsys, monkeypatch):
     whole, stopped = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "stopped")
     assert main(training(data_root, whole)) == 0

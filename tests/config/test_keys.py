@@ -33,7 +33,7 @@ def test_only_places_tests_and_reports_decide_no_stage():
     free = {name for name, key in KEYS.items() if not key.decides}
     assert {name for name in free if not name.startswith("test.")} == {
         "device", "data.root", "data.targets", "data.cache_dir", "data.save_dir", "data.digest", "logger",
-        "report.enabled",
+        "report.enabled", "train.checkpoint_minutes", "train.keep_checkpoints",
     }
     assert set(keys_that_bind("train")) == {
         "task", "model.separate", "model.last_stride", "model.fusion_gate", "model.convolutions", "data.split_id",

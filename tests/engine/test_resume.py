@@ -1,7 +1,9 @@
 """A training that is resumed ends as one that was never stopped: engines on a toy network, without the pipeline."""
 from __future__ import annotations
 
+import dataclasses
 import json
+import signal
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from torchreid_nas import preemption
 from torchreid_nas.engine import ResumableEngine, TrainingOptions
 from torchreid_nas.errors import InputError
 from torchreid_nas.run.folder import StageFolder
@@ -146,3 +149,57 @@ def test_a_second_training_replaces_the_history_of_the_first(tmp_path):
     for _ in range(2):
         toy.run(tmp_path, max_epoch=2)
     assert len(StageFolder(tmp_path).history.read_text().splitlines()) == 2
+
+
+def stopped_within(folder, batch, **options):
+    """Train until a request to stop comes after some batches of the second epoch, and return the engine of the next process."""
+    first = engine(**options)
+    step, steps = first.forward_backward, []
+
+    def watched(data):
+        steps.append(1)
+        if len(steps) == 3 + batch:
+            preemption.request(signal.SIGUSR1)
+        return step(data)
+
+    first.forward_backward = watched
+    with pytest.raises(preemption.Preempted, match=f"SIGUSR1 came after batch {batch} of epoch 2"):
+        first.run(folder, max_epoch=EPOCHS)
+    assert not preemption.requested() and not preemption.listens()
+    return engine(**options)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("options", [{}, {"held_out": True}, {"ema": 0.0}], ids=str)
+def test_a_training_that_was_stopped_inside_an_epoch_has_all_numbers_of_a_whole_one(options, batch, tmp_path):
+    whole = engine(**options)
+    whole.run(tmp_path / "whole", max_epoch=EPOCHS)
+    second = stopped_within(tmp_path / "stopped", batch, **options)
+    assert StageFolder(tmp_path / "stopped").load_state()["within"]["walk"]["done"] == batch
+    start = second.resume(tmp_path / "stopped")
+    assert start == 1
+    second.run(tmp_path / "stopped", max_epoch=EPOCHS, start_epoch=start)
+    assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
+
+
+def test_a_checkpoint_inside_an_epoch_is_written_when_it_is_due(tmp_path):
+    whole = engine()
+    whole.run(tmp_path / "whole", max_epoch=EPOCHS)
+    first = engine()
+    first.options = dataclasses.replace(first.options, checkpoint_minutes=1e-9)
+    step, steps = first.forward_backward, []
+
+    def killed(data):
+        steps.append(1)
+        if len(steps) == 6:
+            raise KeyboardInterrupt
+        return step(data)
+
+    first.forward_backward = killed
+    with pytest.raises(KeyboardInterrupt):
+        first.run(tmp_path / "killed", max_epoch=EPOCHS)
+    state = StageFolder(tmp_path / "killed").load_state()
+    assert (state["epoch"], state["within"]["walk"]["done"]) == (1, 2)
+    second = engine()
+    second.run(tmp_path / "killed", max_epoch=EPOCHS, start_epoch=second.resume(tmp_path / "killed"))
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")

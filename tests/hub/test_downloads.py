@@ -9,8 +9,8 @@ import pytest
 
 from torchreid_nas import zoo
 from torchreid_nas.errors import InputError
+from torchreid_nas.files import file_digest
 from torchreid_nas.hub import download as download_module
-from torchreid_nas.hub.checks import file_digest
 from torchreid_nas.hub.errors import DownloadFailed
 
 

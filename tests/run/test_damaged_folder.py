@@ -61,6 +61,9 @@ def test_a_damaged_config_of_a_stage(damage, data_root, copied, capsys):
 @pytest.mark.parametrize("trained", [True, False])
 def test_a_checkpoint_with_other_content(state, trained, data_root, copied, capsys):
     path = copied / "train" / "checkpoint.pth"
+    # A folder of version 0.1 has neither older checkpoints nor digests.
+    (copied / "train" / "checkpoint-1.pth").unlink()
+    (copied / "train" / "checkpoints.json").unlink()
     torch.save(state, path)
     if not trained:
         (copied / "train" / "model.pth").unlink()
@@ -73,10 +76,24 @@ def test_a_checkpoint_with_other_content(state, trained, data_root, copied, caps
 @pytest.mark.parametrize("name", ["search/checkpoint.pth", "train/checkpoint.pth", "train/model.pth"])
 def test_a_flipped_bit_is_found(name, data_root, copied, capsys):
     flipped(copied / name)
+    (copied / name).with_name("checkpoint-1.pth").unlink()
     if name.startswith("search"):
         (copied / "architecture.json").unlink()
     error = refused(capsys, *arguments(data_root, copied, "--resume"))
     assert str(copied / name) in error and "damaged" in error
+
+
+@pytest.mark.parametrize("with_digests", [True, False])
+def test_the_newest_whole_checkpoint_is_used(with_digests, copied, caplog):
+    stage = RunFolder(copied).train
+    assert [path.name for path in stage.checkpoints()] == ["checkpoint.pth", "checkpoint-1.pth"]
+    newest, older = (torch.load(path, weights_only=True)["epoch"] for path in stage.checkpoints())
+    assert newest == older + 1 == stage.load_state()["epoch"]
+    flipped(stage.checkpoint)
+    if not with_digests:
+        stage.digests.unlink()
+    assert stage.load_state()["epoch"] == older
+    assert str(stage.checkpoint) in caplog.text and "damaged" in caplog.text and "the checkpoint before is used" in caplog.text
 
 
 @pytest.mark.parametrize("results", ["[]", '{"results": 1}', '{"results": [1]}', "{", ""])

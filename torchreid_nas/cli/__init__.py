@@ -18,6 +18,7 @@ from typing import Any
 from yacs.config import CfgNode
 
 import torchreid_nas
+from torchreid_nas import preemption
 from torchreid_nas.cli.faults import machine_fault
 from torchreid_nas.config import KEYS, load_config
 from torchreid_nas.errors import InputError, nearest, plain_warnings, printable
@@ -50,18 +51,21 @@ _COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every code but 0 comes with one sentence.
 
-    0 is success, 1 a fault of the machine (out of memory, a killed process), 2 bad input, 130 Ctrl-C, 143 SIGTERM. The
+    0 is success, 1 a fault of the machine (out of memory, a killed process), 2 bad input, 130 Ctrl-C, 143 SIGTERM or SIGUSR1. The
     commands ``verify`` and ``doctor`` also return 1, and ``doctor`` 2, for what they find.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        with _sigterm_as_interrupt(), plain_warnings(), _voice():
+        with _signals_as_interrupts(), plain_warnings(), _voice():
             if argv and argv[0] in _COMMANDS:
                 return importlib.import_module(_COMMANDS[argv[0]][0]).main(argv[1:])
             return _experiment(argv)
     except InputError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
+    except preemption.Preempted as stopped:
+        print(f"terminated: {stopped}, and the state is saved; {_what_is_left(argv)}", file=sys.stderr)
+        return 143
     except _Terminated:
         print(f"terminated; {_what_is_left(argv)}", file=sys.stderr)
         return 143
@@ -95,27 +99,37 @@ class _Terminated(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Inside the block SIGTERM, by which batch systems end a job, cleans up as Ctrl-C does; the handler of a caller stays."""
+def _signals_as_interrupts() -> Iterator[None]:
+    """Inside the block SIGTERM and SIGUSR1, by which batch systems end a job, clean up as Ctrl-C does.
+
+    A training finishes its step and saves first. The handler of a caller stays.
+    """
     owner = os.getpid()
 
-    def stop(*_: Any) -> None:
-        # A second SIGTERM must not break off the cleaning up.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN if os.getpid() == owner else signal.SIG_DFL)
-        if os.getpid() == owner:
+    def stop(number: int, _: Any) -> None:
+        # A second signal must not break off the cleaning up.
+        for one in signals:
+            signal.signal(one, signal.SIG_IGN if os.getpid() == owner else signal.SIG_DFL)
+        if os.getpid() != owner:
+            # A forked loader process has inherited this handler, and ends as it would without the handler.
+            os.kill(os.getpid(), number)
+        elif preemption.listens():
+            preemption.request(number)
+        else:
             raise _Terminated
-        # A forked loader process has inherited this handler, and ends as it would without the handler.
-        os.kill(os.getpid(), signal.SIGTERM)
 
     # Python allows signal handlers in the main thread only.
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    signal.signal(signal.SIGTERM, stop)
+    signals = [one for one in (signal.SIGTERM, signal.SIGUSR1) if signal.getsignal(one) == signal.SIG_DFL]
+    for one in signals:
+        signal.signal(one, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for one in signals:
+            signal.signal(one, signal.SIG_DFL)
 
 
 def _what_is_left(argv: Sequence[str]) -> str:

@@ -117,6 +117,13 @@ TRAIN_KEYS = {
         "one process does (True), or each process over its own images, averaged after each epoch (False; fewer messages)", "ours",
         decides=TRAIN_AND_SEARCH,
     ),
+    "checkpoint_minutes": Key(
+        15.0, "minutes after which a checkpoint is written inside an epoch, from which --resume goes on to the same numbers; "
+        "0: at the end of each epoch alone", "ours", NOT_NEGATIVE,
+    ),
+    "keep_checkpoints": Key(
+        2, "newest checkpoints that stay; --resume takes the newest that is whole", "ours", AT_LEAST_ONE,
+    ),
     "compile": Key(False, "torch.compile of the network; gained nothing on a CPU", decides=TRAIN_AND_SEARCH),
     "holdout": Key(
         0.0, "share of the training identities that chooses the best epoch; 0 takes the last. A search sees them all", "ours",

@@ -57,6 +57,9 @@ class CachedLoader(DataLoader):
         transform: what is done to a batch of pixels.
         device: where the images are put.
         channels_last: memory order of the images.
+
+    Attributes:
+        skip: batches at the start of the next pass whose random numbers are drawn, and which are neither read nor yielded.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class CachedLoader(DataLoader):
         self._reader, self._transform, self._device = reader, transform, torch.device(device)
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self._buffers = _Buffers()
+        self.skip = 0
 
     dataset: CrossModalityDataset | CameraStyleDataset
 
@@ -87,11 +91,15 @@ class CachedLoader(DataLoader):
                 camera style is broken, where they are too many to be decoded once.
         """
         generator = torch.Generator().manual_seed(int(torch.empty((), dtype=torch.int64).random_()))
+        skipped, self.skip = self.skip, 0
         self._reader.open()
         with ThreadPoolExecutor(min(torch.get_num_threads(), _MOST_THREADS)) as pool:
             # No name is given to a batch that is handed out: what it takes is free as soon as nobody holds it.
             ahead: deque[_Begun] = deque()
-            for indices in self._batches:
+            for number, indices in enumerate(self._batches):
+                if number < skipped:
+                    self._draw(indices, generator)
+                    continue
                 ahead.append(self._begin(indices, generator, pool))
                 if len(ahead) > 1:
                     yield self._finish(ahead.popleft())
@@ -104,11 +112,7 @@ class CachedLoader(DataLoader):
         Of several processes each draws what is random about the whole batch and brings its own images together.
         """
         count, size = len(indices), self._reader.size
-        read = self._reader.draw(indices, generator)
-        streams = None
-        if self._transform.channels and isinstance(self.dataset, CrossModalityDataset):
-            streams = [self.dataset.stream_of(index) for index in indices]
-        augmented = self._transform.draw(count, *size, generator, streams)
+        read, augmented = self._draw(indices, generator)
         if self._parts is not None:
             own = own_places(count, self._parts)
             indices, read = [indices[place] for place in own], [read[place] for place in own]
@@ -124,6 +128,14 @@ class CachedLoader(DataLoader):
             for part in portions
         ]
         return _Begun(indices, read, augmented, images, prepared)
+
+    def _draw(self, indices: list[int], generator: torch.Generator) -> tuple[list[Any], list[torch.Tensor]]:
+        """Draw what is random about a batch: its images, and what becomes of the images."""
+        read = self._reader.draw(indices, generator)
+        streams = None
+        if self._transform.channels and isinstance(self.dataset, CrossModalityDataset):
+            streams = [self.dataset.stream_of(index) for index in indices]
+        return read, self._transform.draw(len(indices), *self._reader.size, generator, streams)
 
     def _read(self, indices: list[int], read: list[Any], augmented: list[torch.Tensor], out: torch.Tensor) -> None:
         self._reader.fill(indices, read, out.numpy())

@@ -3,9 +3,10 @@ from __future__ import annotations
 
 __all__ = ["EPOCH_LENGTHS", "JointLoader"]
 
-from collections.abc import Iterator, Sized
+from collections.abc import Generator, Iterator, Sized
 from typing import Any
 
+from torchreid_nas.data.walk import Walk
 from torchreid_nas.errors import InputError, nearest
 
 EPOCH_LENGTHS = ("source", "target", "longer")
@@ -45,6 +46,7 @@ class JointLoader:
         lengths = [len(loader) for name, loader in loaders.items() if length in (name, "longer")]
         self._first = next(iter(loaders.values()))
         self._length = max(lengths or [len(self._first)])
+        self._walks: list[Walk | None] = [None, None]
 
     @property
     def sampler(self) -> Any:
@@ -57,16 +59,38 @@ class JointLoader:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the batches of an epoch."""
-        sources, targets = _endless(self.source), _endless(self.target)
-        for _ in range(len(self)):
-            target = next(targets) if self.target is not None else {}
-            batch = dict(next(sources) if self.source is not None else target)
+        self._walks = [None if loader is None else Walk(loader) for loader in (self.source, self.target)]
+        return self._batches(len(self))
+
+    def position(self) -> list[dict[str, Any] | None]:
+        """Return the positions in the source and the target, see :meth:`Walk.position`."""
+        return [None if walk is None else walk.position() for walk in self._walks]
+
+    def go_on(self, position: list[dict[str, Any] | None], done: int) -> Iterator[dict[str, Any]]:
+        """Yield the batches of an epoch after the first ``done``, from the positions in both loaders."""
+        iter(self)
+        for walk, place in zip(self._walks, position):
+            if walk is not None and place is not None:
+                walk.go_on(place)
+        return self._batches(len(self) - done)
+
+    def _batches(self, count: int) -> Generator[dict[str, Any]]:
+        for _ in range(count):
+            target = self._next(1)
+            batch = dict(target if self._walks[0] is None else self._next(0))
             yield {**batch, "target": target} if self.target is not None else batch
 
-
-def _endless(loader: Any | None) -> Iterator[dict[str, Any]]:
-    while loader is not None:
-        yield from loader
+    def _next(self, place: int) -> dict[str, Any]:
+        """Return the next batch of the source (0) or the target (1), which starts anew at its end; of None an empty one."""
+        walk = self._walks[place]
+        if walk is None:
+            return {}
+        batch: dict[str, Any] | None = next(walk, None)
+        if batch is None:
+            walk = self._walks[place] = Walk(walk.loader)
+            batch = next(walk)
+        assert batch is not None
+        return batch
 
 
 def _size(loader: Any) -> int | str:

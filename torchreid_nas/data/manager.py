@@ -366,7 +366,21 @@ class ReIDDataManager(torchreid.data.ImageDataManager.__base__):
 
 
 class ImageLoader(DataLoader):
-    """A DataLoader that raises an ``InputError`` of a worker as it was, without the worker's traceback."""
+    """A DataLoader that raises an ``InputError`` of a worker as it was, without the worker's traceback.
+
+    Where the sampler is an :class:`~torchreid_nas.data.share.OwnShare`, batches can be skipped: see :class:`CachedLoader`.
+    """
+
+    sampler: Any
+
+    @property
+    def skip(self) -> int:
+        """Batches at the start of the next pass that are drawn and not read; other samplers have no such attribute."""
+        return int(self.sampler.skip // (self.batch_size or 1))
+
+    @skip.setter
+    def skip(self, batches: int) -> None:
+        self.sampler.skip = batches * (self.batch_size or 1)
 
     # torch's annotation promises an iterator class of its own.
     def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]

@@ -1,7 +1,7 @@
 """Random numbers that belong to an image of a pass, so that they do not follow the number of loader processes."""
 from __future__ import annotations
 
-__all__ = ["SeededIndex", "SeededSampler", "seeded"]
+__all__ = ["RandomState", "SeededIndex", "SeededSampler", "random_state", "restore_random_state", "seeded"]
 
 import contextlib
 import random
@@ -11,6 +11,40 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import Sampler
+
+RandomState = dict[str, Any]
+"""The states of all generators that are global in a process, as tensors and plain values."""
+
+
+def random_state() -> RandomState:
+    """Return the states of Python's, NumPy's and torch's global generators, those of the GPUs included.
+
+    Example:
+        >>> state = random_state()
+        >>> first = torch.rand(1)
+        >>> restore_random_state(state)
+        >>> torch.equal(torch.rand(1), first)
+        True
+    """
+    version, words, gauss = random.getstate()
+    kind, keys, place, has_gauss, cached = np.random.get_state()
+    return {
+        "python": [version, torch.tensor(words), gauss],
+        "numpy": [kind, torch.tensor(np.asarray(keys, dtype=np.int64)), place, has_gauss, cached],
+        "torch": torch.get_rng_state(),
+        "gpus": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+    }
+
+
+def restore_random_state(state: RandomState) -> None:
+    """Give the generators the states of :func:`random_state`; GPUs that are not there are left out."""
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words.tolist()), gauss))
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state["torch"].cpu())
+    for number, own in enumerate(state["gpus"][:torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(own.cpu(), number)
 
 
 class SeededIndex(int):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = ["OwnShare", "check_divides", "own_places"]
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -69,6 +70,9 @@ class OwnShare(Sampler[int]):
         sampler: gives the indices of the batches of one process.
         batch_size: images of a batch of all processes.
 
+    Attributes:
+        skip: indices at the start of the next pass that are drawn and not yielded.
+
     Example:
         >>> list(OwnShare(range(5), batch_size=2))
         [0, 1, 2, 3, 4]
@@ -76,9 +80,14 @@ class OwnShare(Sampler[int]):
 
     def __init__(self, sampler: Any, batch_size: int) -> None:
         self._sampler, self._batch_size = sampler, batch_size
+        self.skip = 0
 
     def __iter__(self) -> Iterator[int]:
         """Yield the indices of one pass."""
+        skipped, self.skip = self.skip, 0
+        return itertools.islice(self._indices(), skipped, None)
+
+    def _indices(self) -> Iterator[int]:
         batch: list[int] = []
         for index in self._sampler:
             batch.append(index)

@@ -22,8 +22,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from torchreid_nas.data.interface import DataManager
-from torchreid_nas.distributed import is_main, processes
-from torchreid_nas.engine.checkpoint import Position, Stateful, collect_state, restore_state
+from torchreid_nas.data.walk import Walk
+from torchreid_nas.distributed import processes
+from torchreid_nas.engine.checkpoint import Stateful
 from torchreid_nas.engine.divergence import refuse_broken_losses, refuse_broken_weights, way_out_of_divergence
 from torchreid_nas.engine.ema import ExponentialMovingAverage
 from torchreid_nas.engine.interface import BatchLoader
@@ -32,12 +33,14 @@ from torchreid_nas.engine.parallel import ParallelLosses, as_one_process
 from torchreid_nas.engine.precision import Precision
 from torchreid_nas.engine.progress import EpochProgress
 from torchreid_nas.engine.readings import Readings
+from torchreid_nas.engine.resuming import Resuming
 from torchreid_nas.engine.scoring import ProtocolResult, ScoredFeatures, result_lines, results_that_count
 from torchreid_nas.errors import InputError
 from torchreid_nas.files import save_checkpoint
 from torchreid_nas.layers import average_statistics
 from torchreid_nas.log import plain_lines
 from torchreid_nas.metrics import RankingResult
+from torchreid_nas.preemption import Preempted, listen, requested
 from torchreid_nas.run.folder import StageFolder
 
 _LOGGER = logging.getLogger(__name__)
@@ -53,7 +56,7 @@ def total(terms: Iterable[torch.Tensor]) -> torch.Tensor:
     return functools.reduce(torch.add, terms)
 
 
-class ResumableEngine(torchreid.engine.Engine):
+class ResumableEngine(Resuming, torchreid.engine.Engine):
     """torchreid's engine, whose loop (``run``) goes on exactly where a killed run stopped.
 
     ``save_dir`` is a :class:`~torchreid_nas.run.folder.StageFolder`: every epoch
@@ -101,6 +104,10 @@ class ResumableEngine(torchreid.engine.Engine):
         self._progress = EpochProgress()
         self._readings = Readings()
         self._parallel_losses = ParallelLosses(())
+        self._walk = Walk(())
+        self._saved = time.monotonic()
+        self._within: dict[str, Any] | None = None
+        self._saves_within, self._begun_at = False, 0
         self._history = ""
         self._stateful_optimizer: Any = optimizer
         self.tested: list[ProtocolResult] = []
@@ -112,6 +119,8 @@ class ResumableEngine(torchreid.engine.Engine):
         """Run one epoch of torchreid's loop, seeded by its number, then the held-out look; write history and checkpoint."""
         if not self.stopped:
             self._train_epoch(fixbase_epoch, open_layers)
+            if self.save_dir is not None and self._agreed(self._requested)[0]:
+                raise Preempted(f"{requested() or 'a signal'} came at the end of epoch {self.epoch + 1}")
         if self.epoch + 1 == self.max_epoch and not self.test_loader and self.save_dir is not None:
             self._end_untested(self.save_dir)
 
@@ -119,14 +128,21 @@ class ResumableEngine(torchreid.engine.Engine):
         start = time.monotonic()
         self.begin_epoch()
         loader = self.train_loader
+        self._walk = Walk(loader, after=self._after_step)
+        if self._within is not None:
+            self.go_on_within(self._within)
+            self._within = None
+        self._begun_at = self._walk.done
         # The bar replaces torchreid's printed lines.
-        with self._progress.bar(loader, self.epoch, self.max_epoch) as bar:
+        self._requested = False
+        with listen(), self._progress.bar(self._walk, self.epoch, self.max_epoch) as bar:
             self.train_loader = bar
             try:
                 with self.precision.explained_layout(self.model), as_one_process(self.model, self.options.sync_bn):
                     super().train(print_freq=sys.maxsize, fixbase_epoch=fixbase_epoch, open_layers=open_layers)
             finally:
                 self.train_loader = loader
+                self._requested = bool(requested())
         if not self.options.sync_bn:
             average_statistics(self.model, *([self.ema.module] if self.ema else []))
         if not len(loader):
@@ -142,6 +158,7 @@ class ResumableEngine(torchreid.engine.Engine):
             self._history = (self._history if self.epoch else "") + folder.history_line(row)
             folder.write_history(self._history)
             self.save_checkpoint(folder)
+            self._saved = time.monotonic()
 
     def forward_backward(self, data: Mapping[str, Any]) -> dict[str, float]:
         """Take a batch of torchreid's loop: its gradient and, where a step is due, the step; returns losses for the meters."""
@@ -342,50 +359,6 @@ class ResumableEngine(torchreid.engine.Engine):
             "model": self.model, "optimizer": self._stateful_optimizer, "scheduler": self.scheduler,
             "ema": self.ema.module if self.ema else None, "scaler": self.precision.scaler,
         }
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that the next epoch depends on."""
-        position = Position(self.epoch + 1, self.best_score, self.best_epoch, self.stopped)
-        return {**collect_state(self.parts(), position), "history": self._history}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore :meth:`state_dict`.
-
-        Raises:
-            InputError: the state is of another model or engine.
-        """
-        position = restore_state(self.parts(), state)
-        self.start_epoch, self.best_score = position.epoch, position.best_score
-        self.best_epoch, self.stopped = position.best_epoch, position.stopped
-
-    def save_checkpoint(self, folder: StageFolder) -> None:
-        """Write the state after this epoch into the folder of the stage; all processes together have the state."""
-        state = self.state_dict()
-        if is_main():
-            folder.save_state(state)
-
-    def resume(self, save_dir: str | Path) -> int:
-        """Go on from the checkpoint of the folder of a stage, if there is one; return the number of epochs done.
-
-        The history is written anew as the checkpoint has it: a damaged file is mended, and the lines of later epochs,
-        which run again, are dropped.
-
-        Raises:
-            InputError: the checkpoint is damaged or of another model; nothing is changed then.
-        """
-        folder = StageFolder(Path(save_dir))
-        if not folder.checkpoint.exists():
-            return 0
-        state = folder.load_state(self.options.device)
-        history = state.get("history")
-        # Checkpoints of version 0.1 hold no history.
-        history = history if isinstance(history, str) else folder.read_history(state["epoch"])
-        self.load_state_dict(state)
-        self._history = history
-        if folder.history_differs(history):
-            _LOGGER.warning('the history "%s" was damaged; its lines are written anew from the checkpoint', folder.history)
-        folder.write_history(history)
-        return self.start_epoch
 
     def _save_weights(self, save_dir: Path, epoch: int) -> None:
         save_checkpoint(StageFolder(save_dir).weights, {"state_dict": self.evaluated_model.state_dict(), "epoch": epoch})

@@ -216,7 +216,7 @@ class DomainAdaptationEngine(RetrievalEngine):
             self.train_loader = self._joint if self._adapts else JointLoader(self._source, None)
         super().begin_epoch()
         from_features = (options.exemplars, options.memory_init) == ("memory", "features")
-        if self._adapts and self.epoch == options.target_epoch and from_features:
+        if self._adapts and self.epoch == options.target_epoch and from_features and self._within is None:
             self._start_from_features()
 
     def end_of_epoch(self) -> dict[str, Any]:
@@ -267,7 +267,8 @@ class DomainAdaptationEngine(RetrievalEngine):
             InputError: the state is of another model, engine or target.
         """
         super().load_state_dict(state)
-        if self.start_epoch <= self.adaptation.target_epoch:
+        # An epoch from target_epoch on has begun with a memory.
+        if self.start_epoch + (self._within is not None) <= self.adaptation.target_epoch:
             return
         try:
             if self.memory is not None:

@@ -29,6 +29,8 @@ class TrainingOptions:
             whole model where it has no ``backbone``.
         sync_bn: whether BatchNorms take their statistics over the batch of all processes; see
             :func:`torchreid_nas.layers.synchronized_norms`.
+        checkpoint_minutes: minutes after which a checkpoint is written inside an epoch; 0 for one at the end of each epoch alone.
+        keep_checkpoints: newest checkpoints that stay, for the case that the newest is damaged.
 
     Example:
         >>> TrainingOptions(amp="bf16").device
@@ -44,6 +46,8 @@ class TrainingOptions:
     accumulate: int = 1
     compile: bool = False
     sync_bn: bool = True
+    checkpoint_minutes: float = 0.0
+    keep_checkpoints: int = 2
 
 
 def seed_everything(seed: int, *parts: int) -> None:

@@ -86,6 +86,15 @@ class CrossModalityPathSearchEngine(CrossModalityEngine):
         super().begin_epoch()
         self._paths = torch.Generator().manual_seed(self.options.seed * 1_000_003 + self.epoch)
 
+    def position_within(self) -> dict[str, Any]:
+        """Return what the rest of an epoch depends on, the generator of the paths among it."""
+        return {**super().position_within(), "paths": self._paths.get_state()}
+
+    def go_on_within(self, position: Mapping[str, Any]) -> None:
+        """Go on inside an epoch."""
+        self._paths.set_state(position["paths"].cpu())
+        super().go_on_within(position)
+
     def forward_backward(self, data: Mapping[str, Any]) -> dict[str, float]:
         """Take a weight step through one random architecture."""
         share = torch.rand((), generator=self._paths)

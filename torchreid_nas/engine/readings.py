@@ -5,6 +5,7 @@ __all__ = ["Readings"]
 
 from collections import deque
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,6 +61,14 @@ class Readings:
         means = torch.tensor([float(total) / count for total, count in self._sums.values()], dtype=torch.float64)
         average([means])
         return dict(zip(self._sums, means.tolist()))
+
+    def state_dict(self) -> dict[str, list[Tensor | float]]:
+        """Return the sums and counts by name."""
+        return {name: [total, count] for name, (total, count) in self._sums.items()}
+
+    def load_state_dict(self, state: Mapping[str, list[Any]]) -> None:
+        """Go on from the sums and counts of :meth:`state_dict`."""
+        self._sums = {name: (total, count) for name, (total, count) in state.items()}
 
     @staticmethod
     def _arrived(event: torch.cuda.Event | None) -> bool:

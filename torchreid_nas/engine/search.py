@@ -5,7 +5,7 @@ __all__ = ["BalanceNeckSearchEngine", "BilevelSearch", "ClassificationSearchEngi
 
 import dataclasses
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from torchreid_nas.data.interface import DataManager
+from torchreid_nas.data.walk import Walk
 from torchreid_nas.distributed import agree
 from torchreid_nas.engine.balance import BalanceNeckEngine
 from torchreid_nas.engine.base import ResumableEngine, total
@@ -111,7 +112,7 @@ class BilevelSearch(ResumableEngine):
         self.bilevel = BilevelOptimizer(optimizer, architecture_optimizer, self.search.order, self.search.grad_clip)
         self._stateful_optimizer = self.bilevel
         self.unchanged_epochs = 0
-        self._validation: Iterator[Mapping[str, Any]] | None = None
+        self._validation: Walk | None = None
         self._step_batches: list[Mapping[str, Any]] = []
         self._architecture = space.derive(model)
 
@@ -176,15 +177,35 @@ class BilevelSearch(ResumableEngine):
 
     def _next_validation_batch(self) -> Mapping[str, Any]:
         """Return the next batch of the validation part, which is read again and again, each time in another order."""
-        batch = next(self._validation, None) if self._validation is not None else None
+        batch: Mapping[str, Any] | None = next(self._validation, None) if self._validation is not None else None
         if batch is None:
-            # torchreid's own samplers draw from the global random state, which the epoch seeds.
-            if hasattr(self.val_loader.sampler, "set_epoch"):
-                self.val_loader.sampler.set_epoch(self.epoch + 100_003 * self._passes)
+            self._validation = self._start_validation(self._passes)
             self._passes += 1
-            self._validation = iter(self.val_loader)
             batch = next(self._validation)
+        assert batch is not None
         return batch
+
+    def position_within(self) -> dict[str, Any]:
+        """Return what the rest of an epoch depends on, the place in the validation part and the noise among it."""
+        validation = None if self._validation is None else self._validation.position()
+        own = {"validation": validation, "passes": self._passes, "noise": self._noise.get_state()}
+        return {**super().position_within(), **own}
+
+    def go_on_within(self, position: Mapping[str, Any]) -> None:
+        """Go on inside an epoch."""
+        self._passes = position["passes"]
+        self._noise.set_state(position["noise"].cpu())
+        if position["validation"] is not None:
+            self._validation = self._start_validation(self._passes - 1)
+            self._validation.go_on(position["validation"])
+        super().go_on_within(position)
+
+    def _start_validation(self, number: int) -> Walk:
+        """Return a walk through the validation part, in the order of its pass with this number."""
+        # torchreid's own samplers draw from the global random state, which the epoch seeds.
+        if hasattr(self.val_loader.sampler, "set_epoch"):
+            self.val_loader.sampler.set_epoch(self.epoch + 100_003 * number)
+        return Walk(self.val_loader)
 
     def end_of_epoch(self) -> dict[str, Any]:
         """Return temperature and probabilities for the history; stop where the architecture has not changed for long."""

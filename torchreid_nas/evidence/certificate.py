@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.files import read_json
-from torchreid_nas.hub.checks import file_digest
+from torchreid_nas.files import file_digest, read_json
 
 FORMAT = 1
 _PACKAGES = ("torch", "torchvision", "torchreid", "numpy", "Pillow", "opencv-python-headless", "torchreid-nas")

@@ -17,7 +17,7 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.evidence.certificate import read_certificate
 from torchreid_nas.evidence.sides import Side
 from torchreid_nas.evidence.store import StoredTest, load_scores
-from torchreid_nas.hub.checks import file_digest
+from torchreid_nas.files import file_digest
 from torchreid_nas.metrics.scores import row_scores
 from torchreid_nas.run.folder import RunFolder
 

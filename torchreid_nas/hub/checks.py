@@ -1,35 +1,19 @@
 """Checks that a file is the file that an entry describes."""
 from __future__ import annotations
 
-__all__ = ["by_hand", "check_file", "file_digest", "record_sha256", "recorded_sha256"]
+__all__ = ["by_hand", "check_file", "record_sha256", "recorded_sha256"]
 
-import hashlib
-import os
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.files import write_text
+from torchreid_nas.files import file_digest, write_text
 from torchreid_nas.hub.download import looks_like_html
 
 if TYPE_CHECKING:
     # An entry knows metrics, and these import torchreid, which a digest of a file does not need.
     from torchreid_nas.hub.entry import Entry
-
-
-def file_digest(path: str | os.PathLike[str], kind: str) -> str:
-    r"""Return the checksum of a file: ``"sha256"``, or ``"git_blob"``, which is what git calls its content.
-
-    A git blob's id is the SHA-1 of ``blob <size>\0`` and the content.
-    """
-    digest = hashlib.sha256() if kind == "sha256" else hashlib.sha1(usedforsecurity=False)
-    if kind == "git_blob":
-        digest.update(b"blob %d\0" % Path(path).stat().st_size)
-    with Path(path).open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _is_archive(path: Path) -> bool:

@@ -13,8 +13,7 @@ import zipfile
 from pathlib import Path
 
 from torchreid_nas.errors import InputError, nearest, shown
-from torchreid_nas.files import atomic_path
-from torchreid_nas.hub.checks import file_digest
+from torchreid_nas.files import atomic_path, file_digest
 from torchreid_nas.hub.download import alone, download, is_offline
 from torchreid_nas.hub.errors import DownloadFailed
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from torchreid_nas.errors import InputError
-from torchreid_nas.files import write_text
+from torchreid_nas.files import file_digest, write_text
 from torchreid_nas.hub.catalogue import find_entry
-from torchreid_nas.hub.checks import by_hand, check_file, file_digest, record_sha256
+from torchreid_nas.hub.checks import by_hand, check_file, record_sha256
 from torchreid_nas.hub.download import alone, download, is_offline
 from torchreid_nas.hub.drive import download_from_folder
 from torchreid_nas.hub.entry import Entry

@@ -179,7 +179,7 @@ class BaseMethod(Method):
         train = self.cfg.train
         return TrainingOptions(
             self.device, train.seed, train.amp, train.channels_last, train.ema, train.eval_freq, train.accumulate,
-            train.compile, train.sync_bn,
+            train.compile, train.sync_bn, train.checkpoint_minutes, train.keep_checkpoints,
         )
 
     def pretrained(self) -> bool | Path:

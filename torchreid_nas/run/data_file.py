@@ -15,8 +15,7 @@ from torchreid_nas.data.dataset import MODALITIES, Item
 from torchreid_nas.data.own.write import write_table
 from torchreid_nas.doctor import Data, quick_checks, quick_line, records_of
 from torchreid_nas.errors import InputError
-from torchreid_nas.files import read_json, write_json
-from torchreid_nas.hub.checks import file_digest
+from torchreid_nas.files import file_digest, read_json, write_json
 from torchreid_nas.metrics.protocols import find_protocol
 from torchreid_nas.run.folder import RunFolder
 

@@ -1,7 +1,8 @@
 """The folder of a run: the name of every file in it, and what is finished.
 
     config.yaml            the resolved config
-    search/                config.yaml, initial.json, checkpoint.pth, history.jsonl, model.pth (the supernet), TensorBoard events
+    search/                config.yaml, initial.json, checkpoint.pth (and older ones, and their digests in checkpoints.json),
+                           history.jsonl, model.pth (the supernet), TensorBoard events
     architecture.json      what the search found; architecture.cfg is the same in the authors' format
     train/                 config.yaml, initial.json (what it started from), checkpoint.pth, history.jsonl, model.pth (the
                            weights to test), TensorBoard events
@@ -24,7 +25,10 @@ from __future__ import annotations
 __all__ = ["ADVISED", "SEARCHED", "STAGES", "RunFolder", "StageFolder", "weights_file"]
 
 import json
+import logging
 import os
+import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,10 +36,23 @@ from typing import TYPE_CHECKING, Any
 
 from torchreid_nas.architecture import Architecture, ArchitectureSpec
 from torchreid_nas.errors import InputError
-from torchreid_nas.files import as_json, load_checkpoint, read_json, save_checkpoint, write_text
+from torchreid_nas.files import (
+    as_json,
+    atomic_path,
+    file_digest,
+    load_checkpoint,
+    read_json,
+    save_checkpoint,
+    write_json,
+    write_text,
+    written_checkpoint,
+)
 
 if TYPE_CHECKING:
     import torch
+
+_LOGGER = logging.getLogger(__name__)
+_OLDER = re.compile(r"checkpoint-[1-9][0-9]*\.pth$")
 
 STAGES = ("search", "train", "test")
 """The stages of a run in their order."""
@@ -68,8 +85,19 @@ class StageFolder:
 
     @property
     def checkpoint(self) -> Path:
-        """The state of the engine after the last epoch, from which ``--resume`` goes on."""
+        """The newest state of the engine, from which ``--resume`` goes on."""
         return self.path / "checkpoint.pth"
+
+    def checkpoints(self) -> list[Path]:
+        """Return the checkpoints that exist, the newest first: ``checkpoint.pth``, ``checkpoint-1.pth`` and so on."""
+        older = {int(path.stem.partition("-")[2]): path for path in self.path.glob("checkpoint-*.pth") if _OLDER.match(path.name)}
+        newest = [self.checkpoint] if self.checkpoint.exists() else []
+        return [*newest, *(older[number] for number in sorted(older))]
+
+    @property
+    def digests(self) -> Path:
+        """The SHA-256 of every checkpoint that was written."""
+        return self.path / "checkpoints.json"
 
     @property
     def source_checkpoint(self) -> Path:
@@ -113,25 +141,57 @@ class StageFolder:
         """The copy of the architecture file that the config of a training names."""
         return self.path / "architecture.json"
 
-    def save_state(self, state: dict[str, Any]) -> None:
-        """Write the engine's state of one epoch in one step."""
-        save_checkpoint(self.checkpoint, state)
+    def save_state(self, state: dict[str, Any], keep: int = 1) -> None:
+        """Write the engine's state in one step, and keep some older ones.
+
+        Args:
+            state: of the engine.
+            keep: newest checkpoints that stay, this one counted.
+        """
+        kept = self.checkpoints()[:keep - 1]
+        with written_checkpoint(self.checkpoint, state) as digest:
+            # The digest is known before the file has its name: a kill in between leaves a digest too many, and none too few.
+            write_json(self.digests, [digest, *self._digests()][:keep + 1])
+            for number, path in reversed(list(enumerate(kept, start=1))):
+                _link(path, self.path / f"checkpoint-{number}.pth")
+        for path in self.checkpoints()[keep:]:
+            path.unlink(missing_ok=True)
 
     def load_state(self, device: str | torch.device = "cpu") -> dict[str, Any]:
-        """Return the state that an engine kept.
+        """Return the newest state that an engine kept and that is whole; a warning names damaged ones.
 
         Raises:
-            InputError: there is none, the file is damaged, or it holds something else.
+            InputError: there is no whole one, or the newest whole file holds something else.
         """
+        found = self.checkpoints() or [self.checkpoint]
+        for path in found[:-1]:
+            try:
+                return self._load_state(path, device)
+            except InputError as error:
+                _LOGGER.warning(f"{error}; the checkpoint before is used")
+        return self._load_state(found[-1], device)
+
+    def _load_state(self, path: Path, device: str | torch.device) -> dict[str, Any]:
         way_out = f'remove "{self.path}" to start this stage afresh'
-        state = load_checkpoint(self.checkpoint, device, way_out=way_out)
+        known = self._digests()
+        if known and path.is_file() and file_digest(path) not in known:
+            raise InputError(f'the checkpoint "{path}" is damaged: its SHA-256 is not in "{self.digests}"; {way_out}')
+        state = load_checkpoint(path, device, way_out=way_out)
         epoch = state.get("epoch") if isinstance(state, dict) else None
-        # True is an int to Python.
-        if not isinstance(state, dict) or type(epoch) is not int or epoch < 1:
+        # True is an int to Python. A checkpoint inside the first epoch has no epoch done.
+        if not isinstance(state, dict) or type(epoch) is not int or epoch < (0 if "within" in state else 1):
             raise InputError(
-                f'the checkpoint "{self.checkpoint}" holds no state of a training, which has a whole number of epochs; {way_out}'
+                f'the checkpoint "{path}" holds no state of a training, which has a whole number of epochs; {way_out}'
             )
         return state
+
+    def _digests(self) -> list[str]:
+        """Return the digests of the checkpoints, none where the file is missing or damaged: then torch's checksums count."""
+        try:
+            digests = read_json(self.digests)
+        except InputError:
+            return []
+        return [digest for digest in digests if isinstance(digest, str)] if isinstance(digests, list) else []
 
     def read_history(self, epochs: int) -> str:
         """Return the first ``epochs`` lines of the history.
@@ -164,6 +224,16 @@ class StageFolder:
             InputError: a number of the row is not finite.
         """
         return as_json(row, self.history) + "\n"
+
+
+def _link(path: Path, older: Path) -> None:
+    """Give a checkpoint a second name in one step, under which it stays when the first name goes to a newer one."""
+    with atomic_path(older) as temporary:
+        try:
+            os.link(path, temporary)
+        except OSError:
+            # A file system without hard links.
+            shutil.copyfile(path, temporary)
 
 
 def _epoch_of(line: bytes) -> int | None:

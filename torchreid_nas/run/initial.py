@@ -11,7 +11,7 @@ from torch import nn
 from yacs.config import CfgNode
 
 from torchreid_nas.checkpoints.load import resolve_weights
-from torchreid_nas.hub.checks import file_digest
+from torchreid_nas.files import file_digest
 from torchreid_nas.run.folder import weights_file
 
 

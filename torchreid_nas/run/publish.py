@@ -16,9 +16,8 @@ from yacs.config import CfgNode
 from torchreid_nas.architecture import Architecture
 from torchreid_nas.config import load_config
 from torchreid_nas.errors import InputError
-from torchreid_nas.files import write_text
+from torchreid_nas.files import file_digest, write_text
 from torchreid_nas.hub.catalogue import list_entries
-from torchreid_nas.hub.checks import file_digest
 from torchreid_nas.hub.entry import Entry
 from torchreid_nas.layers import SplitNorm, modality_context
 from torchreid_nas.methods import make_method

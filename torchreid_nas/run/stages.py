@@ -145,7 +145,9 @@ class Run:
         if not is_main():
             return
         rows = [result_row(cfg, engine.datamanager, result) for result in engine.tested]
-        results = {"results": rows, **self.setup.method.describe(engine.model), **provenance(cfg)}
+        results = {
+            "results": rows, "processes": processes(), **self.setup.method.describe(engine.model), **provenance(cfg),
+        }
         entry = self.setup.zoo_entry(trains)
         if entry is not None:
             results["zoo"] = entry.name

@@ -15,8 +15,7 @@ from torchreid_nas.errors import InputError
 from torchreid_nas.evidence.certificate import FORMAT, digest_of_galleries, digest_of_items, sealed
 from torchreid_nas.evidence.feature_store import load_test_features
 from torchreid_nas.evidence.store import load_scores
-from torchreid_nas.files import read_json
-from torchreid_nas.hub.checks import file_digest
+from torchreid_nas.files import file_digest, read_json
 from torchreid_nas.metrics.scores import find_score, row_scores
 from torchreid_nas.run.build import evaluation_engine, read_data
 from torchreid_nas.run.folder import RunFolder
