@@ -5,7 +5,7 @@ BIN := .venv/bin
 # tests/conftest.py orders the files.
 PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo demo-scratch test test-fast test-long test-gpu lint type coverage matrix matrix-oldest matrix-newest bench docs setup clean
+.PHONY: demo demo-scratch test test-fast test-long test-gpu mutants lint type coverage matrix matrix-oldest matrix-newest bench docs setup clean
 
 # Where the ImageNet weights can be had neither from their address nor from the package index, the demo of before runs.
 demo: setup
@@ -35,6 +35,10 @@ test-long: setup
 # The tests that need a CUDA device; pytest skips them where torch finds none. All other tests run on the CPU.
 test-gpu: setup
 	$(BIN)/python -m pytest -m gpu tests
+
+# Break the package one line at a time (tests/mutants/listed.py): the tests that each line names must fail. 10 to 20 minutes.
+mutants: setup
+	$(BIN)/python tests/mutants/run.py
 
 lint: setup
 	$(BIN)/ruff check .
