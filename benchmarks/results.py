@@ -57,6 +57,7 @@ TITLES = {
     "inference": "Inference",
     "startup": "Start-up of the command line",
     "growth": "How cost grows",
+    "soak": "A soak: memory and open files over many epochs",
     "channels_last": "Channels-last against NCHW",
     "summary": "Ours against the plain implementations, in short",
     "waiting_threads": "Waiting threads",

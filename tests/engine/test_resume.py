@@ -97,6 +97,13 @@ def test_a_resumed_training_has_all_numbers_of_a_whole_one(options, epochs, tmp_
     assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
 
 
+def test_a_resumed_sampler_is_told_the_number_of_each_epoch(tmp_path):
+    second, told = stopped(tmp_path, 2), []
+    second.train_loader.sampler.set_epoch = told.append
+    second.run(tmp_path, max_epoch=EPOCHS, start_epoch=second.resume(tmp_path))
+    assert told == [2, 3]
+
+
 @pytest.mark.parametrize("epochs", [2, 3])
 def test_the_first_epoch_with_the_best_score_is_kept(epochs, tmp_path):
     second = stopped(tmp_path, epochs, held_out=True)

@@ -147,6 +147,7 @@ def test_bad_features(visible, infrared, message):
     "visible_pids, infrared_pids, message",
     [
         ([7, 7, 8, 8], [7, 7, 9, 9], "row 2 is identity 8 in the visible and 9 in the infrared"),
+        ([7, 7, 8, 8], [8, 8, 7, 7], "row 0 is identity 7 in the visible and 8 in the infrared"),
         ([7, 8, 7, 8], [7, 8, 7, 8], r"rows 0 to 1 hold the identities \[7, 8\].*num_instances = 2"),
         ([7, 7, 8], [7, 7, 8], r"shape \(3,\).*expected \(4,\)"),
         ([7, 7, 8, 8], None, "infrared_pids is missing"),

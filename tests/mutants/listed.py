@@ -90,7 +90,7 @@ MUTANTS = [
          "counts[place, number] += int((positions[equal] > columns[place, number].numpy()).sum())"),
     ),
     *_of(
-        "metrics/ranking.py", "metrics/test_ranking.py",
+        "metrics/ranking.py", "metrics/test_ranking.py metrics/test_protocols.py",
         ("(cameras[1][of_identity] == cameras[0][span, None])", "(cameras[1][of_identity] != cameras[0][span, None])"),
         ("first = (hits < nearest).sum(dim=1)", "first = (hits <= nearest).sum(dim=1)"),
         ("closer = (block < nearest) | ((block == nearest) & earlier)", "closer = block < nearest"),
@@ -141,7 +141,7 @@ MUTANTS = [
         ("Position(self.epoch + 1, self.best_score", "Position(self.epoch, self.best_score"),
         ('"ema": self.ema.module if self.ema else None', '"ema": None'),
         ("        self._history = history\n", ""),
-        ("torch._foreach_div_(gradients, self._waiting)", "pass"),
+        ("torch._foreach_div_([p.grad for p in self._trained_weights() if p.grad is not None], self._waiting)", "pass"),
     ),
     *_of(
         "files.py", "test_files.py",
@@ -169,5 +169,11 @@ MUTANTS = [
          "value in ((bn.running_mean, mean), (bn.running_var, variance)):"),
         ("whole_scale, whole_shift = all_sum(torch.stack((by_scale, by_shift)))",
          "whole_scale, whole_shift = by_scale, by_shift"),
+    ),
+    *_of(
+        "data/share.py", "data_sets/test_share.py",
+        ("return [number * part + place for number in range(parts) for place in range(first, first + own)]",
+         "return list(range(parts * first, parts * (first + own)))"),
+        ("if count == 1 or part % (count * together) == 0:", "if count == 1 or part % count == 0:"),
     ),
 ]
