@@ -138,10 +138,21 @@ MUTANTS = [
         "engine/base.py", "engine/test_resume.py engine/test_accumulation.py",
         ("seed_everything(self.options.seed, self.epoch)", "seed_everything(self.options.seed)"),
         ("self.train_loader.sampler.set_epoch(self.epoch)", "pass"),
-        ("Position(self.epoch + 1, self.best_score", "Position(self.epoch, self.best_score"),
         ('"ema": self.ema.module if self.ema else None', '"ema": None'),
-        ("        self._history = history\n", ""),
         ("torch._foreach_div_([p.grad for p in self._trained_weights() if p.grad is not None], self._waiting)", "pass"),
+    ),
+    *_of(
+        "engine/resuming.py", "engine/test_resume.py",
+        ("else self.epoch + 1\n", "else self.epoch\n"),
+        ("        self._history = history\n", ""),
+        ('restore_random_state(position["random"])', "pass"),
+        ('self._walk.go_on(position["walk"])', "pass"),
+    ),
+    *_of("data/walk.py", "data_sets/test_walk.py", ("restore_random_state(now)", "pass")),
+    *_of(
+        "run/folder.py", "run/test_damaged_folder.py",
+        ("if known and path.is_file() and file_digest(path) not in known:", "if False:"),
+        ("for path in found[:-1]:", "for path in []:"),
     ),
     *_of(
         "files.py", "test_files.py",

@@ -152,3 +152,11 @@ def test_a_history_without_its_copy_in_the_checkpoint_is_read_line_by_line(tmp_p
         folder.history.write_text(text)
         with pytest.raises(InputError, match=f"line {line}, is no row of epoch {line}; restore the file"):
             folder.read_history(3)
+
+
+def test_a_checkpoint_that_the_stage_has_not_written_is_not_used(copied, caplog):
+    stage = RunFolder(copied).train
+    state = torch.load(stage.checkpoints()[1], weights_only=True)
+    torch.save({**state, "epoch": 7}, stage.checkpoint)
+    assert stage.load_state()["epoch"] == state["epoch"]
+    assert f'its SHA-256 is not in "{stage.digests}"' in caplog.text

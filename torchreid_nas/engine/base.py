@@ -119,8 +119,8 @@ class ResumableEngine(Resuming, torchreid.engine.Engine):
         """Run one epoch of torchreid's loop, seeded by its number, then the held-out look; write history and checkpoint."""
         if not self.stopped:
             self._train_epoch(fixbase_epoch, open_layers)
-            if self.save_dir is not None and self._agreed(self._requested)[0]:
-                raise Preempted(f"{requested() or 'a signal'} came at the end of epoch {self.epoch + 1}")
+            if self.save_dir is not None and self._agreed(bool(self._requested))[0]:
+                raise Preempted(f"{self._requested or 'a signal'} came at the end of epoch {self.epoch + 1}")
         if self.epoch + 1 == self.max_epoch and not self.test_loader and self.save_dir is not None:
             self._end_untested(self.save_dir)
 
@@ -134,7 +134,7 @@ class ResumableEngine(Resuming, torchreid.engine.Engine):
             self._within = None
         self._begun_at = self._walk.done
         # The bar replaces torchreid's printed lines.
-        self._requested = False
+        self._requested = ""
         with listen(), self._progress.bar(self._walk, self.epoch, self.max_epoch) as bar:
             self.train_loader = bar
             try:
@@ -142,7 +142,7 @@ class ResumableEngine(Resuming, torchreid.engine.Engine):
                     super().train(print_freq=sys.maxsize, fixbase_epoch=fixbase_epoch, open_layers=open_layers)
             finally:
                 self.train_loader = loader
-                self._requested = bool(requested())
+                self._requested = requested()
         if not self.options.sync_bn:
             average_statistics(self.model, *([self.ema.module] if self.ema else []))
         if not len(loader):
