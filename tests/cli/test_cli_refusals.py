@@ -133,6 +133,7 @@ def test_a_truncated_checkpoint(data_root, copied, capsys):
 def test_a_truncated_state_is_answered_by_how_to_start_its_stage_afresh(stage, others, data_root, copied, capsys):
     path = copied / stage / "checkpoint.pth"
     path.write_bytes(path.read_bytes()[:1000])
+    path.with_name("checkpoint-1.pth").unlink()
     for name in others:
         (copied / name).rename(copied / f"{name}.away")
     error = refused(capsys, *arguments(data_root, copied, "--resume"))

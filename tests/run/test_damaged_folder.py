@@ -93,7 +93,7 @@ def test_the_newest_whole_checkpoint_is_used(with_digests, copied, caplog):
     if not with_digests:
         stage.digests.unlink()
     assert stage.load_state()["epoch"] == older
-    assert str(stage.checkpoint) in caplog.text and "damaged" in caplog.text and "the checkpoint before is used" in caplog.text
+    assert str(stage.checkpoint) in caplog.text and "damaged" in caplog.text and "checkpoint-1.pth\" is used" in caplog.text
 
 
 @pytest.mark.parametrize("results", ["[]", '{"results": 1}', '{"results": [1]}', "{", ""])

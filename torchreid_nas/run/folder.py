@@ -161,15 +161,19 @@ class StageFolder:
         """Return the newest state that an engine kept and that is whole; a warning names damaged ones.
 
         Raises:
-            InputError: there is no whole one, or the newest whole file holds something else.
+            InputError: there is no whole one; the message names the newest.
         """
-        found = self.checkpoints() or [self.checkpoint]
-        for path in found[:-1]:
+        damaged: list[InputError] = []
+        for path in self.checkpoints() or [self.checkpoint]:
             try:
-                return self._load_state(path, device)
+                state = self._load_state(path, device)
             except InputError as error:
-                _LOGGER.warning(f"{error}; the checkpoint before is used")
-        return self._load_state(found[-1], device)
+                damaged.append(error)
+                continue
+            for error in damaged:
+                _LOGGER.warning(f'{error}; "{path}" is used')
+            return state
+        raise damaged[0]
 
     def _load_state(self, path: Path, device: str | torch.device) -> dict[str, Any]:
         way_out = f'remove "{self.path}" to start this stage afresh'
