@@ -114,7 +114,7 @@ class BilevelSearch(ResumableEngine):
         self.unchanged_epochs = 0
         self._validation: Walk | None = None
         self._step_batches: list[Mapping[str, Any]] = []
-        self._architecture = space.derive(model)
+        self._choices = space.derive(model).choices
 
     def begin_epoch(self) -> None:
         """Set temperature, noise, rate and validation batches, which depend on the number of the epoch alone."""
@@ -188,12 +188,15 @@ class BilevelSearch(ResumableEngine):
     def position_within(self) -> dict[str, Any]:
         """Return what the rest of an epoch depends on, the place in the validation part and the noise among it."""
         validation = None if self._validation is None else self._validation.position()
-        own = {"validation": validation, "passes": self._passes, "noise": self._noise.get_state()}
+        own = {
+            "validation": validation, "passes": self._passes, "noise": self._noise.get_state(),
+            "choices": self._choices,
+        }
         return {**super().position_within(), **own}
 
     def go_on_within(self, position: Mapping[str, Any]) -> None:
         """Go on inside an epoch."""
-        self._passes = position["passes"]
+        self._passes, self._choices = position["passes"], position["choices"]
         self._noise.set_state(position["noise"].cpu())
         if position["validation"] is not None:
             self._validation = self._start_validation(self._passes - 1)
@@ -213,8 +216,8 @@ class BilevelSearch(ResumableEngine):
         logits = self.space.architecture_parameters(self.model)
         agree(torch.cat([tensor.detach().flatten() for tensor in logits]), "the logits of the architecture")
         architecture = self.space.derive(self.model)
-        changed = sum(a != b for a, b in zip(architecture.choices, self._architecture.choices))
-        self._architecture = architecture
+        changed = sum(a != b for a, b in zip(architecture.choices, self._choices))
+        self._choices = architecture.choices
         if self._searching:
             self.unchanged_epochs = 0 if changed else self.unchanged_epochs + 1
             self.stopped = 0 < self.search.patience <= self.unchanged_epochs
@@ -231,7 +234,7 @@ class BilevelSearch(ResumableEngine):
         """Restore :meth:`state_dict`."""
         super().load_state_dict(state)
         self.unchanged_epochs = state["unchanged_epochs"]
-        self._architecture = self.space.derive(self.model)
+        self._choices = self.space.derive(self.model).choices
 
 
 class ClassificationSearchEngine(BilevelSearch, ClassificationEngine):

@@ -170,8 +170,8 @@ class StageFolder:
             except InputError as error:
                 damaged.append(error)
                 continue
-            for error in damaged:
-                _LOGGER.warning(f'{error}; "{path}" is used')
+            for fault in damaged:
+                _LOGGER.warning(f'{fault}; "{path}" is used')
             return state
         raise damaged[0]
 
